@@ -1,0 +1,104 @@
+package parts
+
+import (
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/uploads"
+)
+
+// Job is a message on the JOBS stream: identifiers only. Everything else is
+// asked of the dispatcher, sealed.
+type Job struct {
+	Upload  uploads.ID `json:"upload"`
+	Account string     `json:"account"`
+	Pool    string     `json:"pool"`
+	// Epoch and Run are zero for a digest job, which is about the whole object.
+	Epoch int `json:"epoch,omitempty"`
+	Run   Run `json:"run,omitzero"`
+}
+
+// IsDigest reports whether the job is a digest job, not a part job.
+func (j Job) IsDigest() bool { return j.Run.Count == 0 }
+
+// Ack is the worker's message that one part is stored upstream. Acks of one
+// run travel together in a Report.
+type Ack struct {
+	Part     int            `json:"part"`
+	Offset   int64          `json:"offset"`
+	Length   int64          `json:"length"`
+	Receipt  Receipt        `json:"receipt,omitzero"`
+	Digest   hashing.Digest `json:"digest,omitzero"`
+	Started  time.Time      `json:"started"`
+	Finished time.Time      `json:"finished"`
+}
+
+// Failure is one try that failed and that the worker hands back. Kind is a
+// providers.Kind or one of the Source… kinds.
+type Failure struct {
+	Part       int           `json:"part,omitempty"` // 0 for a digest job
+	Kind       string        `json:"kind"`
+	Code       string        `json:"code,omitempty"`
+	Message    string        `json:"message"` // no secret
+	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	Started    time.Time     `json:"started"`
+	Failed     time.Time     `json:"failed"`
+}
+
+// Kinds of a Failure that are about staging, beside those of providers.Kind.
+const (
+	SourceMissing   = "source_missing"
+	SourceChanged   = "source_changed"
+	SourceDenied    = "source_denied"
+	SourceTransient = "source_transient"
+)
+
+// Digested is progress of a digest job: Sums when it is done, else a checkpoint.
+type Digested struct {
+	Checkpoint *hashing.Checkpoint `json:"checkpoint,omitempty"`
+	Sums       []hashing.Digest    `json:"sums,omitempty"`
+	Object     uploads.Object      `json:"object"` // whose bytes were read
+}
+
+// Report is a message on the ACKS stream. It may be published and read any
+// number of times; the ledger's key makes that harmless.
+type Report struct {
+	Upload   uploads.ID `json:"upload"`
+	Account  string     `json:"account"`
+	Epoch    int        `json:"epoch,omitempty"`
+	Worker   string     `json:"worker"`
+	Delivery int        `json:"delivery"` // 1 for the first
+	Acks     []Ack      `json:"acks,omitempty"`
+	Failure  *Failure   `json:"failure,omitempty"`
+	Digested *Digested  `json:"digested,omitempty"`
+}
+
+// Assignment is what a worker is told of an upload: how to read it and where to
+// send it. It is sealed to the worker's one-time key on its way.
+type Assignment struct {
+	Provider string         `json:"provider"`
+	Source   uploads.Object `json:"source"`
+	Plan     Plan           `json:"plan"`
+	Session  []byte         `json:"session,omitempty"` // providers.Session, encoded
+	// Acked are parts of the run that the ledger has, asked for on redelivery.
+	Acked []int `json:"acked,omitempty"`
+	// Kinds and Checkpoint are for a digest job.
+	Kinds      []hashing.Kind      `json:"kinds,omitempty"`
+	Checkpoint *hashing.Checkpoint `json:"checkpoint,omitempty"`
+}
+
+// Verdict says how a delivery is settled.
+type Verdict int
+
+// The verdicts. The runner settles from them in one switch.
+const (
+	Done    Verdict = iota // acked: reported, or nothing is left to do
+	Retry                  // delivered again after Settlement.Delay
+	Release                // delivered again at once; no attempt is counted (a stop)
+)
+
+// Settlement is what the handling of a job comes to.
+type Settlement struct {
+	Verdict Verdict
+	Delay   time.Duration // with Retry
+}

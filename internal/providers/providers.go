@@ -1,0 +1,198 @@
+// Package providers is the contract between mediaferry and a video platform:
+// six methods, the limits as data, and the kinds of error that the rest of the
+// system decides by. A package below this one speaks one platform's protocol;
+// what its codes and quirks mean stays there.
+package providers
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/uploads"
+)
+
+// Provider speaks one platform's protocol. It is safe for use by many
+// goroutines, holds no state of an upload, and does not retry: callers do.
+// Every method returns a *Error, honours its context within the call, and
+// leaves no goroutine behind.
+type Provider interface {
+	// Limits returns the documented bounds; they never change at run time.
+	Limits() Limits
+
+	// Begin opens an upstream session, takes up one that the platform still
+	// holds, or learns that the media is there already. It may be repeated
+	// after any error; a platform that gives each call a session of its own
+	// then keeps an empty one until it lapses.
+	Begin(ctx context.Context, account Account, media Media) (Begun, error)
+
+	// PutPart sends one part. On return without error the platform holds the
+	// part durably and has confirmed the bytes as Limits.PartDigest says. It may
+	// be repeated, in any order, by several workers at once.
+	PutPart(ctx context.Context, session Session, part parts.Part, body Body) (parts.Receipt, error)
+
+	// Finish assembles the parts into the asset. After an error of kind
+	// UnknownOutcome, or a crash, it must not be called again before Probe has
+	// answered.
+	Finish(ctx context.Context, session Session, stored []parts.Stored) (uploads.Asset, error)
+
+	// Probe asks what the platform holds of the upload. It changes nothing that
+	// matters and may be repeated.
+	Probe(ctx context.Context, account Account, media Media, session Session) (Outcome, error)
+
+	// Abort discards the upstream session and what it holds; it never touches a
+	// finished asset. It may be repeated, and a session that is gone is no error.
+	Abort(ctx context.Context, session Session) error
+}
+
+// AccountChecker is a Provider that can say what is wrong with an account's
+// settings without a call. Problems are joined *uploads.FieldError, each
+// field relative to the account, such as "settings.endpoint".
+type AccountChecker interface {
+	CheckAccount(account Account) error
+}
+
+// MediaChecker is a Provider with rules for names or options of its own.
+// Problems are joined *uploads.FieldError, such as "name" or "options.class_id".
+type MediaChecker interface {
+	CheckMedia(media Media) error
+}
+
+// Account is credentials and settings at a platform.
+type Account struct {
+	Name     string
+	Settings map[string]string // not secret: endpoint, bucket, …
+	Secrets  map[string]Secret // access keys and the like
+}
+
+// Secret is text that must not be seen: it prints as "[redacted]" under every
+// verb, and in JSON and YAML. Reveal is the one way to its value.
+type Secret string
+
+// Reveal returns the value, for use in a signature or a request only.
+func (s Secret) Reveal() string { return string(s) }
+
+// String hides the value.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString hides the value from %#v.
+func (Secret) GoString() string { return "[redacted]" }
+
+// MarshalText hides the value from JSON and YAML.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Media is what a provider is told of an upload.
+type Media struct {
+	Upload      uploads.ID
+	Epoch       int // of the session to be opened or asked about, from 1
+	Name        string
+	ContentType string
+	Size        int64 // bytes
+	PartSize    int64 // bytes; what the plan proposes
+	Digests     []hashing.Digest
+	Options     map[string]string
+}
+
+// Digest returns the media's whole-object digest of the kind, zero if unknown.
+func (m Media) Digest(kind hashing.Kind) hashing.Digest {
+	for _, d := range m.Digests {
+		if d.Kind == kind {
+			return d
+		}
+	}
+	return hashing.Digest{}
+}
+
+// Session is what PutPart, Finish and Abort need: the upstream session and
+// whatever authorises the calls. Data is the provider's own encoding and
+// secret: it is sealed wherever it rests or travels.
+type Session struct {
+	Data    []byte    `json:"data"`
+	Expires time.Time `json:"expires,omitzero"` // zero if it does not lapse
+}
+
+// Begun is the answer to Begin: either Asset is set (instant upload), or Session is.
+type Begun struct {
+	Session Session
+	// PartSize is the size that the platform insists on for this session, in
+	// bytes; 0 accepts Media.PartSize.
+	PartSize int64
+	// Found are the parts that the platform holds already, in the session's part size.
+	Found []parts.Stored
+	// Asset is the finished media if the platform has these very bytes already.
+	Asset *uploads.Asset
+}
+
+// Body is the bytes of one part, read once from start to end.
+type Body interface {
+	io.Reader
+	// Len is the number of bytes that Read will deliver in all.
+	Len() int64
+	// Bytes is the whole part where it is held in memory (Limits.DigestFirst),
+	// nil where it streams. It must not be kept after PutPart returns.
+	Bytes() []byte
+	// Digest is the part's digest of kind Limits.PartDigest: known from the start
+	// where Bytes is, else once Read has returned io.EOF, and zero before.
+	Digest() hashing.Digest
+}
+
+// Holding says what the platform holds of an upload.
+type Holding string
+
+// The answers of Probe.
+const (
+	HoldsAsset   Holding = "asset"   // finished; Outcome.Asset is set
+	HoldsSession Holding = "session" // still open; finish may be called (again)
+	HoldsNothing Holding = "nothing" // neither: a new session is needed
+	HoldsUnknown Holding = "unknown" // the platform cannot tell
+)
+
+// Outcome is the answer of Probe.
+type Outcome struct {
+	Holding  Holding
+	Asset    uploads.Asset
+	Found    []parts.Stored // with HoldsSession, where the platform lists parts
+	Evidence string         // what was asked and answered, for a person; no secret
+}
+
+// Limits are a platform's documented bounds, as data.
+type Limits struct {
+	parts.Limits
+
+	MaxNameBytes int // 0 for no bound below uploads.MaxNameLength
+
+	// PartDigest is the digest of each part that the platform checks, or the one
+	// that we choose. DigestFirst means that it travels before the bytes, so a
+	// part is held in memory while it is hashed.
+	PartDigest  hashing.Kind
+	DigestFirst bool
+
+	// ObjectDigests must be known before Begin; a digest pass makes them.
+	ObjectDigests []hashing.Kind
+
+	// SessionLife is how long an upstream session lasts, 0 if unbounded or unknown.
+	SessionLife time.Duration
+
+	// Calls are published rates, by call.
+	Calls map[Call]Rate
+}
+
+// Call names a method of the contract that a rate may bound.
+type Call string
+
+// The calls.
+const (
+	CallBegin  Call = "begin"
+	CallPut    Call = "put_part"
+	CallFinish Call = "finish"
+	CallProbe  Call = "probe"
+	CallAbort  Call = "abort"
+)
+
+// Rate is a bound on calls: Count in each Per.
+type Rate struct {
+	Count int
+	Per   time.Duration
+}

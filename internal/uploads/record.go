@@ -1,0 +1,80 @@
+package uploads
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Upload is the record of an upload as its readers see it. Postgres owns it;
+// nothing here is secret.
+type Upload struct {
+	ID             ID
+	Tenant         string
+	Account        string
+	Provider       string
+	Batch          ID // zero if it was submitted alone
+	IdempotencyKey string
+	Source         Object
+	Name           string
+	ContentType    string
+	Options        map[string]string
+	Labels         map[string]string
+	Priority       int
+	NotBefore      time.Time
+
+	State      State
+	Epoch      int   // 0 until the first session is opened
+	PartSize   int64 // bytes; 0 until planned
+	PartCount  int
+	AckedParts int
+	AckedBytes int64
+	FoundBytes int64 // of AckedBytes: already upstream when the session was opened
+	// DigestedBytes is how far the digest pass has come, live and approximate.
+	DigestedBytes int64
+	Asset         *Asset
+	Failure       *Failure
+
+	// Milestones; zero while not reached.
+	SubmittedAt  time.Time
+	BegunAt      time.Time
+	FirstAckAt   time.Time
+	LastAckAt    time.Time
+	FinishedAt   time.Time // any final or failed state
+	NextActionAt time.Time // when a control step that waits is due
+}
+
+// Instant reports whether the platform had the bytes already, so that none were sent.
+func (u Upload) Instant() bool { return u.State == Completed && u.PartCount == 0 }
+
+// Filter selects uploads for a list. Zero fields select all.
+type Filter struct {
+	Tenant  string
+	Account string
+	States  []State
+	Batch   ID
+	// After is the last ID of the page before; the list runs from newest to oldest.
+	After ID
+	Limit int // 1 to 1000; 0 means 100
+}
+
+// Errors that callers of the use cases decide by.
+var (
+	ErrNotFound   = errors.New("no such upload")
+	ErrFinal      = errors.New("the upload is in a final state")
+	ErrKeyTaken   = errors.New("the idempotency key belongs to another submission")
+	ErrOverloaded = errors.New("intake is closed")
+)
+
+// UnavailableError says that a part of the system that is needed cannot be
+// reached; the same request may be made again later.
+type UnavailableError struct {
+	What string // "staging", "postgres", "nats"
+	Err  error
+}
+
+// Error names what is not reachable.
+func (e *UnavailableError) Error() string { return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }

@@ -1,0 +1,101 @@
+package uploads
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of a submission's fields.
+const (
+	MaxKeyLength   = 1024 // bytes, as in S3
+	MaxNameLength  = 255  // bytes; providers may allow less
+	MaxLabels      = 32
+	MaxLabelLength = 256 // bytes, key and value each
+	MaxPriority    = 100
+	maxIdentLength = 64
+)
+
+// Validate fills defaults and reports everything that is wrong with the
+// submission together, as a join of *FieldError. What only the provider or
+// staging can tell is checked by intake.
+func (s *Submission) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
+	}
+	if s.Tenant == "" {
+		s.Tenant = "default"
+	}
+	if err := CheckIdent(s.Tenant); err != nil {
+		bad("tenant", "%v", err)
+	}
+	if s.Account == "" {
+		bad("account", "is missing; name one of the configured accounts")
+	} else if err := CheckIdent(s.Account); err != nil {
+		bad("account", "%v", err)
+	}
+	if s.Source.Bucket == "" {
+		bad("source.bucket", "is missing; give the staging bucket's name")
+	}
+	switch {
+	case s.Source.Key == "":
+		bad("source.key", "is missing; give the object's key")
+	case len(s.Source.Key) > MaxKeyLength:
+		bad("source.key", "has %d bytes; at most %d are possible", len(s.Source.Key), MaxKeyLength)
+	case !utf8.ValidString(s.Source.Key):
+		bad("source.key", "is not UTF-8")
+	}
+	if s.Name == "" {
+		s.Name = path.Base(s.Source.Key)
+	}
+	if err := checkName(s.Name); err != nil {
+		bad("name", "%v", err)
+	}
+	if s.Priority < -MaxPriority || s.Priority > MaxPriority {
+		bad("priority", "is %d; give a number from %d to %d", s.Priority, -MaxPriority, MaxPriority)
+	}
+	if len(s.Labels) > MaxLabels {
+		bad("labels", "has %d entries; at most %d are possible", len(s.Labels), MaxLabels)
+	}
+	for k, v := range s.Labels {
+		if k == "" || len(k) > MaxLabelLength || len(v) > MaxLabelLength {
+			bad("labels."+k, "key and value must have 1 and 0 to %d bytes", MaxLabelLength)
+		}
+	}
+	if len(s.IdempotencyKey) > MaxLabelLength {
+		bad("idempotency_key", "has %d bytes; at most %d are possible", len(s.IdempotencyKey), MaxLabelLength)
+	}
+	return errors.Join(errs...)
+}
+
+func checkName(name string) error {
+	switch {
+	case len(name) > MaxNameLength:
+		return fmt.Errorf("has %d bytes; at most %d are possible", len(name), MaxNameLength)
+	case !utf8.ValidString(name):
+		return errors.New("is not UTF-8")
+	case name == "." || name == ".." || name == "/" || strings.ContainsAny(name, "/\\"):
+		return fmt.Errorf("%q is not a file name; give one without slashes", name)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%q has control characters; take them out", name)
+	}
+	return nil
+}
+
+// CheckIdent checks a name that becomes a token of a NATS subject and a label
+// of metrics: tenants, accounts, pools and workers.
+func CheckIdent(ident string) error {
+	if ident == "" || len(ident) > maxIdentLength {
+		return fmt.Errorf("%q must have 1 to %d characters", ident, maxIdentLength)
+	}
+	for _, r := range ident {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return fmt.Errorf("%q may only have letters, digits, '-' and '_'", ident)
+		}
+	}
+	return nil
+}
