@@ -1,0 +1,273 @@
+package devstack
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/versity/versitygw/backend/meta"
+	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/embedgw"
+
+	"mediaferry/internal/providers"
+	"mediaferry/internal/staging"
+)
+
+// childEnv names the role of a process that is to be a server of this package.
+const childEnv = "MEDIAFERRY_DEVSTACK_CHILD"
+
+// ChildMain turns this process into the S3 server if devstack started it as
+// one, and never returns then. It must be the first thing in main (and in
+// TestMain, where devtest.Main does it).
+func ChildMain() {
+	if os.Getenv(childEnv) != "s3" {
+		return
+	}
+	err := serveS3(os.Stdin)
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// S3Options say what a server is to have. The zero value is fine.
+type S3Options struct {
+	Port      int              // 0 takes a free one
+	AccessKey string           // "mediaferry" if empty
+	SecretKey providers.Secret // made up if empty
+	Buckets   []string         // made if they are missing
+	Output    io.Writer        // gets what the server says; nil drops it
+}
+
+// S3 is an S3 server over a folder. It is a child process, since its library
+// changes the working directory and allows one server in a process.
+type S3 struct {
+	dir   string
+	opts  S3Options
+	child *child         // nil while stopped
+	stdin io.WriteCloser // the child ends with it
+}
+
+// s3Config goes to the child on its standard input: secrets do not belong on
+// a command line or in the environment.
+type s3Config struct {
+	Root, Sidecar, Address, AccessKey, SecretKey, HealthPath string
+}
+
+// StartS3 starts a server that keeps its objects in dir and returns when the
+// buckets are there. It stays on the same port, with the same keys, through
+// Stop and Start.
+func StartS3(ctx context.Context, dir string, opts S3Options) (*S3, error) {
+	if opts.AccessKey == "" {
+		opts.AccessKey = "mediaferry"
+	}
+	if opts.SecretKey == "" {
+		opts.SecretKey = providers.Secret(rand.Text())
+	}
+	s := &S3{dir: dir, opts: opts}
+	for try := 1; ; try++ {
+		if opts.Port == 0 {
+			port, err := freePort(ctx)
+			if err != nil {
+				return nil, err
+			}
+			s.opts.Port = port
+		}
+		err := s.Start(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if opts.Port != 0 || try == portTries || !addressInUse(err) {
+			return nil, err
+		}
+	}
+}
+
+// Start starts the server again after Stop, over the same objects.
+func (s *S3) Start(ctx context.Context) error {
+	if s.child != nil {
+		return errors.New("start S3: it runs already")
+	}
+	config := s3Config{
+		Root:      filepath.Join(s.dir, "objects"),
+		Address:   s.address(),
+		AccessKey: s.opts.AccessKey,
+		SecretKey: s.opts.SecretKey.Reveal(),
+		// Answers only come from this very child, whoever else got the port.
+		HealthPath: "/alive-" + strings.ToLower(rand.Text()),
+	}
+	if err := os.MkdirAll(config.Root, 0o700); err != nil {
+		return fmt.Errorf("start S3: %w", err)
+	}
+	if (meta.XattrMeta{}).Test(config.Root) != nil {
+		// The file system has no user attributes: metadata goes beside the objects.
+		config.Sidecar = filepath.Join(s.dir, "metadata")
+		if err := os.MkdirAll(config.Sidecar, 0o700); err != nil {
+			return fmt.Errorf("start S3: %w", err)
+		}
+	}
+	if err := s.launch(ctx, config); err != nil {
+		return fmt.Errorf("start S3: %w", err)
+	}
+	if err := s.makeBuckets(ctx); err != nil {
+		s.Stop()
+		return fmt.Errorf("start S3: %w", err)
+	}
+	return nil
+}
+
+// launch starts the child, hands it its config, and waits for its first answer.
+func (s *S3) launch(ctx context.Context, config s3Config) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find our own binary: %w", err)
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return fmt.Errorf("encode its config: %w", err)
+	}
+	output := &tail{w: s.opts.Output}
+	// The child lives until Stop, not until ctx ends.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self)
+	cmd.Env = append(os.Environ(), childEnv+"=s3")
+	cmd.Dir = config.Root
+	cmd.Stdout, cmd.Stderr = output, output
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("open its input: %w", err)
+	}
+	c, err := startChild(cmd, syscall.SIGKILL, nil)
+	if err != nil {
+		return err
+	}
+	s.child, s.stdin = c, stdin
+	if _, err := stdin.Write(text); err != nil {
+		s.Stop()
+		return fmt.Errorf("send its config: %w", err)
+	}
+	err = c.await(ctx, "the S3 server", output, func(ctx context.Context) error {
+		return s.alive(ctx, config.HealthPath)
+	})
+	if err != nil {
+		s.Stop()
+		return err
+	}
+	return nil
+}
+
+func (s *S3) alive(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint()+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask for a sign of life: %w", err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("ask for a sign of life: %w", err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask for a sign of life: status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+func (s *S3) makeBuckets(ctx context.Context) error {
+	store, err := staging.New(s.Config())
+	if err != nil {
+		return fmt.Errorf("make buckets: %w", err)
+	}
+	defer store.Close()
+	for _, bucket := range s.opts.Buckets {
+		if err := store.MakeBucket(ctx, bucket); err != nil {
+			return fmt.Errorf("make buckets: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *S3) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.opts.Port)) }
+
+// Endpoint returns the URL of the server.
+func (s *S3) Endpoint() string { return "http://" + s.address() }
+
+// Config returns what a client needs.
+func (s *S3) Config() staging.Config {
+	return staging.Config{
+		Endpoint:  s.Endpoint(),
+		AccessKey: providers.Secret(s.opts.AccessKey),
+		SecretKey: s.opts.SecretKey,
+		PathStyle: true,
+	}
+}
+
+// Stop ends the server at once: what it has answered is stored, a request in
+// hand is cut off. It may be repeated.
+func (s *S3) Stop() {
+	if s.child == nil {
+		return
+	}
+	s.child.kill()
+	_ = s.stdin.Close()
+	s.child = nil
+}
+
+// Limits of the server, which it does not set by itself.
+const (
+	s3Connections = 4096
+	s3Parts       = 10_000
+	s3Concurrency = 512
+)
+
+// serveS3 is the child: it serves until its standard input ends, which it
+// does when the parent is gone.
+func serveS3(stdin io.Reader) error {
+	decoder := json.NewDecoder(stdin)
+	var config s3Config
+	if err := decoder.Decode(&config); err != nil {
+		return fmt.Errorf("read the config of the S3 server: %w", err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, stdin)
+		os.Exit(0)
+	}()
+	var metadata meta.MetadataStorer = meta.XattrMeta{}
+	if config.Sidecar != "" {
+		sidecar, err := meta.NewSideCar(config.Sidecar)
+		if err != nil {
+			return fmt.Errorf("open the metadata folder: %w", err)
+		}
+		metadata = sidecar
+	}
+	backend, err := posix.New(config.Root, metadata, posix.PosixOpts{
+		SideCarDir:  config.Sidecar,
+		Concurrency: s3Concurrency,
+	})
+	if err != nil {
+		return fmt.Errorf("open the objects folder: %w", err)
+	}
+	err = embedgw.RunVersityGW(context.Background(), backend, &embedgw.Config{
+		RootUserAccess:    config.AccessKey,
+		RootUserSecret:    config.SecretKey,
+		Ports:             []string{config.Address},
+		MaxConnections:    s3Connections,
+		MaxRequests:       s3Connections,
+		MultipartMaxParts: s3Parts,
+		KeepAlive:         true,
+		HealthPath:        config.HealthPath,
+		Quiet:             true,
+	})
+	return fmt.Errorf("the S3 server ended: %w", err)
+}

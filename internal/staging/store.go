@@ -1,0 +1,262 @@
+package staging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	// readHeaderTimeout bounds the wait for the first byte of an answer. Whole
+	// bodies have no bound: whoever reads them watches their progress.
+	readHeaderTimeout = 30 * time.Second
+	// writeHeaderTimeout is longer, since servers assemble a multipart upload
+	// before they answer.
+	writeHeaderTimeout = 10 * time.Minute
+	idleTimeout        = 90 * time.Second
+	// idlePerHost keeps a connection for each slot of a large worker; the
+	// default of two would dial anew for almost every range.
+	idlePerHost = 256
+	// writeTries includes the first; only Put and its kin are retried here.
+	writeTries = 4
+)
+
+// Config says where staging is and how to get in.
+type Config struct {
+	// Endpoint is "host:port", spoken to in plain HTTP, or a URL with http or https.
+	Endpoint  string
+	Region    string // "us-east-1" if empty
+	AccessKey providers.Secret
+	SecretKey providers.Secret
+	// PathStyle puts the bucket into the path of the URL in place of its host,
+	// as most servers other than Amazon's want it. Without it, the style follows
+	// from the endpoint.
+	PathStyle bool
+}
+
+// Store reads (and, for push and tests, writes) a staging server. It is safe
+// for use by many goroutines.
+type Store struct {
+	read, write *minio.Client
+	core        minio.Core
+	transports  [2]*http.Transport
+}
+
+// New returns a Store; nothing is dialled. The error says which field of the
+// config is wrong.
+func New(config Config) (*Store, error) {
+	host, secure, err := parseEndpoint(config.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if config.Region == "" {
+		// Set in any case: else minio-go asks the server for each bucket's region.
+		config.Region = "us-east-1"
+	}
+	lookup := minio.BucketLookupAuto
+	if config.PathStyle {
+		lookup = minio.BucketLookupPath
+	}
+	s := &Store{transports: [2]*http.Transport{transport(readHeaderTimeout), transport(writeHeaderTimeout)}}
+	client := func(t *http.Transport, tries int) (*minio.Client, error) {
+		return minio.New(host, &minio.Options{
+			Creds:           credentials.NewStaticV4(config.AccessKey.Reveal(), config.SecretKey.Reveal(), ""),
+			Secure:          secure,
+			Transport:       t,
+			Region:          config.Region,
+			BucketLookup:    lookup,
+			TrailingHeaders: true,
+			MaxRetries:      tries,
+		})
+	}
+	if s.read, err = client(s.transports[0], 1); err != nil {
+		return nil, fmt.Errorf("staging endpoint %q: %w", config.Endpoint, err)
+	}
+	if s.write, err = client(s.transports[1], writeTries); err != nil {
+		return nil, fmt.Errorf("staging endpoint %q: %w", config.Endpoint, err)
+	}
+	s.core = minio.Core{Client: s.read}
+	return s, nil
+}
+
+// parseEndpoint takes "host:port" or a URL without a path.
+func parseEndpoint(endpoint string) (host string, secure bool, err error) {
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "http://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil:
+		return "", false, errors.New("staging endpoint is not a URL; give host:port or https://host")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", false, fmt.Errorf("staging endpoint has scheme %q; give http or https", u.Scheme)
+	case u.Host == "":
+		return "", false, errors.New("staging endpoint is missing; give host:port or https://host")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil:
+		return "", false, fmt.Errorf("staging endpoint %s has more than scheme and host; take the rest out", u.Host)
+	}
+	return u.Host, u.Scheme == "https", nil
+}
+
+// transport speaks HTTP/1.1 only: each range has a connection to itself, and
+// no stream of another one competes for its flow-control window.
+func transport(headerTimeout time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   handshakeTimeout,
+		ResponseHeaderTimeout: headerTimeout,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       idleTimeout,
+		MaxIdleConnsPerHost:   idlePerHost,
+		// The bytes are wanted as they are stored.
+		DisableCompression: true,
+	}
+}
+
+// Close drops idle connections. Bodies that are still open stay readable.
+func (s *Store) Close() {
+	for _, t := range s.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// Check asks the server for a sign of life with our credentials, and changes
+// nothing. Credentials that are known but may not list buckets are fine: a
+// worker needs no more than to read objects. Waiting for a server that is not
+// there yet is the caller's.
+func (s *Store) Check(ctx context.Context) error {
+	_, err := s.read.ListBuckets(ctx)
+	if resp, ok := errors.AsType[minio.ErrorResponse](err); ok && resp.Code == minio.AccessDenied {
+		return nil
+	}
+	if err != nil {
+		return classify("check", "", "", err)
+	}
+	return nil
+}
+
+// Stat returns the object as it is now, its ETag, size and version filled.
+func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, error) {
+	info, err := s.read.StatObject(ctx, bucket, key, minio.StatObjectOptions{})
+	if err != nil {
+		return uploads.Object{}, classify("stat", bucket, key, err)
+	}
+	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}, nil
+}
+
+// version drops the name that S3 gives to what was stored without a version:
+// it is overwritten in place, so it pins nothing.
+func version(id string) string {
+	if id == "null" {
+		return ""
+	}
+	return id
+}
+
+// Open starts one ranged GET of length bytes from offset, under If-Match with
+// the object's ETag and of its version if it has one; offset and length must
+// lie within obj.Size. The body streams from the connection: nothing is read
+// ahead, and closing it early drops the connection. Read returns an *Error
+// that wraps io.ErrUnexpectedEOF if fewer than length bytes come. Cancelling
+// the context ends a read in hand.
+func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error) {
+	if offset < 0 || length < 0 || offset+length > obj.Size || length == 0 && obj.Size > 0 {
+		return nil, fmt.Errorf("open %s: range of %d bytes at %d is not within %d bytes", obj.URL(), length, offset, obj.Size)
+	}
+	if obj.ETag == "" {
+		return nil, fmt.Errorf("open %s: the object has no ETag to be read by", obj.URL())
+	}
+	opts := minio.GetObjectOptions{VersionID: obj.Version}
+	opts.Set("If-Match", `"`+obj.ETag+`"`)
+	if length > 0 { // an empty object has no range
+		opts.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	}
+	raw, info, _, err := s.core.GetObject(ctx, obj.Bucket, obj.Key, opts)
+	if err != nil {
+		return nil, classify("open", obj.Bucket, obj.Key, err)
+	}
+	switch {
+	case info.ETag != obj.ETag:
+		_ = raw.Close()
+		return nil, &Error{
+			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
+			Err: fmt.Errorf("its ETag is %s, not %s", info.ETag, obj.ETag),
+		}
+	case info.Size >= 0 && info.Size != length:
+		_ = raw.Close()
+		return nil, &Error{
+			Kind: Transient, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
+			Err: fmt.Errorf("the answer has %d bytes where %d were asked for", info.Size, length),
+		}
+	}
+	return &body{raw: raw, obj: obj, left: length}, nil
+}
+
+// body passes the response body through and counts, so that an end that comes
+// early is an error even where the answer named no length.
+type body struct {
+	raw  io.ReadCloser
+	obj  uploads.Object
+	left int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left && b.left > 0 {
+		p = p[:b.left]
+	}
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.raw.Read(p)
+	b.left -= int64(n)
+	if err == nil || err == io.EOF && b.left == 0 { //nolint:errorlint // readers return io.EOF itself
+		return n, err //nolint:wrapcheck // io.EOF must stay itself
+	}
+	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+		err = io.ErrUnexpectedEOF
+	}
+	return n, &Error{Kind: Transient, Op: "read", Bucket: b.obj.Bucket, Key: b.obj.Key, Err: err}
+}
+
+func (b *body) Close() error {
+	if err := b.raw.Close(); err != nil {
+		return &Error{Kind: Transient, Op: "close", Bucket: b.obj.Bucket, Key: b.obj.Key, Err: err}
+	}
+	return nil
+}
+
+// List calls yield for each object whose key starts with prefix, in the
+// order of the server, page by page. Sizes and ETags are those of the listing;
+// versions are not known. It stops at yield's first error and returns it as it is.
+func (s *Store) List(ctx context.Context, bucket, prefix string, yield func(uploads.Object) error) error {
+	withOwner := false
+	opts := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, FetchOwner: &withOwner}
+	for info := range s.read.ListObjectsIter(ctx, bucket, opts) {
+		if info.Err != nil {
+			return classify("list", bucket, prefix, info.Err)
+		}
+		if err := yield(uploads.Object{Bucket: bucket, Key: info.Key, ETag: info.ETag, Size: info.Size}); err != nil {
+			return err
+		}
+	}
+	// minio-go ends the sequence in silence when the context ends.
+	if err := ctx.Err(); err != nil {
+		return classify("list", bucket, prefix, context.Cause(ctx))
+	}
+	return nil
+}

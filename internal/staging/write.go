@@ -1,0 +1,88 @@
+package staging
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/minio/minio-go/v7"
+
+	"mediaferry/internal/uploads"
+)
+
+const (
+	putPartSize = 16 << 20
+	putThreads  = 4
+	maxParts    = 10_000 // of S3
+)
+
+// Put stores exactly size bytes of r under the key and returns the object. What
+// is larger than 16 MiB goes in parts, four at a time, through that many
+// buffers of 16 MiB; above 156 GiB the parts grow with the size and two are on
+// their way at a time. Each part is covered by a CRC-64/NVME that the server
+// checks. A reader that ends early is an error, and nothing is stored; what it
+// has after size bytes is left alone. Progress is seen by whoever wraps r.
+func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.Reader, size int64) (uploads.Object, error) {
+	partSize, threads := int64(putPartSize), uint(putThreads)
+	if size > putPartSize*maxParts {
+		partSize, threads = (size+maxParts-1)/maxParts, 2
+	}
+	info, err := s.write.PutObject(ctx, bucket, key, &exactReader{r: r, left: size}, size, minio.PutObjectOptions{
+		ContentType:           contentType,
+		PartSize:              uint64(partSize),
+		NumThreads:            threads,
+		ConcurrentStreamParts: true,
+		AutoChecksum:          minio.ChecksumCRC64NVME,
+		// The checksum covers the bytes; signing them too would hash them twice.
+		DisableContentSha256: true,
+	})
+	if err != nil {
+		return uploads.Object{}, classify("put", bucket, key, err)
+	}
+	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: size}, nil
+}
+
+// exactReader ends after left bytes and fails if r ends before: minio-go takes
+// an early end for the end of the object.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > e.left {
+		p = p[:e.left]
+	}
+	n, err := e.r.Read(p)
+	e.left -= int64(n)
+	if e.left == 0 {
+		return n, io.EOF
+	}
+	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+		return n, fmt.Errorf("the source ended %d bytes early: %w", e.left, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return n, fmt.Errorf("read the source: %w", err)
+	}
+	return n, nil
+}
+
+// MakeBucket makes the bucket; one that is ours already is no error.
+func (s *Store) MakeBucket(ctx context.Context, bucket string) error {
+	err := s.write.MakeBucket(ctx, bucket, minio.MakeBucketOptions{})
+	if err == nil || minio.ToErrorResponse(err).Code == minio.BucketAlreadyOwnedByYou {
+		return nil
+	}
+	return classify("make bucket", bucket, "", err)
+}
+
+// Delete removes the object; one that is gone already is no error.
+func (s *Store) Delete(ctx context.Context, bucket, key string) error {
+	if err := s.write.RemoveObject(ctx, bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		return classify("delete", bucket, key, err)
+	}
+	return nil
+}
