@@ -70,7 +70,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 	defer stop()
-	if err := conn.Ensure(ctx, pools); err != nil {
+	if _, err := conn.Ensure(ctx, pools); err != nil {
 		return err //nolint:wrapcheck // says what was being done
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.API.Listen)
@@ -148,17 +148,17 @@ var _ dispatch.Queue = (*queue)(nil)
 func (q *queue) Publish(ctx context.Context, publications []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return q.PublishJobs(ctx, publications) //nolint:wrapcheck // says what was being done
+	msgs := make([]jobs.JobMessage, len(publications))
+	for i, p := range publications {
+		msgs[i] = jobs.JobMessage{Job: p.Job, Feed: p.Feed}
+	}
+	return q.PublishJobs(ctx, msgs) //nolint:wrapcheck // says what was being done
 }
 
 func (q *queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done
 
 func (q *queue) Repair(ctx context.Context) ([]dispatch.StreamMark, error) {
-	if err := q.Ensure(ctx, q.pools); err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
-	}
-	// After the repair: a stream that was missing is now younger than its mark.
-	marks, err := q.Marks(ctx)
+	marks, err := q.Ensure(ctx, q.pools)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what was being done
 	}

@@ -72,7 +72,7 @@ func closeConn(ctx context.Context, conn *jobs.Conn) error {
 func openStaging(cfg config.Staging) (*staging.Store, error) {
 	return staging.New(staging.Config{ //nolint:wrapcheck // says what was being done
 		Endpoint: cfg.Endpoint, Region: cfg.Region, PathStyle: cfg.PathStyle,
-		AccessKey: cfg.AccessKey, SecretKey: cfg.SecretKey,
+		AccessKey: providers.Secret(cfg.AccessKey), SecretKey: cfg.SecretKey,
 	})
 }
 
