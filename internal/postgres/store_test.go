@@ -306,7 +306,9 @@ func TestFoundPartsCountAndMayFinish(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	plan := parts.Plan{Size: 25, PartSize: 10}
-	stored := func(n int) parts.Stored { return parts.Stored{Part: plan.Part(n), Receipt: parts.Receipt{Tag: "there"}} }
+	stored := func(n int) parts.Stored {
+		return parts.Stored{Part: plan.Part(n), Receipt: parts.Receipt{Tag: "there"}}
+	}
 
 	some := b.open(t, "some.mp4", plan.Size, plan.PartSize, stored(2))
 	if u := b.upload(t, some); u.AckedBytes != 10 || u.FoundBytes != 10 || u.State != uploads.Uploading {

@@ -8,8 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,5 +97,18 @@ func awaitStaging(ctx context.Context, store *staging.Store, endpoint string, lo
 		case <-time.After(delay):
 		}
 		delay = min(2*delay, 5*time.Second)
+	}
+}
+
+// AccountRules is what the configuration is to check accounts by.
+func AccountRules(known map[string]providers.Provider) config.AccountRules {
+	return config.AccountRules{
+		Providers: slices.Sorted(maps.Keys(known)),
+		Check: func(provider string, a providers.Account) error {
+			if c, ok := known[provider].(providers.AccountChecker); ok {
+				return c.CheckAccount(a) //nolint:wrapcheck // field errors, relative to the account
+			}
+			return nil
+		},
 	}
 }
