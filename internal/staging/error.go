@@ -64,12 +64,12 @@ func classify(op, bucket, key string, err error) *Error {
 		e.Kind = Changed
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind = Denied
-	case http.StatusBadRequest:
-		switch resp.Code {
-		case "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken":
-			// S3 answers 400 to credentials of a wrong region or age.
-			e.Kind = Denied
-		}
+	}
+	switch resp.Code {
+	case "InvalidAccessKeyId", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "XAdminUserNotFound":
+		// Credentials that are wrong in themselves come with 400 from S3 and, the
+		// last of these codes, with 404 from versitygw.
+		e.Kind = Denied
 	}
 	if resp.Message == "" {
 		// An answer to HEAD has no body, and so no words.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 
@@ -27,7 +28,8 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 	if size > putPartSize*maxParts {
 		partSize, threads = (size+maxParts-1)/maxParts, 2
 	}
-	info, err := s.write.PutObject(ctx, bucket, key, &exactReader{r: r, left: size}, size, minio.PutObjectOptions{
+	source := &exactReader{r: r, left: size}
+	info, err := s.write.PutObject(ctx, bucket, key, source, size, minio.PutObjectOptions{
 		ContentType:           contentType,
 		PartSize:              uint64(partSize),
 		NumThreads:            threads,
@@ -36,6 +38,9 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 		// The checksum covers the bytes; signing them too would hash them twice.
 		DisableContentSha256: true,
 	})
+	if cause := source.failure.Load(); err != nil && cause != nil {
+		err = *cause // minio-go only says that the connection was closed
+	}
 	if err != nil {
 		return uploads.Object{}, classify("put", bucket, key, err)
 	}
@@ -45,8 +50,9 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 // exactReader ends after left bytes and fails if r ends before: minio-go takes
 // an early end for the end of the object.
 type exactReader struct {
-	r    io.Reader
-	left int64
+	r       io.Reader
+	left    int64
+	failure atomic.Pointer[error] // what Read returned; the transport may still be reading
 }
 
 func (e *exactReader) Read(p []byte) (int, error) {
@@ -58,16 +64,18 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	}
 	n, err := e.r.Read(p)
 	e.left -= int64(n)
-	if e.left == 0 {
+	switch {
+	case e.left == 0:
 		return n, io.EOF
+	case err == nil:
+		return n, nil
+	case err == io.EOF: //nolint:errorlint // readers return io.EOF itself
+		err = fmt.Errorf("the source ended %d bytes early: %w", e.left, io.ErrUnexpectedEOF)
+	default:
+		err = fmt.Errorf("read the source: %w", err)
 	}
-	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
-		return n, fmt.Errorf("the source ended %d bytes early: %w", e.left, io.ErrUnexpectedEOF)
-	}
-	if err != nil {
-		return n, fmt.Errorf("read the source: %w", err)
-	}
-	return n, nil
+	e.failure.Store(&err)
+	return n, err
 }
 
 // MakeBucket makes the bucket; one that is ours already is no error.
