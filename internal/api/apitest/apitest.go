@@ -27,6 +27,8 @@ type UseCases struct {
 	Names   []string // accounts that exist, of every tenant
 	Objects []uploads.Object
 	Workers []uploads.WorkerStatus
+	// Accepted alters each upload as it is accepted; nil leaves it queued.
+	Accepted func(*uploads.Upload)
 
 	mu   sync.Mutex
 	all  map[uploads.ID]uploads.Upload
@@ -66,6 +68,13 @@ func (uc *UseCases) Change(id uploads.ID, change func(*uploads.Upload)) {
 	u := uc.all[id]
 	change(&u)
 	uc.all[id] = u
+}
+
+// Put adds a staging object, as someone who writes to the bucket would.
+func (uc *UseCases) Put(o uploads.Object) {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	uc.Objects = append(uc.Objects, o)
 }
 
 // IDs ranges over the uploads that there are.
@@ -115,13 +124,16 @@ func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Uplo
 	if err != nil {
 		return uploads.Upload{}, false, err //nolint:wrapcheck // says what it was doing
 	}
-	uc.subs[id] = s
-	uc.all[id] = uploads.Upload{
+	u := uploads.Upload{
 		ID: id, Tenant: s.Tenant, Account: s.Account, Provider: "s3", Batch: batch, IdempotencyKey: s.IdempotencyKey,
 		Source: uc.Objects[i], Name: s.Name, ContentType: s.ContentType, Options: s.Options, Labels: s.Labels,
 		Priority: s.Priority, NotBefore: s.NotBefore, State: uploads.Queued, SubmittedAt: time.Now(),
 	}
-	return uc.all[id], true, nil
+	if uc.Accepted != nil {
+		uc.Accepted(&u)
+	}
+	uc.subs[id], uc.all[id] = s, u
+	return u, true, nil
 }
 
 // SubmitPrefix submits every object below the prefix.
