@@ -136,7 +136,7 @@ func publish(tb testing.TB, c *Conn, jobs ...parts.Job) {
 
 // inHand is a delivery that waits in a handler for the test to settle it.
 type inHand struct {
-	ctx      context.Context //nolint:containedctx // what the handler was given
+	ctx      context.Context // what the handler was given
 	job      parts.Job
 	delivery int
 	alive    func()
@@ -288,7 +288,7 @@ func TestConnectEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	_, err := Connect(ctx, Config{URL: "nats://u:hunter2@127.0.0.1:1"}, zap.NewNop())
+	_, err := Connect(ctx, Config{URL: "nats://u:hunter2@127.0.0.1:1"}, zap.NewNop()) //nolint:gosec // no secret
 	if !errors.Is(err, why) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v, want the cause and no password", err)
 	}

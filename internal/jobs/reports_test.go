@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,10 +118,8 @@ func TestReportsComeInBatches(t *testing.T) {
 	send(t, c, all...)
 	r := record(t, c)
 	seen := map[int]bool{}
-	var sizes []int
 	for len(seen) < n {
 		batch := receive(t, r.batches, "a batch")
-		sizes = append(sizes, len(batch))
 		for _, got := range batch {
 			seen[got.Delivery] = true
 		}
@@ -132,10 +131,42 @@ func TestReportsComeInBatches(t *testing.T) {
 		}
 		r.answers <- nil
 	}
-	if sizes[0] != batchReports {
-		t.Errorf("batches of %v, want full ones while there is a backlog", sizes)
-	}
 	eventually(t, "the stream is empty", func() bool { return messages(t, c, streamAcks) == 0 })
+}
+
+// A batch is what comes within its time, and no more than one transaction takes.
+func TestCollect(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in := make(chan arrived, 3*batchReports)
+		for range batchReports + 3 {
+			in <- arrived{}
+		}
+		began := time.Now()
+		if got, took := len(collect(t.Context(), in, nil)), time.Since(began); got != batchReports || took != 0 {
+			t.Errorf("%d of a backlog after %s, want %d at once", got, took, batchReports)
+		}
+		if got, took := len(collect(t.Context(), in, nil)), time.Since(began); got != 3 || took != batchLinger {
+			t.Errorf("%d of the rest after %s, want 3 after %s", got, took, batchLinger)
+		}
+		go func() {
+			for range 4 {
+				time.Sleep(batchLinger * 2 / 5)
+				in <- arrived{}
+			}
+		}()
+		if got := len(collect(t.Context(), in, nil)); got != 3 {
+			t.Errorf("%d collected, want the 3 that came in time", got)
+		}
+		if got := len(collect(t.Context(), in, nil)); got != 1 {
+			t.Errorf("%d collected, want the one that came late", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if got := len(collect(ctx, in, nil)); got != 0 {
+			t.Errorf("%d collected after the stop", got)
+		}
+	})
 }
 
 func TestReportsComeAgainAfterAnError(t *testing.T) {

@@ -49,7 +49,9 @@ func TestJobOfADeadWorkerIsDeliveredAgain(t *testing.T) {
 	}
 	again.settle <- done
 	a.stop()
-	receive(t, a.ended, "the end of the dead runner")
+	if err := receive(t, a.ended, "the end of the dead runner"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReleaseIsDeliveredAgainAtOnce(t *testing.T) {
@@ -365,6 +367,21 @@ func TestRunnerOutlivesTheStore(t *testing.T) {
 		t.Errorf("noticed after %s: by silence, not by the reconnection", took)
 	}
 	h.settle <- done
+}
+
+func TestRunEndsWithTheConnection(t *testing.T) {
+	t.Parallel()
+	c, s := setup(t, Config{})
+	doomed := s.connect(Config{})
+	r := run(t, &Runner{Conn: doomed, Slots: 2})
+	eventually(t, "both slots wait", func() bool {
+		consumer, err := c.js.Consumer(t.Context(), streamJobs, "main")
+		return err == nil && consumer.CachedInfo().NumWaiting == 2
+	})
+	doomed.nc.Close()
+	if err := receive(t, r.ended, "the end"); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("ended with %v, want that the connection is closed", err)
+	}
 }
 
 func TestRunRefusesAPoolThatIsNoToken(t *testing.T) {
