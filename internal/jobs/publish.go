@@ -51,9 +51,11 @@ func (e *UnconfirmedError) Unwrap() error { return e.Err }
 
 // PublishJobs puts jobs on the queue and returns when the stream has confirmed
 // all of them, else with an *UnconfirmedError. It does not wait for NATS to come
-// back: it returns at once when the connection is down, and within seconds
+// back: it returns at once when the connection is down, and within 20 seconds
 // whatever happens.
 func (c *Conn) PublishJobs(ctx context.Context, msgs []JobMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*confirmTimeout)
+	defer cancel()
 	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
 	var failure error // why publishing ended early
 	for _, m := range msgs {

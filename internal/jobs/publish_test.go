@@ -318,6 +318,9 @@ func TestMaintainTellsThatTheStoreWasLost(t *testing.T) {
 	s.wipe()
 	now := receive(t, marks, "the marks after the loss")
 	for i := range before {
+		if at := before[i].Created; !at.Equal(at.Truncate(time.Microsecond)) {
+			t.Errorf("created %s: Postgres would give it back as another time", at)
+		}
 		if !Lost(before[i], now[i]) {
 			t.Errorf("the loss of %s does not show: %+v, %+v", before[i].Stream, before[i], now[i])
 		}
