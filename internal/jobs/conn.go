@@ -68,8 +68,9 @@ type Conn struct {
 
 	mu sync.Mutex
 	// link ends when the connection has been re-established: whoever asked
-	// something of the old one asks again. Replaced by the reconnect handler.
-	link    context.Context //nolint:containedctx // a broadcast that goes off once, not a request's context
+	// something of the old one asks again. It is a broadcast, not the context of
+	// a request, and is replaced by the reconnect handler.
+	link    context.Context
 	newLink context.CancelFunc
 }
 
@@ -162,7 +163,11 @@ func (c *Conn) options(where string) []nats.Option {
 // was published and closes the connection. It waits for that until ctx ends;
 // the connection is closed in any case.
 func (c *Conn) Close(ctx context.Context) error {
-	defer c.newLink()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.newLink()
+	}()
 	if c.nc.IsConnected() {
 		select {
 		case <-c.js.PublishAsyncComplete():

@@ -38,7 +38,7 @@ func (m JobMessage) id() string {
 // nevertheless; publishing them again with the same feed counter is harmless.
 type UnconfirmedError struct {
 	Jobs []JobMessage
-	Err  error // of the first of them
+	Err  error // of one of them
 }
 
 // Error says how many jobs and why.
@@ -51,9 +51,11 @@ func (e *UnconfirmedError) Unwrap() error { return e.Err }
 
 // PublishJobs puts jobs on the queue and returns when the stream has confirmed
 // all of them, else with an *UnconfirmedError. It does not wait for NATS to come
-// back: it returns at once when the connection is down, and within seconds
+// back: it returns at once when the connection is down, and within 20 seconds
 // whatever happens.
 func (c *Conn) PublishJobs(ctx context.Context, msgs []JobMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*confirmTimeout)
+	defer cancel()
 	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
 	var failure error // why publishing ended early
 	for _, m := range msgs {
@@ -65,9 +67,9 @@ func (c *Conn) PublishJobs(ctx context.Context, msgs []JobMessage) error {
 		futures = append(futures, future)
 	}
 	unconfirmed := slices.Clone(msgs[len(futures):])
-	for i, future := range futures {
-		if err := confirmed(ctx, future); err != nil {
-			unconfirmed = append(unconfirmed, msgs[i])
+	for i, m := range msgs[:len(futures)] {
+		if err := confirmed(ctx, futures[i]); err != nil {
+			unconfirmed = append(unconfirmed, m)
 			failure = err
 		}
 	}
@@ -117,7 +119,7 @@ func confirmed(ctx context.Context, future jetstream.PubAckFuture) error {
 	case err := <-future.Err():
 		return err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err() //nolint:wrapcheck // callers do
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, er
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// A pull does not survive the connection that it was made on.
-	defer context.AfterFunc(c.reconnected(), cancel)()
+	defer context.AfterFunc(c.reconnected(), cancel)() //nolint:contextcheck // a broadcast, see Conn.link
 	request := fmt.Sprintf(`{"batch":1,"expires":%d,"idle_heartbeat":%d}`, pullExpiry, pullHeartbeat)
 	if err := c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, inbox.Subject, []byte(request)); err != nil {
 		_ = inbox.Unsubscribe()
@@ -49,7 +49,7 @@ func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, er
 			c.leave(inbox)
 			switch {
 			case wait.Err() != nil:
-				return nil, nil //nolint:nilerr,nilnil // ended from outside: no message
+				return nil, nil // ended from outside
 			case errors.Is(err, context.DeadlineExceeded):
 				err = errSilence
 			}
@@ -62,12 +62,12 @@ func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, er
 			_ = inbox.Unsubscribe()
 			if ctx.Err() != nil {
 				c.release(msg)
-				return nil, nil //nolint:nilnil // as above
+				return nil, nil
 			}
 			return msg, nil
 		case "404", "408": // none came while the pull lasted
 			_ = inbox.Unsubscribe()
-			return nil, nil //nolint:nilnil // as above
+			return nil, nil
 		case "503":
 			_ = inbox.Unsubscribe()
 			return nil, fmt.Errorf("pull from %s: %w", consumer, nats.ErrNoResponders)

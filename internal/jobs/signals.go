@@ -13,22 +13,13 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Stage is what a job in hand is doing.
-type Stage string
-
-// The stages.
-const (
-	StageDigest Stage = "digest"
-	StageParts  Stage = "parts"
-)
-
 // Live is progress of a job in hand, as a worker says it about once a second.
 type Live struct {
 	Upload  uploads.ID `json:"upload"`
 	Account string     `json:"account"`
 	Worker  string     `json:"worker"`
-	Stage   Stage      `json:"stage"`
-	Run     parts.Run  `json:"run,omitzero"` // in StageParts
+	Stage   string     `json:"stage"`        // what is being done, in the worker's words
+	Run     parts.Run  `json:"run,omitzero"` // of a part job
 	Bytes   int64      `json:"bytes"`        // of the job, moved so far
 	Total   int64      `json:"total"`        // of the job
 	At      time.Time  `json:"at"`
