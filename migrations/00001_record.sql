@@ -174,7 +174,7 @@ BEGIN
     WHERE o.state <> n.state;
 
     INSERT INTO outbox (tenant, type, upload_id, payload)
-    SELECT n.tenant, 'upload.' || n.state, n.id,
+    SELECT n.tenant, n.state::text, n.id,
            jsonb_build_object('upload', n.id, 'tenant', n.tenant, 'account', n.account, 'state', n.state,
                'name', n.name, 'size', n.size, 'labels', n.labels, 'asset', n.asset, 'failure', n.failure,
                'at', n.finished_at)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -223,9 +224,13 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		plan.PartSize = begun.PartSize
 	}
 	epoch := step.Epoch + 1
+	session, err := json.Marshal(begun.Session)
+	if err != nil {
+		return fmt.Errorf("encode session of %s: %w", step.ID, err)
+	}
 	state, took, err := d.opened.do(ctx, parts.Opened{
 		Upload: step.ID, Lease: step.Lease, Epoch: epoch, Plan: plan,
-		Session: d.sealer.Seal(begun.Session.Data, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
+		Session: d.sealer.Seal(session, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
 		Found: begun.Found,
 	})
 	if err != nil {
@@ -301,11 +306,15 @@ func (d *Dispatcher) session(step uploads.Step) (providers.Session, providers.Pr
 	if err != nil {
 		return providers.Session{}, nil, err
 	}
-	data, err := d.sealer.Open(step.Session, sessionUse(step.ID, step.Epoch))
+	plain, err := d.sealer.Open(step.Session, sessionUse(step.ID, step.Epoch))
 	if err != nil {
 		return providers.Session{}, nil, fmt.Errorf("session of %s: %w", step.ID, err)
 	}
-	return providers.Session{Data: data}, p, nil
+	var session providers.Session
+	if err := json.Unmarshal(plain, &session); err != nil {
+		return providers.Session{}, nil, fmt.Errorf("session of %s: %w", step.ID, err)
+	}
+	return session, p, nil
 }
 
 // complete records the asset.

@@ -11,7 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -92,12 +95,33 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // unavailable wraps err with what was being done, and marks it as an
-// *uploads.UnavailableError where the database could not be reached.
+// *uploads.UnavailableError where the database could not be reached or was
+// going down. Everything else is an answer of the database, or not its own.
 func unavailable(doing string, err error) error {
-	if _, ok := errors.AsType[*pgconn.PgError](err); ok || errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w", doing, err)
+	if isConnection(err) {
+		err = &uploads.UnavailableError{What: "postgres", Err: err}
 	}
-	return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "postgres", Err: err})
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func isConnection(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case strings.HasPrefix(e.Code, "08"), // connection exceptions
+			strings.HasPrefix(e.Code, "57P"), // shutting down, starting up, cut off
+			strings.HasPrefix(e.Code, "53"):  // no connection, memory or disk left
+			return true
+		}
+		return false
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		pgconn.SafeToRetry(err)
 }
 
 // inTx runs f in a transaction: committed if f returns nil, else rolled back.

@@ -527,8 +527,8 @@ func TestMovesLeaveTheirTrailAndEvent(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || n != 1 || len(seen) != 1 || seen[0] != "upload.cancelled" {
-		t.Errorf("events %v, %d, %v; want one upload.cancelled, kept while nobody took it", seen, n, err)
+	if err != nil || n != 1 || len(seen) != 1 || seen[0] != "cancelled" {
+		t.Errorf("events %v, %d, %v; want one cancelled, kept while nobody took it", seen, n, err)
 	}
 	if n, _ := b.TakeEvents(t.Context(), 10, func([]uploads.Event) error { return nil }); n != 0 {
 		t.Errorf("%d events after all were taken, want 0", n)

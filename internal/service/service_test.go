@@ -1,0 +1,514 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap/zaptest"
+
+	"mediaferry/client"
+	"mediaferry/internal/config"
+	"mediaferry/internal/devstack"
+	"mediaferry/internal/devstack/devtest"
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/postgres"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/providertest"
+	"mediaferry/internal/sealing"
+	"mediaferry/internal/service"
+	"mediaferry/internal/staging"
+	"mediaferry/internal/uploads"
+)
+
+func TestMain(m *testing.M) { devtest.Main(m) }
+
+const (
+	mib          = 1 << 20
+	testPatience = 60 * time.Second
+)
+
+// bundle is real servers, a platform in memory, and the two processes over them.
+type bundle struct {
+	nats     *devstack.NATS
+	natsDir  string
+	s3       *devstack.S3
+	staging  *staging.Store
+	platform *providertest.Fake
+	dsn      string
+	api      *client.Client
+	cfg      config.Dispatcher
+}
+
+func limits() providers.Limits {
+	return providers.Limits{
+		Limits:     parts.Limits{MinPart: 1, MaxPart: 64 * mib, Preferred: mib, MaxParts: 1000, MaxSize: 1 << 30},
+		PartDigest: hashing.CRC64NVME,
+	}
+}
+
+// setup starts everything but the processes.
+func setup(t *testing.T, l providers.Limits) *bundle {
+	t.Helper()
+	b := &bundle{platform: providertest.NewFake(l), natsDir: t.TempDir(), s3: devtest.S3(t, "staging")}
+	var err error
+	if b.nats, err = devstack.StartNATS(b.natsDir, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.nats.Stop() })
+	b.dsn = devtest.Postgres(t, func(ctx context.Context, dsn string) error {
+		_, err := postgres.MigrateUp(ctx, dsn)
+		return err
+	})
+	if b.staging, err = staging.New(b.s3.Config()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.staging.Close)
+	s3 := b.s3.Config()
+	b.cfg = config.Dispatcher{
+		NATS: config.NATS{URL: b.nats.URL()}, Postgres: config.Postgres{DSN: providers.Secret(b.dsn), MaxConns: 8},
+		Staging: config.Staging{Endpoint: s3.Endpoint, Region: "us-east-1", AccessKey: s3.AccessKey.Reveal(), SecretKey: s3.SecretKey, PathStyle: true},
+		API:     config.API{Listen: "127.0.0.1:0"}, SealKey: providers.Secret(sealing.NewKey()),
+		SweepInterval: 200 * time.Millisecond, StopGrace: 5 * time.Second,
+		Accounts: []config.Account{{Name: "acc", Tenant: "default", Provider: "fake", Pool: "default", Window: 64 * mib}},
+	}
+	return b
+}
+
+// background runs a process until stop is called, and fails the test if it fails.
+func background(t *testing.T, run func(ctx context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	var once atomic.Bool
+	stop = func() {
+		if once.Swap(true) {
+			return
+		}
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("process ended: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func (b *bundle) known() map[string]providers.Provider {
+	return map[string]providers.Provider{"fake": b.platform}
+}
+
+// dispatcher starts a dispatcher and waits until it takes submissions.
+func (b *bundle) dispatcher(t *testing.T) (stop func()) {
+	t.Helper()
+	ready := make(chan string, 1)
+	log := zaptest.NewLogger(t).Named("dispatcher")
+	stop = background(t, func(ctx context.Context) error {
+		return service.RunDispatcher(ctx, b.cfg, b.known(), log, func(addr string) { ready <- addr })
+	})
+	select {
+	case addr := <-ready:
+		var err error
+		if b.api, err = client.New("http://"+addr, "default"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.api.Close)
+	case <-time.After(testPatience):
+		t.Fatal("the dispatcher is not ready")
+	}
+	return stop
+}
+
+// worker starts a worker.
+func (b *bundle) worker(t *testing.T, id string) (stop func()) {
+	t.Helper()
+	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
+	log := zaptest.NewLogger(t).Named(id)
+	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+}
+
+// put stores random bytes in staging and returns them.
+func (b *bundle) put(t *testing.T, key string, size int) []byte {
+	t.Helper()
+	data := make([]byte, size)
+	random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", key))))
+	_, _ = random.Read(data)
+	if _, err := b.staging.Put(t.Context(), "staging", key, "video/mp4", bytes.NewReader(data), int64(size)); err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func (b *bundle) submit(t *testing.T, key string) client.Upload {
+	t.Helper()
+	u, _, err := b.api.Submit(t.Context(), client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// wait returns the upload when it has ended.
+func (b *bundle) wait(t *testing.T, id string) client.Upload {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	u, err := b.api.Wait(ctx, id, nil)
+	if err != nil {
+		t.Fatalf("wait for %s in state %s: %v", id, u.State, err)
+	}
+	return u
+}
+
+// mustComplete waits and compares the asset with the bytes.
+func (b *bundle) mustComplete(t *testing.T, id string, want []byte) client.Upload {
+	t.Helper()
+	u := b.wait(t, id)
+	if u.State != string(uploads.Completed) {
+		t.Fatalf("state %s (%+v), want completed", u.State, u.Failure)
+	}
+	got, ok := b.platform.Content(u.Asset.ID)
+	if !ok || !bytes.Equal(got, want) {
+		t.Fatalf("the asset has %d bytes that are not the %d of the source", len(got), len(want))
+	}
+	if seen := b.platform.Seen(uuid.MustParse(id)); len(seen.Assets) != 1 {
+		t.Errorf("%d assets, want 1", len(seen.Assets))
+	}
+	return u
+}
+
+func TestFilesOfAllSizesArrive(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	b.worker(t, "w2")
+	sizes := []int{1, mib - 1, mib, mib + 1, 16 * mib, 16*mib + 1, 40*mib + 12345}
+	ids, data := make([]string, len(sizes)), make([][]byte, len(sizes))
+	for i, size := range sizes {
+		key := fmt.Sprintf("film-%d.mp4", size)
+		data[i] = b.put(t, key, size)
+		ids[i] = b.submit(t, key).ID
+	}
+	for i, id := range ids {
+		b.mustComplete(t, id, data[i])
+		if seen := b.platform.Seen(uuid.MustParse(id)); seen.Bytes != int64(sizes[i]) {
+			t.Errorf("%d bytes were sent for a file of %d", seen.Bytes, sizes[i])
+		}
+	}
+}
+
+func TestTheQueueIsLostInMidUpload(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 48*mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+
+	// The platform holds every part call after the tenth until the store is gone.
+	lost := make(chan struct{})
+	reached := make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth > 10 {
+			if nth == 11 {
+				close(reached)
+			}
+			<-lost
+		}
+		return true, nil
+	})
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	b.nats.Stop()
+	if err := os.RemoveAll(filepath.Join(b.natsDir, "jetstream")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	close(lost)
+	b.mustComplete(t, id, data)
+}
+
+func TestAChangedSourceFailsTheUpload(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", 20*mib)
+	b.dispatcher(t)
+	id := b.submit(t, "film.mp4").ID
+	if _, err := b.staging.Put(t.Context(), "staging", "film.mp4", "", bytes.NewReader(make([]byte, 20*mib)), 20*mib); err != nil {
+		t.Fatal(err)
+	}
+	b.worker(t, "w1")
+	u := b.wait(t, id)
+	if u.State != string(uploads.Failed) || u.Failure.Cause != string(uploads.CauseSourceChanged) {
+		t.Errorf("%s with %+v, want failed with source_changed", u.State, u.Failure)
+	}
+	if seen := b.platform.Seen(uuid.MustParse(id)); len(seen.Assets) != 0 {
+		t.Errorf("%d assets of mixed bytes", len(seen.Assets))
+	}
+}
+
+// The table of break points of the control steps: each call is refused, or
+// takes effect and is reported as failed. One asset comes of it each time.
+func TestBreakPointsOfControlSteps(t *testing.T) {
+	t.Parallel()
+	kinds := []providers.Kind{providers.Transient, providers.Throttled, providers.UnknownOutcome, providers.SessionLost}
+	for _, call := range []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish} {
+		for _, kind := range kinds {
+			for _, apply := range []bool{false, true} {
+				if apply && call == providers.CallFinish && kind != providers.UnknownOutcome {
+					continue // a provider that calls a finish that took effect a definite failure is wrong
+				}
+				t.Run(fmt.Sprintf("%s/%s/applied=%v", call, kind, apply), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t, limits())
+					data := b.put(t, "film.mp4", 3*mib)
+					b.platform.SetHook(func(c providers.Call, nth int) (bool, error) {
+						if c == call && nth == 1 {
+							return apply, &providers.Error{Kind: kind, Call: string(call), Message: "injected"}
+						}
+						return true, nil
+					})
+					b.dispatcher(t)
+					b.worker(t, "w1")
+					b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+				})
+			}
+		}
+	}
+}
+
+// A dispatcher dies between the intent and the answer of finish; the next one
+// asks the platform before it calls again.
+func TestFinishThatOutlivesItsDispatcher(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 3*mib)
+	inFinish := make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallFinish && nth == 1 {
+			close(inFinish)
+			return true, &providers.Error{Kind: providers.UnknownOutcome, Call: "finish", Message: "the answer was lost"}
+		}
+		return true, nil
+	})
+	stop := b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-inFinish
+	stop()
+	b.dispatcher(t)
+	b.mustComplete(t, id, data)
+	if n := b.platform.Calls(providers.CallFinish); n != 1 {
+		t.Errorf("finish was called %d times, want once: the probe found the asset", n)
+	}
+	if n := b.platform.Calls(providers.CallProbe); n == 0 {
+		t.Error("nobody probed")
+	}
+}
+
+func TestRejectedAndUnauthorizedFailWithTheirCause(t *testing.T) {
+	t.Parallel()
+	for kind, cause := range map[providers.Kind]uploads.Cause{
+		providers.Rejected: uploads.CauseRejected, providers.Unauthorized: uploads.CauseUnauthorized,
+	} {
+		for _, call := range []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish} {
+			if kind == providers.Unauthorized && call == providers.CallPut {
+				continue // opens a session anew: see below
+			}
+			t.Run(fmt.Sprintf("%s at %s", kind, call), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t, limits())
+				b.put(t, "film.mp4", 3*mib)
+				b.platform.SetHook(func(c providers.Call, _ int) (bool, error) {
+					if c == call {
+						return false, &providers.Error{Kind: kind, Call: string(call), Code: "E42", Message: "no"}
+					}
+					return true, nil
+				})
+				b.dispatcher(t)
+				b.worker(t, "w1")
+				u := b.wait(t, b.submit(t, "film.mp4").ID)
+				if u.State != string(uploads.Failed) || u.Failure.Cause != string(cause) || u.Failure.Code != "E42" {
+					t.Errorf("%s with %+v, want failed with %s and the platform's code", u.State, u.Failure, cause)
+				}
+			})
+		}
+	}
+}
+
+func TestALostSessionOpensANewEpoch(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 24*mib)
+	half := make(chan struct{})
+	var once atomic.Bool
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 12 && !once.Swap(true) {
+			close(half)
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	id := b.submit(t, "film.mp4").ID
+	b.worker(t, "w1")
+	<-half
+	b.platform.LoseSessions(uuid.MustParse(id))
+	if u := b.mustComplete(t, id, data); u.Epoch < 2 {
+		t.Errorf("epoch %d, want a second session", u.Epoch)
+	}
+}
+
+func TestDigestPassThenInstantUpload(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.ObjectDigests = []hashing.Kind{hashing.SHA1}
+	b := setup(t, l)
+	data := b.put(t, "film.mp4", 9*mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	first := b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+	again := b.submit(t, "film.mp4").ID
+	u := b.wait(t, again)
+	if u.State != string(uploads.Completed) || !u.Instant || u.Asset.ID != first.Asset.ID {
+		t.Errorf("the same bytes again: %+v, want the first asset at once", u)
+	}
+	if seen := b.platform.Seen(uuid.MustParse(again)); seen.Bytes != 0 {
+		t.Errorf("%d bytes were sent again", seen.Bytes)
+	}
+}
+
+func TestCancelDiscardsTheSession(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", 40*mib)
+	begun, release := make(chan struct{}), make(chan struct{})
+	aborted := make(chan struct{})
+	var once, abortOnce atomic.Bool
+	b.platform.SetHook(func(call providers.Call, _ int) (bool, error) {
+		switch call {
+		case providers.CallPut:
+			if !once.Swap(true) {
+				close(begun)
+			}
+			<-release
+		case providers.CallAbort:
+			if !abortOnce.Swap(true) {
+				close(aborted)
+			}
+		case providers.CallBegin, providers.CallFinish, providers.CallProbe:
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-begun
+	u, err := b.api.Cancel(t.Context(), id)
+	if err != nil || u.State != string(uploads.Cancelled) {
+		t.Fatalf("Cancel = %+v, %v", u, err)
+	}
+	close(release)
+	select {
+	case <-aborted:
+	case <-time.After(testPatience):
+		t.Error("the upstream session was not discarded")
+	}
+	if seen := b.platform.Seen(uuid.MustParse(id)); len(seen.Assets) != 0 {
+		t.Error("a cancelled upload has an asset")
+	}
+}
+
+func TestBadSubmissionsKeepNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "empty.mp4", 0)
+	b.put(t, "film.mp4", 10)
+	b.dispatcher(t)
+	tests := []struct {
+		name  string
+		s     client.Submission
+		field string
+	}{
+		{"missing object", client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
+		{"missing bucket", client.Submission{Account: "acc", Source: client.Object{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
+		{"empty file", client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
+		{"unknown account", client.Submission{Account: "other", Source: client.Object{Bucket: "staging", Key: "film.mp4"}}, "account"},
+		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Object{Bucket: "staging", Key: "film.mp4"}}, "name"},
+	}
+	for _, tt := range tests {
+		_, _, err := b.api.Submit(t.Context(), tt.s)
+		e, ok := errors.AsType[*client.Error](err)
+		if !ok || e.Status != http.StatusUnprocessableEntity || len(e.Fields) == 0 || e.Fields[0].Location != "body."+tt.field {
+			t.Errorf("%s: %v, want 422 about %s", tt.name, err, tt.field)
+		}
+	}
+	if list, err := b.api.List(t.Context(), client.Filter{}); err != nil || len(list.Uploads) != 0 {
+		t.Errorf("%d uploads, %v; want none kept", len(list.Uploads), err)
+	}
+}
+
+// Postgres and NATS go away in mid-run and come back; the upload goes on.
+func TestNATSAwayAndBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 48*mib)
+	reached, back := make(chan struct{}), make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 5 {
+			close(reached)
+			<-back
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	b.nats.Stop()
+	close(back)
+	if err := b.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.mustComplete(t, id, data)
+}
+
+func TestPostgresConnectionsCut(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 32*mib)
+	reached := make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 5 {
+			close(reached)
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // read only
+	if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	b.mustComplete(t, id, data)
+}
