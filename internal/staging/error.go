@@ -77,3 +77,7 @@ func classify(op, bucket, key string, err error) *Error {
 	}
 	return e
 }
+
+// SourceKind names the kind as failures of jobs do: one of parts.SourceMissing
+// and its kin.
+func (e *Error) SourceKind() string { return "source_" + string(e.Kind) }

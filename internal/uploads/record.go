@@ -74,7 +74,9 @@ type UnavailableError struct {
 }
 
 // Error names what is not reachable.
-func (e *UnavailableError) Error() string { return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err) }
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Err }

@@ -1,0 +1,286 @@
+// Package client calls the HTTP API of a mediaferry dispatcher.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"mediaferry/internal/api/wire"
+)
+
+// What the API takes and returns.
+type (
+	Object           = wire.Object
+	Submission       = wire.Submission
+	PrefixSubmission = wire.PrefixSubmission
+	PrefixResult     = wire.PrefixResult
+	Rejected         = wire.Rejected
+	Upload           = wire.Upload
+	Asset            = wire.Asset
+	Failure          = wire.Failure
+	UploadList       = wire.UploadList
+	Worker           = wire.Worker
+	Account          = wire.Account
+)
+
+// Polling of Wait, from the first to the longest pause.
+const (
+	firstPause = 250 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// maxAnswer bounds what is read of an answer, in bytes: a full page of uploads
+// is far below.
+const maxAnswer = 64 << 20
+
+// Client calls one dispatcher for one tenant. It is safe for use by many
+// goroutines. Nothing is retried: the caller knows what may be repeated, and
+// Submit may be with an idempotency key.
+type Client struct {
+	base   string
+	tenant string
+	http   *http.Client
+}
+
+// New returns a client of the API at base, such as "http://127.0.0.1:8080",
+// for the tenant, "" for the default one. There is no timeout but that of each
+// call's context.
+func New(base, tenant string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("%q is not the URL of an API; give one like http://127.0.0.1:8080", base)
+	}
+	return &Client{base: strings.TrimSuffix(base, "/"), tenant: tenant, http: &http.Client{}}, nil
+}
+
+// Close drops the connections that are kept for further calls.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Error is an answer that is not a success.
+type Error struct {
+	Status     int           // HTTP
+	Detail     string        // the problem, for a person
+	Fields     []FieldError  // what is wrong with the request, if that is the problem
+	RetryAfter time.Duration // 0 if the service did not say
+}
+
+// FieldError is one thing that is wrong with a request.
+type FieldError struct {
+	Location string `json:"location"` // such as "body.source.key"
+	Message  string `json:"message"`
+}
+
+// Error names the problem and every field.
+func (e *Error) Error() string {
+	text := e.Detail
+	if text == "" {
+		text = fmt.Sprintf("the API answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	for _, f := range e.Fields {
+		text += fmt.Sprintf("; %s: %s", strings.TrimPrefix(f.Location, "body."), f.Message)
+	}
+	return text
+}
+
+// IsNotFound reports whether err says that there is no such upload.
+func IsNotFound(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusNotFound
+}
+
+// IsInvalid reports whether err says that the request itself was wrong, so
+// that repeating it is of no use.
+func IsInvalid(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusBadRequest)
+}
+
+// Submit submits one staging object. It is durable on return. With an
+// idempotency key it may be repeated: created is false if it was there already.
+func (c *Client) Submit(ctx context.Context, s Submission) (u Upload, created bool, err error) {
+	status, err := c.call(ctx, http.MethodPost, "/v1/uploads", s, &u)
+	if err != nil {
+		return Upload{}, false, fmt.Errorf("submit %s/%s: %w", s.Source.Bucket, s.Source.Key, err)
+	}
+	return u, status == http.StatusCreated, nil
+}
+
+// SubmitPrefix submits every object below a prefix, as one batch.
+func (c *Client) SubmitPrefix(ctx context.Context, s PrefixSubmission) (PrefixResult, error) {
+	var res PrefixResult
+	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/prefix", s, &res); err != nil {
+		return PrefixResult{}, fmt.Errorf("submit %s/%s*: %w", s.Bucket, s.Prefix, err)
+	}
+	return res, nil
+}
+
+// Show returns an upload.
+func (c *Client) Show(ctx context.Context, id string) (Upload, error) {
+	var u Upload
+	if _, err := c.call(ctx, http.MethodGet, "/v1/uploads/"+url.PathEscape(id), nil, &u); err != nil {
+		return Upload{}, fmt.Errorf("show upload %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// Filter selects uploads. Zero fields select all.
+type Filter struct {
+	Account string
+	States  []string
+	Batch   string
+	After   string // UploadList.Next of the page before
+	Limit   int    // 1 to 1000; 0 means 100
+}
+
+// List returns a page of uploads, newest first.
+func (c *Client) List(ctx context.Context, f Filter) (UploadList, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"account": f.Account, "state": strings.Join(f.States, ","), "batch": f.Batch, "after": f.After,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if f.Limit != 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	var page UploadList
+	if _, err := c.call(ctx, http.MethodGet, "/v1/uploads?"+query.Encode(), nil, &page); err != nil {
+		return UploadList{}, fmt.Errorf("list uploads: %w", err)
+	}
+	return page, nil
+}
+
+// Cancel cancels an upload; it may be repeated. An upload that is completed
+// stays so, and the error says it.
+func (c *Client) Cancel(ctx context.Context, id string) (Upload, error) {
+	var u Upload
+	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/cancel", nil, &u); err != nil {
+		return Upload{}, fmt.Errorf("cancel upload %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// Workers returns the workers whose heartbeats arrive.
+func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
+	var list wire.WorkerList
+	if _, err := c.call(ctx, http.MethodGet, "/v1/workers", nil, &list); err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	return list.Workers, nil
+}
+
+// Accounts returns the tenant's accounts.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	var list wire.AccountList
+	if _, err := c.call(ctx, http.MethodGet, "/v1/accounts", nil, &list); err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	return list.Accounts, nil
+}
+
+// Wait asks for the upload until it is completed, failed or cancelled, and
+// returns it as it is then; a failed upload is no error. onChange, which may
+// be nil, is given every answer that differs in state or progress from the one
+// before. A dispatcher that is away for a while is waited for; answers that
+// asking again would not change are returned as errors.
+func (c *Client) Wait(ctx context.Context, id string, onChange func(Upload)) (Upload, error) {
+	var last Upload
+	pause := firstPause
+	for {
+		u, err := c.Show(ctx, id)
+		switch {
+		case err == nil:
+			if onChange != nil && changed(last, u) {
+				onChange(u)
+			}
+			if u.Final() {
+				return u, nil
+			}
+			last = u
+		case ctx.Err() != nil || isDefinite(err):
+			return Upload{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return Upload{}, fmt.Errorf("wait for upload %s: %w", id, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, lastPause)
+	}
+}
+
+func changed(a, b Upload) bool {
+	return a.State != b.State || a.AckedBytes != b.AckedBytes || a.DigestedBytes != b.DigestedBytes || a.Epoch != b.Epoch
+}
+
+// isDefinite reports whether the API itself refused the request.
+func isDefinite(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests
+}
+
+// call sends in as JSON, unless it is nil, and reads the answer into out.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) (status int, err error) {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return 0, fmt.Errorf("encode the request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return 0, fmt.Errorf("make the request: %w", err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.tenant != "" {
+		req.Header.Set(wire.TenantHeader, c.tenant)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // *url.Error says method, URL and cause
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	if res.StatusCode >= http.StatusMultipleChoices {
+		return res.StatusCode, readError(res, text)
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return res.StatusCode, fmt.Errorf("read the answer: %w", err)
+	}
+	return res.StatusCode, nil
+}
+
+// readError reads a problem document; anything else leaves the status alone to tell.
+func readError(res *http.Response, text []byte) *Error {
+	e := &Error{Status: res.StatusCode}
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	var problem struct {
+		Detail string       `json:"detail"`
+		Errors []FieldError `json:"errors"`
+	}
+	if err := json.Unmarshal(text, &problem); err == nil {
+		e.Detail, e.Fields = problem.Detail, problem.Errors
+	}
+	return e
+}

@@ -1,0 +1,45 @@
+// Command dispatcher is the control process: it takes submissions, opens
+// upstream sessions, feeds the queue, keeps the ledger and finishes uploads.
+// Any number of them run side by side.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/service"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dispatcher:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	known := service.Providers()
+	cfg, err := config.LoadDispatcher(args, environ, stdout, service.AccountRules(known))
+	if errors.Is(err, config.ErrPrinted) {
+		return nil
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // names each field
+	}
+	log, err := service.NewLogger(cfg.Log)
+	if err != nil {
+		return err //nolint:wrapcheck // names the field
+	}
+	defer log.Sync()                                        //nolint:errcheck // standard error cannot be synced everywhere
+	return service.RunDispatcher(ctx, cfg, known, log, nil) //nolint:wrapcheck // says what was being done
+}

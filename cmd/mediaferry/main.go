@@ -1,0 +1,121 @@
+// Command mediaferry is the command line: it submits files and follows them to
+// the end.
+//
+// It exits with 0 when all went well, with 1 when something failed (an upload
+// among them), and with 2 when the command or what was asked for is wrong, so
+// that repeating it is of no use.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mediaferry/client"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mediaferry:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	a := &app{getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now, staging: newStaging}
+	root := a.command()
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx) //nolint:wrapcheck // the commands say what they were doing
+}
+
+// app is what every command needs of the process around it.
+type app struct {
+	getenv         func(string) string
+	stdout, stderr io.Writer // results; progress and problems
+	now            func() time.Time
+	staging        func(stagingSettings) (putter, error)
+
+	apiURL, tenant string // flags of every command
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "mediaferry",
+		Short:         "Bring media files to video platforms",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.DisableDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.apiURL, "api", a.env("MEDIAFERRY_API_URL", "http://127.0.0.1:8080"),
+		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
+	flags.StringVar(&a.tenant, "tenant", a.env("MEDIAFERRY_TENANT", "default"),
+		"whose uploads these are, also MEDIAFERRY_TENANT")
+	root.AddCommand(a.pushCommand(), a.uploadsCommand())
+	return root
+}
+
+func (a *app) env(name, fallback string) string {
+	if v := a.getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+func (a *app) connect() (*client.Client, error) {
+	c, err := client.New(a.apiURL, a.tenant)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return c, nil
+}
+
+// usageError says that the command itself is wrong.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// usageArgs makes the complaints of a check of arguments usage errors.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[*usageError](err); ok || client.IsInvalid(err) || client.IsNotFound(err) {
+		return exitUsage
+	}
+	return exitFailed
+}

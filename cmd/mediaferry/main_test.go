@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"mediaferry/internal/api/apitest"
+	"mediaferry/internal/uploads"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mediaferry": main})
+}
+
+// useCases has three accounts: main completes what it is given, bad fails it,
+// and slow leaves it queued.
+func useCases() *apitest.UseCases {
+	return &apitest.UseCases{
+		Names: []string{"main", "bad", "slow"},
+		Objects: []uploads.Object{
+			{Bucket: "in", Key: "one.mp4", ETag: "e1", Size: 3 << 20},
+			{Bucket: "in", Key: "many/1.mp4", ETag: "e2", Size: 1 << 20},
+			{Bucket: "in", Key: "many/2.mp4", ETag: "e3", Size: 1 << 20},
+			{Bucket: "in", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
+			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
+		},
+		Accepted: func(u *uploads.Upload) {
+			switch u.Account {
+			case "main":
+				u.State, u.FinishedAt = uploads.Completed, u.SubmittedAt.Add(1500*time.Millisecond)
+				u.PartSize, u.PartCount, u.AckedParts, u.AckedBytes = 8<<20, 1, 1, u.Source.Size
+				u.Asset = &uploads.Asset{ID: "asset-1", URL: "http://there/asset-1"}
+			case "bad":
+				u.State, u.FinishedAt = uploads.Failed, u.SubmittedAt
+				u.Failure = &uploads.Failure{Cause: uploads.CauseRejected, Message: "the platform takes no cats"}
+			}
+		},
+	}
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	url := apitest.Start(t, useCases())
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("MEDIAFERRY_API_URL", url)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "id": keepID},
+	})
+}
+
+// exits runs the program and checks its exit code: exits CODE args...
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec("mediaferry", args[1:]...)
+	code := "0"
+	if err != nil {
+		code = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
+
+// keepID sets ID to the first word that the command before printed.
+func keepID(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("ID", strings.Fields(ts.ReadFile("stdout"))[0])
+}
+
+// memory is a staging store that the fake use cases know of.
+type memory struct {
+	uc   *apitest.UseCases
+	got  map[string]string
+	fail error
+}
+
+func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io.Reader, size int64) (uploads.Object, error) {
+	if m.fail != nil {
+		return uploads.Object{}, m.fail
+	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return uploads.Object{}, err
+	}
+	m.got[bucket+"/"+key+" "+contentType] = string(text)
+	o := uploads.Object{Bucket: bucket, Key: key, ETag: "e", Size: size}
+	m.uc.Put(o)
+	return o, nil
+}
+
+// pushFile runs push of a file of six bytes into memory.
+func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	store.uc, store.got = useCases(), map[string]string{}
+	env := map[string]string{
+		"MEDIAFERRY_API_URL":            apitest.Start(t, store.uc),
+		"MEDIAFERRY_STAGING_ENDPOINT":   "http://s3:9000",
+		"MEDIAFERRY_STAGING_ACCESS_KEY": "reader",
+		"MEDIAFERRY_STAGING_SECRET_KEY": "hidden",
+	}
+	var out, progress strings.Builder
+	a := &app{
+		getenv: func(name string) string { return env[name] },
+		stdout: &out, stderr: &progress, now: time.Now,
+		staging: func(s stagingSettings) (putter, error) {
+			if s.Endpoint != "http://s3:9000" || s.AccessKey != "reader" || s.SecretKey.Reveal() != "hidden" {
+				t.Errorf("staging is reached with %+v", s)
+			}
+			return store, nil
+		},
+	}
+	file := filepath.Join(t.TempDir(), "film.mp4")
+	if err := os.WriteFile(file, []byte("sixsix"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := a.command()
+	cmd.SetArgs(append([]string{"push", file}, args...))
+	err = cmd.ExecuteContext(t.Context())
+	return out.String(), progress.String(), err
+}
+
+func TestPushFile(t *testing.T) {
+	t.Parallel()
+	store := &memory{}
+	out, progress, err := pushFile(t, store, "--account", "main", "--idempotency-key", "k", "--wait")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"staging/push/k/film.mp4 video/mp4": "sixsix"}
+	if diff := cmp.Diff(want, store.got); diff != "" {
+		t.Errorf("staged (-want +got):\n%s", diff)
+	}
+	if got := "completed  film.mp4 → main  asset asset-1  http://there/asset-1  (6 B in 1.5s)\n"; out != got {
+		t.Errorf("printed %q, want %q", out, got)
+	}
+	if !strings.Contains(progress, "film.mp4: staging 100%  6 B of 6 B") || !strings.Contains(progress, "film.mp4 → main: completed") {
+		t.Errorf("progress:\n%s", progress)
+	}
+}
+
+// Without a key of the user's, each push has a staging key of its own: another
+// push of the name must not change an object that is still being read.
+func TestPushFileTwice(t *testing.T) {
+	t.Parallel()
+	keys := map[string]bool{}
+	for range 2 {
+		store := &memory{}
+		if _, _, err := pushFile(t, store, "--account", "main,slow"); err != nil {
+			t.Fatal(err)
+		}
+		for key := range store.got {
+			keys[key] = true
+		}
+	}
+	if len(keys) != 2 {
+		t.Errorf("staged as %v", keys)
+	}
+}
+
+func TestStagingFails(t *testing.T) {
+	t.Parallel()
+	full := errors.New("the disk is full")
+	_, _, err := pushFile(t, &memory{fail: full}, "--account", "main")
+	if !errors.Is(err, full) || exitCode(err) != exitFailed {
+		t.Errorf("got %v, exit code %d", err, exitCode(err))
+	}
+}
+
+// An interrupted wait says how to go on, and is a failure.
+func TestInterruptedWait(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"MEDIAFERRY_API_URL": apitest.Start(t, useCases())}
+	ctx, cancel := context.WithCancel(t.Context())
+	var out strings.Builder
+	err := run(ctx, []string{"push", "s3://in/one.mp4", "--account", "slow", "--wait"},
+		func(name string) string { return env[name] }, &out, writerFunc(func() { cancel() }))
+	if exitCode(err) != exitFailed || !strings.Contains(err.Error(), "mediaferry uploads watch ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// writerFunc calls f whenever something is written.
+type writerFunc func()
+
+func (f writerFunc) Write(b []byte) (int, error) {
+	f()
+	return len(b), nil
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+
+	"mediaferry/client"
+)
+
+// How progress is drawn.
+const (
+	plainPause = 2 * time.Second        // between lines of one upload where nothing can be redrawn
+	redraw     = 100 * time.Millisecond // between redraws of a terminal
+	rateSpan   = 10 * time.Second       // that the rate is taken over
+	maxName    = 24                     // characters
+	movingText = 22                     // characters, so that the bar keeps its length
+	minBar     = 10                     // characters
+)
+
+// status is what is shown of one upload.
+type status struct {
+	name        string
+	to          string // the account, "" where it goes to none
+	stage       string
+	done, total int64 // bytes; total is 0 where it has no meaning
+	rest        int   // with a batch: uploads that have not come to rest
+}
+
+// progress draws one line per upload: redrawn in place on a terminal, as plain
+// lines every two seconds elsewhere. It has no clock of its own: it draws when
+// it is told of something.
+type progress struct {
+	w     io.Writer
+	now   func() time.Time
+	width int // of the terminal, 0 where there is none
+
+	mu    sync.Mutex
+	keys  []string // in the order of their lines
+	lines map[string]*line
+	drawn int       // lines on the terminal
+	last  time.Time // of drawing them
+	done  bool      // closed: a transport may read on for a moment, and so report
+}
+
+// line is one upload and how fast it moves.
+type line struct {
+	status
+	samples []sample // of the present stage, oldest first, within rateSpan
+	printed time.Time
+	shown   string // stage that was printed last
+}
+
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+// newProgress draws on w, in place if it is a terminal.
+func newProgress(w io.Writer, now func() time.Time) *progress {
+	p := &progress{w: w, now: now, lines: map[string]*line{}}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.width = 80
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			p.width = width
+		}
+	}
+	return p
+}
+
+// set tells how an upload stands.
+func (p *progress) set(key string, s status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return
+	}
+	l, ok := p.lines[key]
+	if !ok {
+		l = &line{}
+		p.lines[key] = l
+		p.keys = append(p.keys, key)
+	}
+	now := p.now()
+	changed := l.stage != s.stage
+	if changed {
+		l.samples = nil // another stage has another rate
+	}
+	l.status = s
+	if n := len(l.samples); n == 0 || now.Sub(l.samples[n-1].at) >= redraw {
+		l.samples = append(l.samples, sample{now, s.done})
+	}
+	for len(l.samples) > 2 && now.Sub(l.samples[1].at) >= rateSpan {
+		l.samples = slices.Delete(l.samples, 0, 1)
+	}
+	switch {
+	case p.width > 0 && (changed || now.Sub(p.last) >= redraw):
+		p.draw(now)
+	case p.width == 0 && (l.shown != s.stage || now.Sub(l.printed) >= plainPause):
+		l.printed, l.shown = now, s.stage
+		_, _ = fmt.Fprintln(p.w, l.plain())
+	}
+}
+
+// close leaves the last state on the screen; what is set after it is ignored.
+func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.width > 0 && p.drawn > 0 && !p.done {
+		p.draw(p.now())
+	}
+	p.done = true
+}
+
+// draw writes all lines over those that were drawn before.
+func (p *progress) draw(now time.Time) {
+	var b strings.Builder
+	if p.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", p.drawn)
+	}
+	for _, key := range p.keys {
+		b.WriteString("\r\x1b[2K" + p.lines[key].drawn(p.width) + "\n")
+	}
+	p.drawn, p.last = len(p.keys), now
+	_, _ = io.WriteString(p.w, b.String())
+}
+
+// rate is bytes per second over the last samples, 0 if not known.
+func (l *line) rate() float64 {
+	first, last := l.samples[0], l.samples[len(l.samples)-1]
+	if seconds := last.at.Sub(first.at).Seconds(); seconds > 0 {
+		return float64(last.done-first.done) / seconds
+	}
+	return 0
+}
+
+// moving says rate and time left, in words, "" where neither is known.
+func (l *line) moving() string {
+	rate := l.rate()
+	if rate <= 0 || l.done >= l.total {
+		return ""
+	}
+	left := time.Duration(float64(l.total-l.done) / rate * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("%s/s  %s left", bytesText(int64(rate)), left)
+}
+
+// title is the name, as given, and where it goes.
+func (l *line) title(name string) string {
+	if l.to == "" {
+		return name
+	}
+	return name + " → " + l.to
+}
+
+func (l *line) percent() int { return int(float64(l.done) / float64(l.total) * 100) }
+
+func (l *line) plain() string {
+	text := l.title(l.name) + ": " + l.stage
+	if l.total > 0 {
+		text += fmt.Sprintf(" %d%%  %s of %s", l.percent(), bytesText(l.done), bytesText(l.total))
+	}
+	if m := l.moving(); m != "" {
+		text += "  " + m
+	}
+	return text
+}
+
+// drawn is the line within width characters; the bar takes what the words leave.
+func (l *line) drawn(width int) string {
+	name := []rune(l.name)
+	if len(name) > maxName {
+		name = append(name[:maxName-1], '…')
+	}
+	text := fmt.Sprintf("%s  %-9s", l.title(string(name)), l.stage)
+	if l.total > 0 {
+		tail := fmt.Sprintf("  %3d%%  %s of %s  %-*s",
+			l.percent(), bytesText(l.done), bytesText(l.total), movingText, l.moving())
+		if room := width - len([]rune(text)) - len(tail) - 5; room >= minBar {
+			full := int(float64(room) * float64(l.done) / float64(l.total))
+			text += "  [" + strings.Repeat("=", full) + strings.Repeat(" ", room-full) + "]"
+		}
+		text += tail
+	}
+	if runes := []rune(text); len(runes) >= width {
+		text = string(runes[:width-1]) // a line that wraps cannot be redrawn
+	}
+	return strings.TrimRight(text, " ")
+}
+
+// bytesText is a number of bytes for a person.
+func bytesText(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// uploadStatus is what is shown of an upload.
+func uploadStatus(u client.Upload) status {
+	s := status{name: u.Name, to: u.Account, stage: u.State}
+	switch u.State {
+	case "digesting":
+		s.done, s.total = u.DigestedBytes, u.Source.Size
+	case "uploading", "finishing", "completed":
+		s.done, s.total = u.AckedBytes, u.Source.Size
+	}
+	if u.Instant {
+		s.done = s.total
+	}
+	return s
+}
+
+// batchStatus sums up a batch; failed are those that came to rest without an asset.
+func batchStatus(account string, all []client.Upload) (s status, failed []client.Upload) {
+	s.stage = "uploading"
+	for _, u := range all {
+		s.total += u.Source.Size
+		switch {
+		case u.State == "completed":
+			s.done += u.Source.Size
+		case u.Final():
+			s.total -= u.Source.Size
+			failed = append(failed, u)
+		default:
+			s.done += u.AckedBytes
+			s.rest++
+		}
+	}
+	if s.rest == 0 {
+		s.stage = "ended"
+	}
+	s.name, s.to = fmt.Sprintf("%d of %d", len(all)-s.rest, len(all)), account
+	return s, failed
+}
+
+// result is the last line about an upload.
+func result(u client.Upload) string {
+	text := fmt.Sprintf("%s  %s → %s", u.State, u.Name, u.Account)
+	switch {
+	case u.Asset != nil:
+		text += "  asset " + u.Asset.ID
+		if u.Asset.URL != "" {
+			text += "  " + u.Asset.URL
+		}
+		took := u.FinishedAt.Sub(u.SubmittedAt)
+		if u.Instant {
+			text += "  (it was there already)"
+		} else if took > 0 {
+			text += fmt.Sprintf("  (%s in %s)", bytesText(u.Source.Size), took.Round(100*time.Millisecond))
+		}
+	case u.Failure != nil:
+		text += "  " + u.Failure.Cause + ": " + u.Failure.Message
+	}
+	return text
+}

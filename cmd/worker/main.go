@@ -1,0 +1,44 @@
+// Command worker is the data process: it takes part jobs off the queue, reads the
+// bytes from staging and pushes them upstream. It holds no database connection and
+// no secret at rest; any number of them run side by side.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/service"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+// run works until ctx ends.
+func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	cfg, err := config.LoadWorker(args, environ, stdout)
+	if errors.Is(err, config.ErrPrinted) {
+		return nil
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // names each field
+	}
+	log, err := service.NewLogger(cfg.Log)
+	if err != nil {
+		return err //nolint:wrapcheck // names the field
+	}
+	defer log.Sync()                                             //nolint:errcheck // standard error cannot be synced everywhere
+	return service.RunWorker(ctx, cfg, service.Providers(), log) //nolint:wrapcheck // says what was being done
+}

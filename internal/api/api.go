@@ -1,0 +1,130 @@
+// Package api is the HTTP API of the dispatcher. It turns requests into calls
+// of the use cases and their errors into problem documents (RFC 9457); it
+// decides nothing itself and keeps no state.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
+
+	"mediaferry/internal/uploads"
+)
+
+// useCases is what the API serves. Its errors are told apart by the sentinels
+// and types of the uploads package.
+type useCases interface {
+	// Submit is durable on return. created is false where the idempotency key
+	// and content are those of an upload that is there already.
+	Submit(ctx context.Context, s uploads.Submission) (u uploads.Upload, created bool, err error)
+	// SubmitPrefix submits every object below template.Source.Key; it may be
+	// repeated after an error, and then submits again what was submitted.
+	SubmitPrefix(ctx context.Context, template uploads.Submission) (uploads.PrefixResult, error)
+	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
+	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
+	// Cancel may be repeated; a cancelled upload stays so.
+	Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
+	// Accounts returns the accounts of all tenants.
+	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
+	Workers(ctx context.Context) []uploads.WorkerStatus
+}
+
+// Bounds of a request.
+const (
+	maxBody      = 256 << 10 // bytes; a submission with every field full is far below
+	readHeader   = 5 * time.Second
+	readRequest  = 30 * time.Second
+	writeAnswer  = 10 * time.Minute // a prefix is listed and submitted in one request
+	idle         = 2 * time.Minute
+	readyTimeout = 2 * time.Second
+)
+
+type server struct {
+	uc    useCases
+	ready func(context.Context) error
+	log   *zap.Logger
+}
+
+// NewServer returns the server of the API, not yet listening; the caller gives
+// it a listener and shuts it down. ready says what the dispatcher cannot reach,
+// nil when all is well; it is given two seconds.
+func NewServer(uc useCases, ready func(context.Context) error, log *zap.Logger) *http.Server {
+	s := &server{uc: uc, ready: ready, log: log.Named("api")}
+	mux := http.NewServeMux()
+	s.register(mux)
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readHeader,
+		ReadTimeout:       readRequest,
+		WriteTimeout:      writeAnswer,
+		IdleTimeout:       idle,
+		ErrorLog:          zap.NewStdLog(s.log),
+	}
+}
+
+// OpenAPI returns the API's description, OpenAPI 3.1 as JSON.
+func OpenAPI() ([]byte, error) {
+	api := (&server{}).register(http.NewServeMux())
+	text, err := json.MarshalIndent(api.OpenAPI(), "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode the description of the API: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+func (s *server) register(mux *http.ServeMux) huma.API {
+	mux.HandleFunc("GET /livez", s.live)
+	mux.HandleFunc("GET /readyz", s.readiness)
+
+	cfg := huma.DefaultConfig("mediaferry", "1")
+	cfg.CreateHooks = nil // no $schema in answers
+	cfg.DocsPath = ""     // its page loads scripts from elsewhere
+	cfg.RejectUnknownQueryParameters = true
+	api := humago.New(mux, cfg)
+	// Both shapes of an upload share fields, so unknown ones are refused: a
+	// misspelt option must not be dropped in silence.
+	op := func(method, path, id, summary string, codes ...int) huma.Operation {
+		return huma.Operation{
+			Method: method, Path: path, OperationID: id, Summary: summary,
+			MaxBodyBytes: maxBody, BodyReadTimeout: readRequest, Errors: codes,
+		}
+	}
+	huma.Register(api, op("POST", "/v1/uploads", "submit",
+		"Submit one staging object", 409, 422, 503), s.submit)
+	huma.Register(api, op("POST", "/v1/uploads/prefix", "submit-prefix",
+		"Submit every object below a prefix", 422, 503), s.submitPrefix)
+	huma.Register(api, op("GET", "/v1/uploads/{id}", "show",
+		"Show an upload", 404, 422, 503), s.show)
+	huma.Register(api, op("GET", "/v1/uploads", "list",
+		"List uploads, newest first", 422, 503), s.list)
+	huma.Register(api, op("POST", "/v1/uploads/{id}/cancel", "cancel",
+		"Cancel an upload", 404, 409, 422, 503), s.cancel)
+	huma.Register(api, op("GET", "/v1/workers", "workers",
+		"List the workers whose heartbeats arrive"), s.workers)
+	huma.Register(api, op("GET", "/v1/accounts", "accounts",
+		"List the accounts", 503), s.accounts)
+	return api
+}
+
+// live says that the process serves requests at all.
+func (s *server) live(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// readiness says whether requests can be answered; a balancer sends none while not.
+func (s *server) readiness(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.ready(ctx); err != nil {
+		s.log.Warn("not ready", zap.Error(err))
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

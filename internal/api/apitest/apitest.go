@@ -1,0 +1,223 @@
+// Package apitest is the use cases behind the API, kept in memory: it accepts,
+// lists and cancels uploads as the dispatcher does, and moves nothing. Tests
+// of the API, its client and the command line stand on it.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"maps"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"mediaferry/internal/api"
+	"mediaferry/internal/uploads"
+)
+
+// UseCases keeps uploads in memory. Fields may be set before the first call.
+type UseCases struct {
+	Names   []string // accounts that exist, of every tenant
+	Objects []uploads.Object
+	Workers []uploads.WorkerStatus
+	// Accepted alters each upload as it is accepted; nil leaves it queued.
+	Accepted func(*uploads.Upload)
+
+	mu   sync.Mutex
+	all  map[uploads.ID]uploads.Upload
+	subs map[uploads.ID]uploads.Submission
+	err  error
+}
+
+// Start serves uc until the test ends and returns the base URL.
+func Start(t *testing.T, uc *UseCases) string {
+	t.Helper()
+	uc.all = map[uploads.ID]uploads.Upload{}
+	uc.subs = map[uploads.ID]uploads.Submission{}
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = api.NewServer(port{uc}, func(context.Context) error { return uc.failure() }, zaptest.NewLogger(t))
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// Fail makes every call fail with err until it is given nil.
+func (uc *UseCases) Fail(err error) {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	uc.err = err
+}
+
+func (uc *UseCases) failure() error {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	return uc.err
+}
+
+// Change alters an upload, as the dispatcher would while it works.
+func (uc *UseCases) Change(id uploads.ID, change func(*uploads.Upload)) {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	u := uc.all[id]
+	change(&u)
+	uc.all[id] = u
+}
+
+// Put adds a staging object, as someone who writes to the bucket would.
+func (uc *UseCases) Put(o uploads.Object) {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	uc.Objects = append(uc.Objects, o)
+}
+
+// IDs ranges over the uploads that there are.
+func (uc *UseCases) IDs() iter.Seq[uploads.ID] {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	return maps.Keys(maps.Clone(uc.all))
+}
+
+// port has the method names of the API's port, of which one is also a field of UseCases.
+type port struct{ uc *UseCases }
+
+// Submit accepts what Validate accepts and the accounts and objects allow.
+func (p port) Submit(_ context.Context, s uploads.Submission) (uploads.Upload, bool, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	return p.uc.submit(s, uploads.ID{})
+}
+
+func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Upload, bool, error) {
+	if uc.err != nil {
+		return uploads.Upload{}, false, uc.err
+	}
+	if err := s.Validate(); err != nil {
+		return uploads.Upload{}, false, err //nolint:wrapcheck // as the dispatcher: the API reads the tree
+	}
+	if !slices.Contains(uc.Names, s.Account) {
+		return uploads.Upload{}, false, &uploads.FieldError{
+			Field: "account", Detail: "is not configured; accounts are " + strings.Join(uc.Names, ", "),
+		}
+	}
+	i := slices.IndexFunc(uc.Objects, func(o uploads.Object) bool {
+		return o.Bucket == s.Source.Bucket && o.Key == s.Source.Key
+	})
+	if i < 0 {
+		return uploads.Upload{}, false, &uploads.FieldError{Field: "source.key", Detail: "is not in the bucket; put the object first"}
+	}
+	for id, old := range uc.subs {
+		if s.IdempotencyKey != "" && old.IdempotencyKey == s.IdempotencyKey && old.Tenant == s.Tenant {
+			if !reflect.DeepEqual(old, s) {
+				return uploads.Upload{}, false, uploads.ErrKeyTaken
+			}
+			return uc.all[id], false, nil
+		}
+	}
+	id, err := uploads.NewID()
+	if err != nil {
+		return uploads.Upload{}, false, err //nolint:wrapcheck // says what it was doing
+	}
+	u := uploads.Upload{
+		ID: id, Tenant: s.Tenant, Account: s.Account, Provider: "s3", Batch: batch, IdempotencyKey: s.IdempotencyKey,
+		Source: uc.Objects[i], Name: s.Name, ContentType: s.ContentType, Options: s.Options, Labels: s.Labels,
+		Priority: s.Priority, NotBefore: s.NotBefore, State: uploads.Queued, SubmittedAt: time.Now(),
+	}
+	if uc.Accepted != nil {
+		uc.Accepted(&u)
+	}
+	uc.subs[id], uc.all[id] = s, u
+	return u, true, nil
+}
+
+// SubmitPrefix submits every object below the prefix.
+func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uploads.PrefixResult, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	batch, err := uploads.NewID()
+	if err != nil {
+		return uploads.PrefixResult{}, err //nolint:wrapcheck // says what it was doing
+	}
+	res := uploads.PrefixResult{Batch: batch}
+	for _, o := range p.uc.Objects {
+		if o.Bucket != template.Source.Bucket || !strings.HasPrefix(o.Key, template.Source.Key) {
+			continue
+		}
+		one := template
+		one.Source.Key = o.Key
+		if _, _, err := p.uc.submit(one, batch); err != nil {
+			res.Rejected = append(res.Rejected, uploads.Rejected{Key: o.Key, Err: err.Error()})
+			continue
+		}
+		res.Submitted++
+	}
+	return res, p.uc.err
+}
+
+// Upload finds an upload of the tenant.
+func (p port) Upload(_ context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	u, ok := p.uc.all[id]
+	switch {
+	case p.uc.err != nil:
+		return uploads.Upload{}, p.uc.err
+	case !ok || u.Tenant != tenant:
+		return uploads.Upload{}, uploads.ErrNotFound
+	}
+	return u, nil
+}
+
+// Uploads lists newest first.
+func (p port) Uploads(_ context.Context, f uploads.Filter) ([]uploads.Upload, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	newestFirst := func(a, b uploads.Upload) int { return bytes.Compare(b.ID[:], a.ID[:]) }
+	var page []uploads.Upload
+	for _, u := range slices.SortedFunc(maps.Values(p.uc.all), newestFirst) {
+		switch {
+		case u.Tenant != f.Tenant,
+			f.Account != "" && u.Account != f.Account,
+			len(f.States) > 0 && !slices.Contains(f.States, u.State),
+			f.Batch != uploads.ID{} && u.Batch != f.Batch,
+			f.After != uploads.ID{} && bytes.Compare(u.ID[:], f.After[:]) >= 0,
+			len(page) == f.Limit:
+			continue
+		}
+		page = append(page, u)
+	}
+	return page, p.uc.err
+}
+
+// Cancel moves an upload to cancelled where that is legal.
+func (p port) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	u, err := p.Upload(ctx, tenant, id)
+	if err != nil || u.State == uploads.Cancelled {
+		return u, err
+	}
+	if !u.State.CanMove(uploads.Cancelled) {
+		return uploads.Upload{}, uploads.ErrFinal
+	}
+	p.uc.Change(id, func(u *uploads.Upload) { u.State, u.FinishedAt = uploads.Cancelled, time.Now() })
+	return p.Upload(ctx, tenant, id)
+}
+
+// Accounts lists every name as an account of the default tenant.
+func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
+	var all []uploads.AccountStatus
+	for _, name := range p.uc.Names {
+		all = append(all, uploads.AccountStatus{
+			Name: name, Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20,
+		})
+	}
+	return all, p.uc.failure()
+}
+
+// Workers lists the workers that the test set.
+func (p port) Workers(context.Context) []uploads.WorkerStatus { return p.uc.Workers }

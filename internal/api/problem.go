@@ -1,0 +1,83 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
+
+	"mediaferry/internal/api/wire"
+	"mediaferry/internal/uploads"
+)
+
+// retryAfter is how long a caller is asked to wait while something that is
+// needed cannot be reached, in seconds.
+const retryAfter = "5"
+
+// problem turns an error of a use case into the answer. What the caller cannot
+// help is logged here and told without its details.
+func (s *server) problem(call string, err error) error {
+	if fields := fieldErrors(err); len(fields) > 0 {
+		details := make([]error, len(fields))
+		for i, f := range fields {
+			details[i] = &huma.ErrorDetail{Message: f.Detail, Location: location(f.Field)}
+		}
+		return huma.Error422UnprocessableEntity("the request is not valid", details...)
+	}
+	switch {
+	case errors.Is(err, uploads.ErrNotFound):
+		return huma.Error404NotFound(uploads.ErrNotFound.Error())
+	case errors.Is(err, uploads.ErrKeyTaken):
+		return huma.Error409Conflict(uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content")
+	case errors.Is(err, uploads.ErrFinal):
+		return huma.Error409Conflict(uploads.ErrFinal.Error())
+	case errors.Is(err, uploads.ErrOverloaded):
+		return later(uploads.ErrOverloaded.Error() + "; try again later")
+	}
+	if e, ok := errors.AsType[*uploads.UnavailableError](err); ok {
+		s.log.Warn("cannot serve", zap.String("call", call), zap.Error(err))
+		return later(e.What + " is not reachable; try again later")
+	}
+	s.log.Error("request failed", zap.String("call", call), zap.Error(err))
+	return huma.Error500InternalServerError("internal error; the dispatcher's log has the details")
+}
+
+func later(detail string) error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail),
+		http.Header{"Retry-After": {retryAfter}})
+}
+
+// location is the place of a submission's field in the request.
+func location(field string) string {
+	switch field {
+	case "tenant":
+		return "header." + wire.TenantHeader
+	case "id":
+		return "path.id"
+	case "batch", "after":
+		return "query." + field
+	default:
+		return "body." + field
+	}
+}
+
+// fieldErrors collects every *uploads.FieldError in the tree of err, in order:
+// errors.As would stop at the first.
+func fieldErrors(err error) []*uploads.FieldError {
+	if f, ok := err.(*uploads.FieldError); ok { //nolint:errorlint // each node of the tree is looked at below
+		return []*uploads.FieldError{f}
+	}
+	switch e := err.(type) { //nolint:errorlint // walks the tree itself
+	case interface{ Unwrap() []error }:
+		var all []*uploads.FieldError
+		for _, sub := range e.Unwrap() {
+			all = append(all, fieldErrors(sub)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		return fieldErrors(e.Unwrap())
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,256 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"mediaferry/internal/api/wire"
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/uploads"
+)
+
+// defaultPage is the length of a page of uploads where none is asked for.
+const defaultPage = 100
+
+// TenantParam is what every request carries. Exported, as UploadParam is,
+// since only exported embedded structs are seen by the framework.
+type TenantParam struct {
+	Tenant string `header:"X-Mediaferry-Tenant" default:"default" doc:"whose uploads and accounts the request is about"`
+}
+
+// UploadParam names an upload of the tenant.
+type UploadParam struct {
+	TenantParam
+	ID string `path:"id" format:"uuid" doc:"the upload's id"`
+}
+
+type uploadAnswer struct {
+	Body wire.Upload
+}
+
+type submitRequest struct {
+	TenantParam
+	Body wire.Submission
+}
+
+type submitAnswer struct {
+	Status int // 201 if it is new, 200 if the idempotency key was known
+	Body   wire.Upload
+}
+
+func (s *server) submit(ctx context.Context, in *submitRequest) (*submitAnswer, error) {
+	sub, err := submission(in.Tenant, in.Body)
+	if err != nil {
+		return nil, s.problem("submit", err)
+	}
+	u, created, err := s.uc.Submit(ctx, sub)
+	if err != nil {
+		return nil, s.problem("submit", err)
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return &submitAnswer{Status: status, Body: view(u)}, nil
+}
+
+type prefixRequest struct {
+	TenantParam
+	Body wire.PrefixSubmission
+}
+
+type prefixAnswer struct {
+	Body wire.PrefixResult
+}
+
+func (s *server) submitPrefix(ctx context.Context, in *prefixRequest) (*prefixAnswer, error) {
+	b := in.Body
+	res, err := s.uc.SubmitPrefix(ctx, uploads.Submission{
+		Tenant: in.Tenant, Account: b.Account, Source: uploads.Object{Bucket: b.Bucket, Key: b.Prefix},
+		ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority, NotBefore: b.NotBefore,
+	})
+	if err != nil {
+		return nil, s.problem("submit-prefix", err)
+	}
+	out := wire.PrefixResult{Batch: idText(res.Batch), Submitted: res.Submitted, Rejected: []wire.Rejected{}}
+	for _, r := range res.Rejected {
+		out.Rejected = append(out.Rejected, wire.Rejected{Key: r.Key, Error: r.Err})
+	}
+	return &prefixAnswer{Body: out}, nil
+}
+
+func (s *server) show(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
+	return s.one(ctx, "show", in, s.uc.Upload)
+}
+
+func (s *server) cancel(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
+	return s.one(ctx, "cancel", in, s.uc.Cancel)
+}
+
+// one answers with the upload that call returns for the request's id.
+func (s *server) one(ctx context.Context, name string, in *UploadParam,
+	call func(context.Context, string, uploads.ID) (uploads.Upload, error),
+) (*uploadAnswer, error) {
+	id, err := parseID("id", in.ID)
+	if err != nil {
+		return nil, s.problem(name, err)
+	}
+	u, err := call(ctx, in.Tenant, id)
+	if err != nil {
+		return nil, s.problem(name, err)
+	}
+	return &uploadAnswer{Body: view(u)}, nil
+}
+
+type listRequest struct {
+	TenantParam
+	Account string   `query:"account" doc:"only uploads to this account"`
+	State   []string `query:"state" enum:"queued,digesting,beginning,uploading,finishing,completed,failed,cancelled" doc:"only uploads in one of these states"`
+	Batch   string   `query:"batch" format:"uuid" doc:"only uploads of this batch"`
+	After   string   `query:"after" format:"uuid" doc:"next of the page before"`
+	Limit   int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+type listAnswer struct {
+	Body wire.UploadList
+}
+
+func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error) {
+	f := uploads.Filter{Tenant: in.Tenant, Account: in.Account, Limit: in.Limit}
+	if f.Limit == 0 {
+		f.Limit = defaultPage
+	}
+	for _, state := range in.State {
+		f.States = append(f.States, uploads.State(state))
+	}
+	var err error
+	if f.Batch, err = parseID("batch", in.Batch); err != nil {
+		return nil, s.problem("list", err)
+	}
+	if f.After, err = parseID("after", in.After); err != nil {
+		return nil, s.problem("list", err)
+	}
+	found, err := s.uc.Uploads(ctx, f)
+	if err != nil {
+		return nil, s.problem("list", err)
+	}
+	out := wire.UploadList{Uploads: []wire.Upload{}}
+	for _, u := range found {
+		out.Uploads = append(out.Uploads, view(u))
+	}
+	if len(found) == f.Limit {
+		out.Next = found[len(found)-1].ID.String()
+	}
+	return &listAnswer{Body: out}, nil
+}
+
+type workersAnswer struct {
+	Body wire.WorkerList
+}
+
+func (s *server) workers(ctx context.Context, _ *struct{}) (*workersAnswer, error) {
+	out := wire.WorkerList{Workers: []wire.Worker{}}
+	for _, w := range s.uc.Workers(ctx) {
+		out.Workers = append(out.Workers, wire.Worker{
+			ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: w.SeenAt.UTC(),
+		})
+	}
+	return &workersAnswer{Body: out}, nil
+}
+
+type accountsAnswer struct {
+	Body wire.AccountList
+}
+
+func (s *server) accounts(ctx context.Context, in *TenantParam) (*accountsAnswer, error) {
+	all, err := s.uc.Accounts(ctx)
+	if err != nil {
+		return nil, s.problem("accounts", err)
+	}
+	out := wire.AccountList{Accounts: []wire.Account{}}
+	for _, a := range all {
+		if a.Tenant != in.Tenant {
+			continue
+		}
+		out.Accounts = append(out.Accounts, wire.Account{
+			Name: a.Name, Provider: a.Provider, Pool: a.Pool, Window: a.Window, InFlight: a.InFlight, Active: a.Active,
+		})
+	}
+	return &accountsAnswer{Body: out}, nil
+}
+
+// submission reads the wire form; what it says is checked by the use case.
+func submission(tenant string, b wire.Submission) (uploads.Submission, error) {
+	sub := uploads.Submission{
+		Tenant: tenant, Account: b.Account, IdempotencyKey: b.IdempotencyKey,
+		Source: uploads.Object{Bucket: b.Source.Bucket, Key: b.Source.Key, Version: b.Source.Version},
+		Name:   b.Name, ContentType: b.ContentType, Options: b.Options, Labels: b.Labels,
+		Priority: b.Priority, NotBefore: b.NotBefore,
+	}
+	for i, text := range b.Digests {
+		d, err := hashing.Parse(text)
+		if err != nil {
+			return uploads.Submission{}, &uploads.FieldError{
+				Field:  fmt.Sprintf("digests[%d]", i),
+				Detail: err.Error() + "; give for example sha256 and 64 hex digits",
+			}
+		}
+		sub.Digests = append(sub.Digests, d)
+	}
+	return sub, nil
+}
+
+// view is the wire form of an upload.
+func view(u uploads.Upload) wire.Upload {
+	out := wire.Upload{
+		ID: u.ID.String(), Tenant: u.Tenant, Account: u.Account, Provider: u.Provider, Batch: idText(u.Batch),
+		IdempotencyKey: u.IdempotencyKey, Source: wire.Object(u.Source), Name: u.Name, ContentType: u.ContentType,
+		Options: u.Options, Labels: u.Labels, Priority: u.Priority, NotBefore: utc(u.NotBefore),
+		State: string(u.State), Epoch: u.Epoch, PartSize: u.PartSize, PartCount: u.PartCount,
+		AckedParts: u.AckedParts, AckedBytes: u.AckedBytes, FoundBytes: u.FoundBytes,
+		DigestedBytes: u.DigestedBytes, Instant: u.Instant(),
+		SubmittedAt: utc(u.SubmittedAt), BegunAt: utc(u.BegunAt), FirstAckAt: utc(u.FirstAckAt),
+		LastAckAt: utc(u.LastAckAt), FinishedAt: utc(u.FinishedAt), NextActionAt: utc(u.NextActionAt),
+	}
+	if u.Asset != nil {
+		asset := wire.Asset(*u.Asset)
+		out.Asset = &asset
+	}
+	if u.Failure != nil {
+		out.Failure = &wire.Failure{
+			Cause: string(u.Failure.Cause), Code: u.Failure.Code, Message: u.Failure.Message, Part: u.Failure.Part,
+		}
+	}
+	return out
+}
+
+// utc keeps the zero time zero, so that it is left out of the answer.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func idText(id uploads.ID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}
+
+// parseID reads an id; "" is the zero one.
+func parseID(field, text string) (uploads.ID, error) {
+	if text == "" {
+		return uploads.ID{}, nil
+	}
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uploads.ID{}, &uploads.FieldError{Field: field, Detail: "is not an id; give a UUID"}
+	}
+	return id, nil
+}

@@ -1,0 +1,150 @@
+// Package wire is the JSON of the HTTP API: internal/api serves these types
+// and client reads them, so the two cannot drift apart. Sizes are in bytes,
+// times are RFC 3339. Fields are only ever added: older clients talk to newer
+// dispatchers during a deploy.
+package wire
+
+import "time"
+
+// TenantHeader names the tenant of a request; without it, it is "default".
+const TenantHeader = "X-Mediaferry-Tenant"
+
+// Object names a staging object.
+type Object struct {
+	Bucket  string `json:"bucket" doc:"staging bucket"`
+	Key     string `json:"key" doc:"key in the bucket"`
+	Version string `json:"version,omitempty" doc:"version id; the latest if empty"`
+	ETag    string `json:"etag,omitempty" readOnly:"true" doc:"pins the bytes; found out by the service"`
+	Size    int64  `json:"size,omitempty" readOnly:"true" doc:"bytes; found out by the service"`
+}
+
+// Submission asks for one staging object to be brought to one account.
+type Submission struct {
+	Account        string            `json:"account" doc:"name of a configured account"`
+	Source         Object            `json:"source"`
+	Name           string            `json:"name,omitempty" doc:"file name at the platform; the key's last element if empty"`
+	ContentType    string            `json:"content_type,omitempty"`
+	Options        map[string]string `json:"options,omitempty" doc:"the provider's own options"`
+	Labels         map[string]string `json:"labels,omitempty" doc:"kept and returned, for your reports"`
+	Priority       int               `json:"priority,omitempty" doc:"higher goes first, -100 to 100"`
+	NotBefore      time.Time         `json:"not_before,omitzero" doc:"nothing is sent before this time"`
+	IdempotencyKey string            `json:"idempotency_key,omitempty" doc:"unique per tenant: the same key and content is the same upload"`
+	Digests        []string          `json:"digests,omitempty" doc:"what is known of the bytes, as kind:hex"`
+}
+
+// PrefixSubmission asks for every object below a prefix.
+type PrefixSubmission struct {
+	Account     string            `json:"account" doc:"name of a configured account"`
+	Bucket      string            `json:"bucket" doc:"staging bucket"`
+	Prefix      string            `json:"prefix" doc:"what the keys begin with"`
+	ContentType string            `json:"content_type,omitempty"`
+	Options     map[string]string `json:"options,omitempty" doc:"the provider's own options"`
+	Labels      map[string]string `json:"labels,omitempty" doc:"kept and returned, for your reports"`
+	Priority    int               `json:"priority,omitempty" doc:"higher goes first, -100 to 100"`
+	NotBefore   time.Time         `json:"not_before,omitzero" doc:"nothing is sent before this time"`
+}
+
+// PrefixResult is the answer to a PrefixSubmission.
+type PrefixResult struct {
+	Batch     string     `json:"batch,omitempty" doc:"ties the uploads together; empty if none was submitted"`
+	Submitted int        `json:"submitted"`
+	Rejected  []Rejected `json:"rejected" doc:"objects that were not taken"`
+}
+
+// Rejected is one object of a prefix that was not taken.
+type Rejected struct {
+	Key   string `json:"key"`
+	Error string `json:"error"`
+}
+
+// Upload is an upload as it stands.
+type Upload struct {
+	ID             string            `json:"id"`
+	Tenant         string            `json:"tenant"`
+	Account        string            `json:"account"`
+	Provider       string            `json:"provider"`
+	Batch          string            `json:"batch,omitempty"`
+	IdempotencyKey string            `json:"idempotency_key,omitempty"`
+	Source         Object            `json:"source"`
+	Name           string            `json:"name"`
+	ContentType    string            `json:"content_type,omitempty"`
+	Options        map[string]string `json:"options,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Priority       int               `json:"priority"`
+	NotBefore      time.Time         `json:"not_before,omitzero"`
+
+	State         string   `json:"state" enum:"queued,digesting,beginning,uploading,finishing,completed,failed,cancelled"`
+	Epoch         int      `json:"epoch" doc:"counts upstream sessions; 0 before the first"`
+	PartSize      int64    `json:"part_size" doc:"bytes; 0 until planned"`
+	PartCount     int      `json:"part_count"`
+	AckedParts    int      `json:"acked_parts"`
+	AckedBytes    int64    `json:"acked_bytes" doc:"bytes that the platform has confirmed"`
+	FoundBytes    int64    `json:"found_bytes" doc:"of acked_bytes: already upstream when the session was opened"`
+	DigestedBytes int64    `json:"digested_bytes" doc:"how far the digest pass has come"`
+	Instant       bool     `json:"instant" doc:"the platform had the bytes already"`
+	Asset         *Asset   `json:"asset,omitempty" doc:"the finished media"`
+	Failure       *Failure `json:"failure,omitempty" doc:"why the upload failed"`
+
+	SubmittedAt  time.Time `json:"submitted_at"`
+	BegunAt      time.Time `json:"begun_at,omitzero"`
+	FirstAckAt   time.Time `json:"first_ack_at,omitzero"`
+	LastAckAt    time.Time `json:"last_ack_at,omitzero"`
+	FinishedAt   time.Time `json:"finished_at,omitzero" doc:"when it was completed, failed or cancelled"`
+	NextActionAt time.Time `json:"next_action_at,omitzero" doc:"when a step that waits is due"`
+}
+
+// Final reports whether the upload has come to rest: completed, failed or cancelled.
+func (u Upload) Final() bool {
+	return u.State == "completed" || u.State == "failed" || u.State == "cancelled"
+}
+
+// Asset is the finished media at the platform.
+type Asset struct {
+	ID     string            `json:"id"`
+	URL    string            `json:"url,omitempty"`
+	Detail map[string]string `json:"detail,omitempty"`
+}
+
+// Failure says why an upload failed. Causes are stable: reports may group by them.
+type Failure struct {
+	Cause   string `json:"cause"`
+	Code    string `json:"code,omitempty" doc:"the platform's own code"`
+	Message string `json:"message"`
+	Part    int    `json:"part,omitempty" doc:"the part that it was about"`
+}
+
+// UploadList is a page of uploads, newest first.
+type UploadList struct {
+	Uploads []Upload `json:"uploads"`
+	Next    string   `json:"next,omitempty" doc:"give it as after to have the next page; empty on the last"`
+}
+
+// WorkerList is the workers whose heartbeats arrive.
+type WorkerList struct {
+	Workers []Worker `json:"workers"`
+}
+
+// Worker is what a worker's last heartbeat said.
+type Worker struct {
+	ID         string    `json:"id"`
+	Pool       string    `json:"pool"`
+	Slots      int       `json:"slots" doc:"jobs that it takes at once"`
+	Busy       int       `json:"busy" doc:"of slots"`
+	BytesMoved int64     `json:"bytes_moved" doc:"since it started"`
+	SeenAt     time.Time `json:"seen_at"`
+}
+
+// AccountList is the tenant's accounts.
+type AccountList struct {
+	Accounts []Account `json:"accounts"`
+}
+
+// Account is an account as it stands.
+type Account struct {
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	Pool     string `json:"pool"`
+	Window   int64  `json:"window" doc:"bytes that may be in flight at once"`
+	InFlight int64  `json:"in_flight" doc:"bytes handed to workers and not yet acknowledged"`
+	Active   int    `json:"active" doc:"uploads on which work is still due"`
+}

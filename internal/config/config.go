@@ -1,0 +1,158 @@
+// Package config reads and checks the settings of the dispatcher and the
+// worker. A setting comes from the YAML file, is overridden by its environment
+// variable and that by its flag; `nats.url` is MEDIAFERRY_NATS_URL and
+// --nats.url. Lists and maps come from the file alone. Secrets are never
+// flags, since other processes can read those; anywhere else they are the value
+// itself or where to find it: `env:NAME` or `file:/path`.
+//
+// Everything that is wrong is reported together, one line each:
+// "field: problem; remedy".
+package config
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"mediaferry/internal/providers"
+)
+
+// Dispatcher is the settings of the dispatcher.
+type Dispatcher struct {
+	NATS     NATS     `yaml:"nats"`
+	Postgres Postgres `yaml:"postgres"`
+	Staging  Staging  `yaml:"staging"`
+	API      API      `yaml:"api"`
+	Log      Log      `yaml:"log"`
+
+	// SealKey seals upstream sessions in the database: 32 bytes, as base64 or
+	// hex, the same in every dispatcher. Without it what is sealed is lost.
+	SealKey providers.Secret `yaml:"seal_key,omitempty"`
+
+	// SweepInterval is the pause between comparisons of ledger and queue.
+	SweepInterval time.Duration `yaml:"sweep_interval"`
+	// StopGrace is how long a step in hand may go on after a signal to stop.
+	StopGrace time.Duration `yaml:"stop_grace"`
+
+	Accounts []Account `yaml:"accounts"`
+}
+
+// Worker is the settings of a worker.
+type Worker struct {
+	// ID tells workers apart in heartbeats and the ledger; by default host name
+	// and process id.
+	ID string `yaml:"id"`
+	// Pool is whose jobs it takes: those of the accounts that name the pool.
+	Pool string `yaml:"pool"`
+	// Slots is how many jobs it takes at once, 1 to 256.
+	Slots int `yaml:"slots"`
+
+	NATS    NATS    `yaml:"nats"`
+	Staging Staging `yaml:"staging"`
+	Log     Log     `yaml:"log"`
+
+	// StopGrace is how long parts in hand may go on after a signal to stop;
+	// what is not done then is delivered again to another worker.
+	StopGrace time.Duration `yaml:"stop_grace"`
+}
+
+// NATS is how to reach the message server. At most one of user and password,
+// token, or credentials file is given.
+type NATS struct {
+	URL       string           `yaml:"url"` // nats:// or tls://, several with commas
+	User      string           `yaml:"user,omitempty"`
+	Password  providers.Secret `yaml:"password,omitempty"`
+	Token     providers.Secret `yaml:"token,omitempty"`
+	CredsFile string           `yaml:"creds_file,omitempty"` // path of a .creds file
+}
+
+// Postgres is how to reach the ledger.
+type Postgres struct {
+	DSN      providers.Secret `yaml:"dsn,omitempty"` // URL or key=value form
+	MaxConns int              `yaml:"max_conns"`     // of this process, 4 to 1000
+}
+
+// Staging is how to reach the S3-compatible store that uploads are read from.
+type Staging struct {
+	Endpoint  string           `yaml:"endpoint"` // URL without a path
+	Region    string           `yaml:"region"`
+	AccessKey string           `yaml:"access_key,omitempty"`
+	SecretKey providers.Secret `yaml:"secret_key,omitempty"`
+	PathStyle bool             `yaml:"path_style"` // bucket in the path, not in the host name
+}
+
+// API is the HTTP server.
+type API struct {
+	Listen string `yaml:"listen"` // host:port
+}
+
+// Log is what is logged, to standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // json or console
+}
+
+// Account is a destination: credentials and limits at a platform.
+type Account struct {
+	Name     string `yaml:"name"`     // unique
+	Tenant   string `yaml:"tenant"`   // who may submit to it
+	Provider string `yaml:"provider"` // which protocol
+	Pool     string `yaml:"pool"`     // the workers that serve it
+	// Window is the most bytes in flight upstream, at least 32 MiB.
+	Window ByteSize `yaml:"window"`
+	// Settings and Secrets are the provider's own.
+	Settings map[string]string           `yaml:"settings,omitempty"`
+	Secrets  map[string]providers.Secret `yaml:"secrets,omitempty"`
+}
+
+// ProviderAccount returns the account as providers take it.
+func (a Account) ProviderAccount() providers.Account {
+	return providers.Account{Name: a.Name, Settings: a.Settings, Secrets: a.Secrets}
+}
+
+func dispatcherDefaults() Dispatcher {
+	return Dispatcher{
+		NATS:          natsDefaults(),
+		Postgres:      Postgres{MaxConns: 16},
+		Staging:       stagingDefaults(),
+		API:           API{Listen: "127.0.0.1:8080"},
+		Log:           logDefaults(),
+		SweepInterval: 30 * time.Second,
+		StopGrace:     20 * time.Second,
+	}
+}
+
+func workerDefaults(host string, pid int) Worker {
+	return Worker{
+		ID:        workerID(host, pid),
+		Pool:      "default",
+		Slots:     16,
+		NATS:      natsDefaults(),
+		Staging:   stagingDefaults(),
+		Log:       logDefaults(),
+		StopGrace: 20 * time.Second,
+	}
+}
+
+func natsDefaults() NATS { return NATS{URL: "nats://127.0.0.1:4222"} }
+
+func stagingDefaults() Staging { return Staging{Region: "us-east-1", PathStyle: true} }
+
+func logDefaults() Log { return Log{Level: "info", Format: "json"} }
+
+// errSealKey is the one problem that a seal key can have.
+var errSealKey = errors.New("is not 32 bytes in base64 or hex; make one with: openssl rand -base64 32")
+
+// SealKeyBytes returns the raw key. It fails only where loading did.
+func (d Dispatcher) SealKeyBytes() ([32]byte, error) {
+	text := d.SealKey.Reveal()
+	for _, decode := range []func(string) ([]byte, error){
+		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
+	} {
+		if raw, err := decode(text); err == nil && len(raw) == 32 {
+			return [32]byte(raw), nil
+		}
+	}
+	return [32]byte{}, errSealKey
+}

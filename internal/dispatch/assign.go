@@ -1,0 +1,60 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/uploads"
+)
+
+type assignStore interface {
+	Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error)
+}
+
+// ErrStale answers a worker whose job is of an upload that has ended, is held,
+// or is in another epoch: the job is to be dropped.
+var ErrStale = errors.New("the job is stale")
+
+// Assign tells a worker what it needs for a job. On redelivery the answer
+// names the parts of the run that the ledger has, so that they are not sent
+// twice. The answer holds the upstream session in clear and is to be sealed to
+// the worker.
+func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool) (parts.Assignment, error) {
+	a, err := d.store.Assignable(ctx, job.Upload)
+	if errors.Is(err, uploads.ErrNotFound) {
+		return parts.Assignment{}, ErrStale
+	}
+	if err != nil {
+		return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+	}
+	_, p, err := d.provider(a.Account, a.Provider)
+	if err != nil {
+		return parts.Assignment{}, err
+	}
+	out := parts.Assignment{Provider: a.Provider, Source: a.Source}
+	if job.IsDigest() {
+		if a.State != uploads.Digesting {
+			return parts.Assignment{}, ErrStale
+		}
+		out.Kinds, out.Checkpoint = p.Limits().ObjectDigests, a.Checkpoint
+		return out, nil
+	}
+	if a.State != uploads.Uploading || a.Epoch != job.Epoch {
+		return parts.Assignment{}, ErrStale
+	}
+	out.Plan = parts.Plan{Size: a.Source.Size, PartSize: a.PartSize}
+	if job.Run.First < 1 || job.Run.Last() > out.Plan.Count() {
+		return parts.Assignment{}, fmt.Errorf("run of parts %d to %d of %s, which has %d", job.Run.First, job.Run.Last(), job.Upload, out.Plan.Count())
+	}
+	if out.Session, err = d.sealer.Open(a.Session, sessionUse(job.Upload, a.Epoch)); err != nil {
+		return parts.Assignment{}, fmt.Errorf("session of %s: %w", job.Upload, err)
+	}
+	if redelivered {
+		if out.Acked, err = d.store.AckedParts(ctx, job.Upload, job.Epoch, job.Run.First, job.Run.Last()); err != nil {
+			return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,252 @@
+// Package dispatch is the use cases of the control process: intake, opening
+// upstream sessions, feeding the queue, keeping the ledger, finishing, and the
+// sweep that sends again what was lost.
+//
+// Several dispatchers run side by side. What keeps them from each other's feet
+// is in the database alone: leases on control steps, one feeder per account
+// under a lock, and statements that name the state they expect. Between a
+// commit and what follows it a process may die at any point; each file says
+// what that leaves and who picks it up.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// Account is where uploads may be bound for.
+type Account struct {
+	providers.Account
+
+	Tenant   string
+	Provider string
+	Pool     string
+	Window   int64 // bytes in flight upstream, at most
+}
+
+// Config holds what may be tuned. Zero values stand for the defaults.
+type Config struct {
+	SweepInterval  time.Duration // between two looks for lost runs; 2 s
+	FeedGrace      time.Duration // how long a run just fed is left to the queue; 10 s
+	Lease          time.Duration // of a control step, renewed while its call runs; 30 s
+	MaxAttempts    int           // failed tries of one part before the upload fails; 8
+	FinishPatience time.Duration // how long an unknown outcome is probed before a human is asked; 15 min
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	def(&c.SweepInterval, 2*time.Second)
+	def(&c.FeedGrace, 10*time.Second)
+	def(&c.Lease, 30*time.Second)
+	def(&c.FinishPatience, 15*time.Minute)
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = 8
+	}
+	return c
+}
+
+// Store is the record; postgres.Store meets it.
+type Store interface {
+	intakeStore
+	stepStore
+	feedStore
+	ledgerStore
+	sweepStore
+	assignStore
+	eventStore
+}
+
+// Queue is the pipe to the workers. Nothing depends on what it keeps: all of
+// it may be lost at any moment.
+type Queue interface {
+	// Publish puts jobs on the queue; on return without error it holds them.
+	Publish(ctx context.Context, jobs []parts.Publication) error
+	// Withdraw takes an upload's jobs off the queue; those in hand go on.
+	Withdraw(ctx context.Context, account string, id uploads.ID) error
+	// Cancel tells workers to drop what they have in hand of an upload.
+	Cancel(id uploads.ID) error
+	sweepQueue
+	eventQueue
+}
+
+// Sealer hides upstream sessions at rest; sealing.Sealer meets it.
+type Sealer interface {
+	Seal(plain []byte, use string) []byte
+	Open(sealed []byte, use string) ([]byte, error)
+}
+
+// Staging is what is asked of the bucket; staging.Store meets it.
+type Staging interface {
+	Stat(ctx context.Context, bucket, key string) (uploads.Object, error)
+	List(ctx context.Context, bucket, prefix string, yield func(uploads.Object) error) error
+}
+
+// Dispatcher runs the use cases.
+type Dispatcher struct {
+	cfg       Config
+	store     Store
+	queue     Queue
+	staging   Staging
+	sealer    Sealer
+	providers map[string]providers.Provider
+	accounts  map[string]Account
+	log       *zap.Logger
+
+	feeders map[string]*signal // by account
+	opens   *signal            // queued uploads may be opened
+	steps   *signal            // control steps are due
+	sweeps  *signal            // the queue may have been lost
+	events  *signal            // the outbox has something
+	opened  *group[parts.Opened, uploads.State]
+	done    *group[parts.Finished, bool]
+	inHand  *leases
+	live    *live
+}
+
+// New makes a Dispatcher; nothing runs before Run.
+func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
+	known map[string]providers.Provider, accounts []Account, log *zap.Logger,
+) *Dispatcher {
+	d := &Dispatcher{
+		cfg: cfg.withDefaults(), store: store, queue: queue, staging: staging, sealer: sealer,
+		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
+		feeders: make(map[string]*signal, len(accounts)),
+		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), events: newSignal(),
+		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
+		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
+		inHand: newLeases(), live: newLive(),
+	}
+	for _, a := range accounts {
+		d.accounts[a.Name] = a
+		d.feeders[a.Name] = newSignal()
+	}
+	return d
+}
+
+// Run keeps all loops going until ctx ends; then no new step is claimed, calls
+// in hand are cut short through their context, and Run returns when all have
+// ended. A step cut short is picked up by the next dispatcher when its lease
+// has run out.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	loop := func(name string, wake *signal, every time.Duration, pass func(context.Context) error) {
+		g.Go(func() error {
+			d.loop(ctx, name, wake, every, pass)
+			return nil
+		})
+	}
+	loop("open", d.opens, time.Second, d.openQueued)
+	loop("steps", d.steps, 500*time.Millisecond, d.takeSteps)
+	loop("renew", newSignal(), d.cfg.Lease/3, d.renewLeases)
+	loop("sweep", d.sweeps, d.cfg.SweepInterval, d.sweep)
+	loop("events", d.events, time.Second, d.relayEvents)
+	loop("partitions", newSignal(), time.Hour, d.makePartitions)
+	for name, wake := range d.feeders {
+		loop("feed "+name, wake, 2*time.Second, func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) })
+	}
+	g.Go(func() error { d.opened.run(ctx); return nil })
+	g.Go(func() error { d.done.run(ctx); return nil })
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("dispatcher: %w", err)
+	}
+	return nil
+}
+
+// loop runs pass at once, whenever it is woken, and every so often in case a
+// wake was lost with the process that would have given it. A pass that fails
+// is tried again with growing delay; the first failure of a row is logged, and
+// so is the recovery.
+func (d *Dispatcher) loop(ctx context.Context, name string, wake *signal, every time.Duration, pass func(context.Context) error) {
+	failures := 0
+	for {
+		err := pass(ctx)
+		delay := every
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if failures == 0 {
+				d.log.Warn(name+" is held up", zap.Error(err))
+			}
+			failures++
+			delay = backoff(failures, 200*time.Millisecond, 5*time.Second)
+		case failures > 0:
+			d.log.Info(name+" goes on", zap.Int("failures", failures))
+			failures = 0
+		}
+		wakeUp := wake.c
+		if err != nil {
+			wakeUp = nil // wait out the delay
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+		case <-wakeUp:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) makePartitions(ctx context.Context) error {
+	return d.store.MakePartitions(ctx, time.Now(), 3)
+}
+
+// backoff grows from first with the number of tries, up to most, with jitter
+// of half its length so that many do not come back at once.
+func backoff(tries int, first, most time.Duration) time.Duration {
+	d := first << min(max(tries-1, 0), 20)
+	if d > most || d <= 0 {
+		d = most
+	}
+	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter needs no secrecy
+}
+
+// provider returns the account and provider that an upload needs.
+func (d *Dispatcher) provider(account, provider string) (Account, providers.Provider, error) {
+	a, ok := d.accounts[account]
+	if !ok || a.Provider != provider {
+		return Account{}, nil, fmt.Errorf("account %q of provider %s is not configured here", account, provider)
+	}
+	p, ok := d.providers[provider]
+	if !ok {
+		return Account{}, nil, fmt.Errorf("provider %q is not built in", provider)
+	}
+	return a, p, nil
+}
+
+// wakeFeeder lets the account's feeder look again.
+func (d *Dispatcher) wakeFeeder(account string) {
+	if f, ok := d.feeders[account]; ok {
+		f.wake()
+	}
+}
+
+// sessionUse binds a sealed session to its upload and epoch.
+func sessionUse(id uuid.UUID, epoch int) string { return fmt.Sprintf("session %s/%d", id, epoch) }
+
+// providerError returns the *providers.Error in err, or makes a transient one.
+func providerError(err error) *providers.Error {
+	if e, ok := errors.AsType[*providers.Error](err); ok {
+		return e
+	}
+	return &providers.Error{Kind: providers.KindOf(err), Err: err}
+}

@@ -1,0 +1,306 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+type intakeStore interface {
+	Insert(ctx context.Context, in *uploads.Intake) (created map[uploads.ID]bool, err error)
+	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
+	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
+	Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error)
+}
+
+// Submit accepts an upload: when it returns without error the upload is
+// durable and will be worked on. What is wrong with the submission is a join
+// of *uploads.FieldError, and then nothing is kept. It may be repeated under
+// one idempotency key: created is false the second time, and another
+// submission under the key is uploads.ErrKeyTaken.
+func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u uploads.Upload, created bool, err error) {
+	account, err := d.checkSubmission(&s)
+	if err != nil {
+		return uploads.Upload{}, false, err
+	}
+	hash := requestHash(s)
+	object, err := d.staging.Stat(ctx, s.Source.Bucket, s.Source.Key)
+	if err != nil {
+		return uploads.Upload{}, false, sourceError(s.Source, err)
+	}
+	if s.Source.ETag != "" && s.Source.ETag != object.ETag {
+		return uploads.Upload{}, false, &uploads.FieldError{
+			Field:  "source.etag",
+			Detail: fmt.Sprintf("is %q, but staging holds %q; submit the object that is there", s.Source.ETag, object.ETag),
+		}
+	}
+	s.Source = object
+	if err := d.checkObject(account, s); err != nil {
+		return uploads.Upload{}, false, err
+	}
+	in, err := intakeOf(account, s, uploads.ID{})
+	if err != nil {
+		return uploads.Upload{}, false, err
+	}
+	in.Items[0].RequestHash = hash
+	took, err := d.store.Insert(ctx, in)
+	if err != nil {
+		return uploads.Upload{}, false, err //nolint:wrapcheck // says what was being done
+	}
+	id := in.Items[0].ID // that of the first submission where the key was there
+	d.opens.wake()
+	u, err = d.store.Upload(ctx, s.Tenant, id)
+	return u, took[id], err
+}
+
+const prefixBatch = 1000 // objects of one insert
+
+// SubmitPrefix submits every object below a prefix, as one batch. Source.Key
+// of the template is the prefix; each upload is named by the rest of its key.
+// Objects that cannot be taken are listed, the others are accepted. It is not
+// one transaction: what was accepted before an error stays, and calling it
+// again submits those objects again.
+func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (uploads.PrefixResult, error) {
+	var result uploads.PrefixResult
+	prefix := s.Source.Key
+	s.Name = "prefix" // each object has its own
+	if s.Source.Key == "" {
+		s.Source.Key = "/" // the whole bucket
+	}
+	account, err := d.checkSubmission(&s)
+	if err != nil {
+		return result, err
+	}
+	if s.IdempotencyKey != "" || len(s.Digests) > 0 {
+		return result, &uploads.FieldError{Field: "idempotency_key", Detail: "is for one object, not for a prefix; leave it and digests out"}
+	}
+	if result.Batch, err = uploads.NewID(); err != nil {
+		return result, err //nolint:wrapcheck // says what was being done
+	}
+	in, err := intakeOf(account, s, result.Batch)
+	if err != nil {
+		return result, err
+	}
+	in.Items = in.Items[:0]
+	flush := func() error {
+		if len(in.Items) == 0 {
+			return nil
+		}
+		if _, err := d.store.Insert(ctx, in); err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		result.Submitted += len(in.Items)
+		in.Items = in.Items[:0]
+		d.opens.wake()
+		return nil
+	}
+	err = d.staging.List(ctx, s.Source.Bucket, prefix, func(o uploads.Object) error {
+		one := s
+		one.Source = o
+		one.Name = path.Base(o.Key)
+		err := one.Validate()
+		if err == nil {
+			err = d.checkObject(account, one)
+		}
+		if err != nil {
+			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: err.Error()})
+			return nil
+		}
+		it, err := itemOf(one)
+		if err != nil {
+			return err
+		}
+		in.Items = append(in.Items, it)
+		if len(in.Items) < prefixBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return result, sourceError(s.Source, err)
+	}
+	return result, flush()
+}
+
+// checkSubmission checks what can be told without staging.
+func (d *Dispatcher) checkSubmission(s *uploads.Submission) (Account, error) {
+	err := s.Validate()
+	account, ok := d.accounts[s.Account]
+	if s.Account != "" && (!ok || account.Tenant != s.Tenant) {
+		err = errors.Join(err, &uploads.FieldError{
+			Field: "account", Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", s.Account, s.Tenant, d.accountNames(s.Tenant)),
+		})
+	}
+	return account, err
+}
+
+func (d *Dispatcher) accountNames(tenant string) string {
+	var names []string
+	for name, a := range d.accounts {
+		if a.Tenant == tenant {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return fmt.Sprint(names)
+}
+
+// checkObject checks what the provider can tell from the object's size and
+// the submission's name and options, without a call.
+func (d *Dispatcher) checkObject(account Account, s uploads.Submission) error {
+	p := d.providers[account.Provider]
+	limits := p.Limits()
+	var errs []error
+	plan, err := parts.NewPlan(s.Source.Size, limits.Limits)
+	switch {
+	case errors.Is(err, parts.ErrEmpty):
+		errs = append(errs, &uploads.FieldError{
+			Field: "source.key", Detail: s.Source.URL() + " is empty; platforms take no empty media",
+		})
+	case err != nil:
+		errs = append(errs, &uploads.FieldError{
+			Field: "source.key", Detail: fmt.Sprintf("%s is too large for %s: %v", s.Source.URL(), account.Provider, err),
+		})
+	case plan.Part(1).Length > account.Window:
+		errs = append(errs, &uploads.FieldError{
+			Field: "source.key", Detail: fmt.Sprintf("%s needs parts of %d bytes, but account %s may have %d in flight; raise its window",
+				s.Source.URL(), plan.PartSize, account.Name, account.Window),
+		})
+	}
+	if limits.MaxNameBytes > 0 && len(s.Name) > limits.MaxNameBytes {
+		errs = append(errs, &uploads.FieldError{
+			Field: "name", Detail: fmt.Sprintf("has %d bytes; %s takes at most %d, so give a shorter one", len(s.Name), account.Provider, limits.MaxNameBytes),
+		})
+	}
+	if checker, ok := p.(providers.MediaChecker); ok {
+		errs = append(errs, checker.CheckMedia(providers.Media{
+			Name: s.Name, ContentType: s.ContentType, Size: s.Source.Size, PartSize: plan.PartSize, Digests: s.Digests, Options: s.Options,
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// sourceKinds is an error of staging that says what kind it is of.
+type sourceKind interface {
+	error
+	SourceKind() string
+}
+
+func sourceError(o uploads.Object, err error) error {
+	kind := ""
+	if k, ok := errors.AsType[sourceKind](err); ok {
+		kind = k.SourceKind()
+	}
+	switch kind {
+	case parts.SourceMissing:
+		return &uploads.FieldError{Field: "source.key", Detail: fmt.Sprintf("%s is not in staging; put it there first, or mend bucket and key", o.URL())}
+	case parts.SourceDenied:
+		return &uploads.FieldError{Field: "source.bucket", Detail: fmt.Sprintf("staging refuses our credentials for %s; grant them read access", o.URL())}
+	default:
+		return &uploads.UnavailableError{What: "staging", Err: err}
+	}
+}
+
+func intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads.Intake, error) {
+	it, err := itemOf(s)
+	if err != nil {
+		return nil, err
+	}
+	return &uploads.Intake{
+		Tenant: s.Tenant, Account: account.Name, Provider: account.Provider, Pool: account.Pool, Batch: batch,
+		Bucket: s.Source.Bucket, Options: s.Options, Labels: s.Labels, Digests: s.Digests,
+		Priority: s.Priority, NotBefore: s.NotBefore, Items: []uploads.IntakeItem{it},
+	}, nil
+}
+
+func itemOf(s uploads.Submission) (uploads.IntakeItem, error) {
+	id, err := uploads.NewID()
+	if err != nil {
+		return uploads.IntakeItem{}, err //nolint:wrapcheck // says what was being done
+	}
+	return uploads.IntakeItem{
+		ID: id, IdempotencyKey: s.IdempotencyKey, RequestHash: []byte{}, Source: s.Source, Name: s.Name, ContentType: s.ContentType,
+	}, nil
+}
+
+// requestHash covers everything that the submitter said, and nothing that
+// staging said, so that a repetition is known as one whatever happened to the
+// object since.
+func requestHash(s uploads.Submission) []byte {
+	digests := slices.SortedFunc(slices.Values(s.Digests), func(a, b hashing.Digest) int {
+		return slices.Compare([]byte(a.String()), []byte(b.String()))
+	})
+	s.Digests = digests
+	raw, err := json.Marshal(s) // maps are written in the order of their keys
+	if err != nil {
+		raw = fmt.Append(nil, s)
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:]
+}
+
+// Upload returns one upload of a tenant, or uploads.ErrNotFound.
+func (d *Dispatcher) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	u, err := d.store.Upload(ctx, tenant, id)
+	if err != nil {
+		return u, err //nolint:wrapcheck // says what was being done
+	}
+	d.live.fill(&u)
+	return u, nil
+}
+
+// Uploads returns a page of uploads, newest first.
+func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error) {
+	list, err := d.store.Uploads(ctx, f)
+	for i := range list {
+		d.live.fill(&list[i])
+	}
+	return list, err //nolint:wrapcheck // says what was being done
+}
+
+// Cancel ends an upload: durable on return. Its jobs are withdrawn, runs in
+// hand are told to stop, and its upstream session is discarded soon after,
+// also by another dispatcher if this one dies.
+func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	account, err := d.store.Cancel(ctx, tenant, id)
+	if err != nil {
+		return uploads.Upload{}, err //nolint:wrapcheck // says what was being done
+	}
+	d.steps.wake()
+	d.events.wake()
+	d.opens.wake()
+	if err := d.drop(ctx, id, account); err != nil {
+		// Not the caller's concern: workers find the jobs stale.
+		d.log.Warn("jobs of a cancelled upload are not withdrawn: " + err.Error())
+	}
+	return d.store.Upload(ctx, tenant, id)
+}
+
+// Accounts returns every account with what it has in hand.
+func (d *Dispatcher) Accounts(ctx context.Context) ([]uploads.AccountStatus, error) {
+	loads, err := d.store.AccountLoads(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what was being done
+	}
+	out := make([]uploads.AccountStatus, 0, len(d.accounts))
+	for name, a := range d.accounts {
+		out = append(out, uploads.AccountStatus{
+			Name: name, Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: a.Window,
+			InFlight: loads[name].InFlight, Active: loads[name].Active,
+		})
+	}
+	slices.SortFunc(out, func(a, b uploads.AccountStatus) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
+	return out, nil
+}

@@ -1,0 +1,124 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+type ledgerStore interface {
+	RecordReports(ctx context.Context, reports []parts.Report) ([]parts.Landed, error)
+	RecordDigested(ctx context.Context, id uploads.ID, o uploads.Object, digests []hashing.Digest) (bool, error)
+	RecordCheckpoint(ctx context.Context, id uploads.ID, o uploads.Object, c hashing.Checkpoint) error
+	Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error)
+	HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error
+}
+
+// HandleReports brings what workers reported into the record. When it returns
+// nil everything is committed and the reports may be forgotten; else the same
+// reports are handed in again, which changes nothing that took already.
+func (d *Dispatcher) HandleReports(ctx context.Context, reports []parts.Report) error {
+	landed, err := d.store.RecordReports(ctx, reports)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	finishing := false
+	for _, l := range landed {
+		d.wakeFeeder(l.Account)
+		finishing = finishing || l.State == uploads.Finishing
+	}
+	if finishing {
+		d.steps.wake()
+	}
+	if len(landed) > 0 {
+		d.opens.wake()
+	}
+	// A crash from here on loses the judgement of a failure, not the failure:
+	// the sweep feeds the run again and it fails again, or does not.
+	var errs []error
+	for _, r := range reports {
+		if r.Failure != nil {
+			errs = append(errs, d.judge(ctx, r))
+		}
+		if r.Digested != nil {
+			errs = append(errs, d.digested(ctx, r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Dispatcher) digested(ctx context.Context, r parts.Report) error {
+	if r.Digested.Checkpoint != nil {
+		return d.store.RecordCheckpoint(ctx, r.Upload, r.Digested.Object, *r.Digested.Checkpoint)
+	}
+	took, err := d.store.RecordDigested(ctx, r.Upload, r.Digested.Object, r.Digested.Sums)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	if took {
+		d.live.forget(r.Upload)
+		d.steps.wake()
+	}
+	return nil
+}
+
+// judge decides what a failure that a worker handed back means for its upload.
+func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
+	f := r.Failure
+	d.log.Warn("part failed", zap.Stringer("upload", r.Upload), zap.Int("epoch", r.Epoch), zap.Int("part", f.Part),
+		zap.String("account", r.Account), zap.String("worker", r.Worker), zap.Int("delivery", r.Delivery),
+		zap.String("kind", f.Kind), zap.String("code", f.Code), zap.String("message", f.Message))
+	failed := func(cause uploads.Cause) error {
+		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
+			uploads.Failure{Cause: cause, Code: f.Code, Message: f.Message, Part: f.Part})
+	}
+	n, err := d.store.Failures(ctx, r.Upload, r.Epoch, f.Part)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	again := func(cause uploads.Cause, most int, delay time.Duration) error {
+		if n >= most {
+			return failed(cause)
+		}
+		if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		time.AfterFunc(delay, d.sweeps.wake)
+		return nil
+	}
+	grown := backoff(n, time.Second, time.Minute)
+	switch f.Kind {
+	case parts.SourceMissing:
+		return failed(uploads.CauseSourceMissing)
+	case parts.SourceChanged:
+		return failed(uploads.CauseSourceChanged)
+	case parts.SourceDenied:
+		return again(uploads.CauseSourceDenied, maxDeniedTries, grown)
+	case parts.SourceTransient:
+		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+	}
+	switch providers.Kind(f.Kind) {
+	case providers.Rejected:
+		return failed(uploads.CauseRejected)
+	case providers.SessionLost, providers.Unauthorized:
+		// A new session carries fresh authorisation; if the credentials themselves
+		// are refused, begin says so.
+		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
+	case providers.Throttled:
+		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))
+	case providers.Mismatch:
+		return again(uploads.CauseMismatch, d.cfg.MaxAttempts, grown)
+	case providers.Transient, providers.UnknownOutcome:
+		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+	default:
+		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+	}
+}

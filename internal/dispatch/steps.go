@@ -1,0 +1,374 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+type stepStore interface {
+	AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error)
+	ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error)
+	ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error)
+	RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error
+	KnownDigests(ctx context.Context, o uploads.Object) ([]hashing.Digest, error)
+	MoveToDigesting(ctx context.Context, step uploads.Step) (bool, error)
+	MoveToBeginning(ctx context.Context, step uploads.Step) (bool, error)
+	RecordOpened(ctx context.Context, opened []parts.Opened) (map[uploads.ID]uploads.State, error)
+	RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error)
+	RecordAborted(ctx context.Context, step uploads.Step) error
+	Receipts(ctx context.Context, ids []uploads.ID) (map[uploads.ID][]parts.Stored, error)
+	Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error
+	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
+	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
+	MakePartitions(ctx context.Context, from time.Time, months int) error
+}
+
+// Bounds of the control steps.
+const (
+	claimSize      = 256              // steps claimed together
+	maxOpening     = 256              // uploads of an account that are being opened at once
+	callsAtOnce    = 32               // platform calls of control steps at once
+	callTimeout    = time.Minute      // begin, probe and abort
+	finishTimeout  = 10 * time.Minute // platforms assemble while the caller waits
+	maxEpochs      = 20               // sessions of one upload before it fails
+	maxStepTries   = 12               // of begin
+	maxDeniedTries = 3                // while credentials are refused
+)
+
+// openQueued claims queued uploads of accounts that have room and begins them.
+// Sessions are opened only a window ahead, so a backlog stays rows in the
+// database and no session lapses while it waits.
+func (d *Dispatcher) openQueued(ctx context.Context) error {
+	for {
+		loads, err := d.store.AccountLoads(ctx)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		var roomy []string
+		for name, a := range d.accounts {
+			load := loads[name]
+			if load.Opening < maxOpening && load.Outstanding < 2*a.Window {
+				roomy = append(roomy, name)
+			}
+		}
+		slices.Sort(roomy)
+		var digesting []string
+		for name, p := range d.providers {
+			if len(p.Limits().ObjectDigests) > 0 {
+				digesting = append(digesting, name)
+			}
+		}
+		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, claimSize/2, d.cfg.Lease)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		if len(steps) == 0 {
+			return nil
+		}
+		d.each(ctx, steps, func(ctx context.Context, step uploads.Step) error {
+			if step.State == uploads.Queued {
+				ready, err := d.gatherDigests(ctx, &step)
+				if err != nil || !ready {
+					return err
+				}
+			}
+			return d.begin(ctx, step)
+		})
+	}
+}
+
+// takeSteps claims control steps that are due and takes them.
+func (d *Dispatcher) takeSteps(ctx context.Context) error {
+	for {
+		steps, err := d.store.ClaimSteps(ctx, claimSize, d.cfg.Lease)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		if len(steps) == 0 {
+			return nil
+		}
+		var finishing []uploads.ID
+		for _, s := range steps {
+			if s.State == uploads.Finishing {
+				finishing = append(finishing, s.ID)
+			}
+		}
+		var receipts map[uploads.ID][]parts.Stored
+		if len(finishing) > 0 {
+			if receipts, err = d.store.Receipts(ctx, finishing); err != nil {
+				return err //nolint:wrapcheck // says what was being done
+			}
+		}
+		d.each(ctx, steps, func(ctx context.Context, step uploads.Step) error {
+			switch {
+			case step.AbortDue:
+				return d.abort(ctx, step)
+			case step.State == uploads.Finishing:
+				return d.finish(ctx, step, receipts[step.ID])
+			default:
+				return d.begin(ctx, step)
+			}
+		})
+	}
+}
+
+// each takes claimed steps, callsAtOnce at a time, and returns when all are
+// settled. An error is about the record, not the platform: the step's lease
+// runs out and it is claimed again.
+func (d *Dispatcher) each(ctx context.Context, steps []uploads.Step, take func(context.Context, uploads.Step) error) {
+	slots := make(chan struct{}, callsAtOnce)
+	for _, step := range steps {
+		d.inHand.add(step.ID, step.Lease)
+	}
+	for _, step := range steps {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			defer d.inHand.remove(step.ID)
+			if err := take(ctx, step); err != nil && ctx.Err() == nil {
+				d.log.Warn("step is held up", zap.Stringer("upload", step.ID), zap.String("state", string(step.State)),
+					zap.String("account", step.Account), zap.Error(err))
+			}
+		}()
+	}
+	for range callsAtOnce { // all slots back: all have ended
+		slots <- struct{}{}
+	}
+}
+
+func (d *Dispatcher) renewLeases(ctx context.Context) error {
+	inHand := d.inHand.all()
+	if len(inHand) == 0 {
+		return nil
+	}
+	return d.store.RenewLeases(ctx, inHand, d.cfg.Lease)
+}
+
+// gatherDigests finds the digests that the provider needs before it begins. If
+// one is not known, a worker is asked for it and the step is over.
+func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (ready bool, err error) {
+	_, p, err := d.provider(step.Account, step.Provider)
+	if err != nil {
+		return false, d.fail(ctx, *step, uploads.Failure{Cause: uploads.CauseUnknownAccount, Message: err.Error()})
+	}
+	known, err := d.store.KnownDigests(ctx, step.Source)
+	if err != nil {
+		return false, err //nolint:wrapcheck // says what was being done
+	}
+	for _, k := range known {
+		if !slices.ContainsFunc(step.Digests, func(have hashing.Digest) bool { return have.Kind == k.Kind }) {
+			step.Digests = append(step.Digests, k)
+		}
+	}
+	for _, kind := range p.Limits().ObjectDigests {
+		if (providers.Media{Digests: step.Digests}).Digest(kind).IsZero() {
+			took, err := d.store.MoveToDigesting(ctx, *step)
+			if err != nil || !took {
+				return false, err //nolint:wrapcheck // says what was being done
+			}
+			// A crash here leaves an upload in digesting without a job: the sweep
+			// publishes it.
+			return false, d.publishDigestJob(ctx, uploads.DigestWait{ID: step.ID, Account: step.Account, Pool: step.Pool})
+		}
+	}
+	return d.store.MoveToBeginning(ctx, *step)
+}
+
+func (d *Dispatcher) media(step uploads.Step, epoch int, partSize int64) providers.Media {
+	return providers.Media{
+		Upload: step.ID, Epoch: epoch, Name: step.Name, ContentType: step.ContentType,
+		Size: step.Source.Size, PartSize: partSize, Digests: step.Digests, Options: step.Options,
+	}
+}
+
+// begin opens an upstream session and starts the next epoch. A crash between
+// the platform's answer and the commit leaves a session that nobody knows of:
+// begin is repeated, and the platform lets the first one lapse or hands it out
+// again.
+func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
+	account, p, err := d.provider(step.Account, step.Provider)
+	if err != nil {
+		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseUnknownAccount, Message: err.Error()})
+	}
+	if step.Epoch >= maxEpochs {
+		return d.fail(ctx, step, uploads.Failure{
+			Cause: uploads.CauseSessionLost, Message: fmt.Sprintf("the platform lost %d upstream sessions", step.Epoch),
+		})
+	}
+	plan, err := parts.NewPlan(step.Source.Size, p.Limits().Limits)
+	if err != nil {
+		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseTooLarge, Message: err.Error()})
+	}
+	media := d.media(step, step.Epoch+1, plan.PartSize)
+	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	begun, err := p.Begin(callCtx, account.Account, media)
+	cancel()
+	if err != nil {
+		return d.beginFailed(ctx, step, err)
+	}
+	if begun.Asset != nil {
+		return d.complete(ctx, step, *begun.Asset, true, "the platform has these bytes already")
+	}
+	if begun.PartSize > 0 {
+		plan.PartSize = begun.PartSize
+	}
+	epoch := step.Epoch + 1
+	state, took, err := d.opened.do(ctx, parts.Opened{
+		Upload: step.ID, Lease: step.Lease, Epoch: epoch, Plan: plan,
+		Session: d.sealer.Seal(begun.Session.Data, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
+		Found: begun.Found,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	if !took {
+		// Cancelled while the session was being opened, or our lease passed on.
+		abortCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		defer cancel()
+		return p.Abort(abortCtx, begun.Session) //nolint:wrapcheck // logged as it is
+	}
+	d.log.Info("session opened", zap.Stringer("upload", step.ID), zap.Int("epoch", epoch), zap.String("account", step.Account),
+		zap.Int("parts", plan.Count()), zap.Int("found", len(begun.Found)))
+	d.wakeFeeder(step.Account)
+	if state == uploads.Finishing {
+		d.steps.wake()
+	}
+	return nil
+}
+
+func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error) error {
+	if ctx.Err() != nil {
+		return d.postpone(ctx, step, 0, 0, false) // a stop is not a failure
+	}
+	e := providerError(err)
+	d.recordStepFailure(ctx, step, e)
+	retry := func(cause uploads.Cause, most int, delay time.Duration) error {
+		if step.Tries+1 >= most {
+			return d.fail(ctx, step, failureOf(cause, e))
+		}
+		return d.postpone(ctx, step, delay, 1, false)
+	}
+	grown := backoff(step.Tries+1, time.Second, time.Minute)
+	switch e.Kind {
+	case providers.Transient, providers.UnknownOutcome, providers.SessionLost:
+		return retry(uploads.CauseAttempts, maxStepTries, grown)
+	case providers.Throttled:
+		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false)
+	case providers.Unauthorized:
+		return retry(uploads.CauseUnauthorized, maxDeniedTries, grown)
+	case providers.Mismatch:
+		return retry(uploads.CauseMismatch, maxDeniedTries, grown)
+	case providers.Rejected:
+		return d.fail(ctx, step, failureOf(uploads.CauseRejected, e))
+	default:
+		return retry(uploads.CauseAttempts, maxStepTries, grown)
+	}
+}
+
+// abort discards the upstream session of an upload that has ended.
+func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
+	session, p, err := d.session(step)
+	if err != nil {
+		// Nobody can discard it any more; the platform lets it lapse.
+		d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
+		return d.store.RecordAborted(ctx, step)
+	}
+	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := p.Abort(callCtx, session); err != nil {
+		if step.Tries+1 >= maxStepTries {
+			d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
+			return d.store.RecordAborted(ctx, step)
+		}
+		return d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, false)
+	}
+	return d.store.RecordAborted(ctx, step)
+}
+
+// session opens the sealed session of a step.
+func (d *Dispatcher) session(step uploads.Step) (providers.Session, providers.Provider, error) {
+	_, p, err := d.provider(step.Account, step.Provider)
+	if err != nil {
+		return providers.Session{}, nil, err
+	}
+	data, err := d.sealer.Open(step.Session, sessionUse(step.ID, step.Epoch))
+	if err != nil {
+		return providers.Session{}, nil, fmt.Errorf("session of %s: %w", step.ID, err)
+	}
+	return providers.Session{Data: data}, p, nil
+}
+
+// complete records the asset.
+func (d *Dispatcher) complete(ctx context.Context, step uploads.Step, asset uploads.Asset, instant bool, reason string) error {
+	_, took, err := d.done.do(ctx, parts.Finished{Upload: step.ID, Lease: step.Lease, Asset: asset, Instant: instant, Reason: reason})
+	if err != nil {
+		return err
+	}
+	if took {
+		d.log.Info("completed", zap.Stringer("upload", step.ID), zap.Int("epoch", step.Epoch), zap.String("account", step.Account),
+			zap.String("asset", asset.ID), zap.Bool("instant", instant))
+		d.events.wake()
+		d.opens.wake()
+	}
+	return nil
+}
+
+func (d *Dispatcher) postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error {
+	// Given back even while stopping, so that the next dispatcher need not wait
+	// for the lease to run out.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return d.store.Postpone(ctx, step, delay, tries, keepIntent)
+}
+
+// fail moves the upload of a claimed step to failed.
+func (d *Dispatcher) fail(ctx context.Context, step uploads.Step, f uploads.Failure) error {
+	return d.failUpload(ctx, step.ID, step.Account, step.Epoch, step.Lease, f)
+}
+
+// failUpload moves an upload to failed and withdraws its jobs. A crash after
+// the commit leaves jobs on the queue; workers find them stale and drop them.
+func (d *Dispatcher) failUpload(ctx context.Context, id uploads.ID, account string, epoch int, lease uploads.Lease, f uploads.Failure) error {
+	took, err := d.store.Fail(ctx, id, epoch, lease, f)
+	if err != nil || !took {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	d.log.Error("failed", zap.Stringer("upload", id), zap.Int("epoch", epoch), zap.String("account", account),
+		zap.String("cause", string(f.Cause)), zap.String("code", f.Code), zap.String("message", f.Message), zap.Int("part", f.Part))
+	d.events.wake()
+	d.steps.wake()
+	d.opens.wake()
+	return d.drop(ctx, id, account)
+}
+
+// drop takes what is left of an upload off the queue and out of workers' hands.
+func (d *Dispatcher) drop(ctx context.Context, id uploads.ID, account string) error {
+	return errors.Join(d.queue.Withdraw(ctx, account, id), d.queue.Cancel(id))
+}
+
+func failureOf(cause uploads.Cause, e *providers.Error) uploads.Failure {
+	return uploads.Failure{Cause: cause, Code: e.Code, Message: e.Error()}
+}
+
+// recordStepFailure keeps a failed control step beside the failed parts. It is
+// for reports only, so its own failure is not the step's.
+func (d *Dispatcher) recordStepFailure(ctx context.Context, step uploads.Step, e *providers.Error) {
+	now := time.Now()
+	_, err := d.store.RecordReports(ctx, []parts.Report{{
+		Upload: step.ID, Account: step.Account, Epoch: step.Epoch,
+		Failure: &parts.Failure{Kind: string(e.Kind), Code: e.Code, Message: e.Error(), Started: now, Failed: now},
+	}})
+	if err != nil {
+		d.log.Warn("failure is not recorded", zap.Stringer("upload", step.ID), zap.Error(err))
+	}
+}

@@ -1,0 +1,186 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/uploads"
+)
+
+type sweepStore interface {
+	Sweepable(ctx context.Context, everything bool, most int) ([]parts.Feedable, error)
+	RecordSwept(ctx context.Context, f parts.Feedable, grace time.Duration) (bool, error)
+	AckedParts(ctx context.Context, id uploads.ID, epoch, first, last int) ([]int, error)
+	Digesting(ctx context.Context, most int) ([]uploads.DigestWait, error)
+	TouchDigesting(ctx context.Context, id uploads.ID, grace time.Duration) (bool, error)
+	StreamMark(ctx context.Context, stream string) (created time.Time, lastSeq uint64, ok bool, err error)
+	SetStreamMark(ctx context.Context, stream string, created time.Time, lastSeq uint64) error
+}
+
+type sweepQueue interface {
+	// Repair makes the streams and consumers that are missing and returns each
+	// stream's creation time and last sequence.
+	Repair(ctx context.Context) ([]StreamMark, error)
+	// Held returns the first parts of the upload's runs that are queued or in hand.
+	Held(ctx context.Context, account string, id uploads.ID, epoch int) ([]int, error)
+	// HeldDigest reports whether the upload's digest job is queued or in hand.
+	HeldDigest(ctx context.Context, id uploads.ID) (bool, error)
+	// PendingAcks returns how many reports of the upload wait for the ledger.
+	PendingAcks(ctx context.Context, account string, id uploads.ID) (int, error)
+}
+
+// StreamMark is what tells that a stream is still the one it was.
+type StreamMark struct {
+	Stream  string
+	Created time.Time
+	LastSeq uint64
+}
+
+const sweepSize = 200 // uploads looked at in one sweep
+
+// sweep compares ledger and queue and feeds again what is in neither: runs
+// whose publication was lost with a process or with the queue, and runs that a
+// worker handed back. What must be fed again is computed here and stored
+// nowhere.
+func (d *Dispatcher) sweep(ctx context.Context) error {
+	marks, lost, err := d.look(ctx)
+	if err != nil {
+		return err
+	}
+	toSweep, err := d.store.Sweepable(ctx, lost, sweepLimit(lost))
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	var errs []error
+	for _, f := range toSweep {
+		if err := d.sweepUpload(ctx, f); err != nil {
+			errs = append(errs, err)
+			if ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	errs = append(errs, d.sweepDigests(ctx, lost))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	// Kept only now: a crash before this finds the loss again.
+	for _, m := range marks {
+		if err := d.store.SetStreamMark(ctx, m.Stream, m.Created, m.LastSeq); err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+	}
+	return nil
+}
+
+// sweepLimit bounds a sweep; after the loss of the queue all that was in the
+// windows is swept at once.
+func sweepLimit(lost bool) int {
+	if lost {
+		return 100 * sweepSize
+	}
+	return sweepSize
+}
+
+// look repairs the queue and compares it with what was seen of it before:
+// lost says that a stream was missing, is younger or is behind. Only marks
+// that changed are returned.
+func (d *Dispatcher) look(ctx context.Context) (changed []StreamMark, lost bool, err error) {
+	marks, err := d.queue.Repair(ctx)
+	if err != nil {
+		return nil, false, err //nolint:wrapcheck // says what was being done
+	}
+	for _, m := range marks {
+		created, lastSeq, seen, err := d.store.StreamMark(ctx, m.Stream)
+		if err != nil {
+			return nil, false, err //nolint:wrapcheck // says what was being done
+		}
+		m.Created = m.Created.Truncate(time.Microsecond) // what Postgres keeps
+		if seen && (!m.Created.Equal(created) || m.LastSeq < lastSeq) {
+			d.log.Warn("the queue was lost: all work in flight is fed again", zap.String("stream", m.Stream),
+				zap.Time("created", m.Created), zap.Uint64("last_seq", m.LastSeq), zap.Uint64("seen_seq", lastSeq))
+			lost = true
+		}
+		if !seen || !m.Created.Equal(created) || m.LastSeq != lastSeq {
+			changed = append(changed, m)
+		}
+	}
+	return changed, lost, nil
+}
+
+// sweepUpload feeds again the runs of one upload that are lost. The order
+// matters: a run that left the queue before Held was asked had its acks in the
+// ACKS stream by then, and once that holds none of this upload they are in the
+// ledger. Read in another order, runs that arrived would be sent twice.
+func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
+	held, err := d.queue.Held(ctx, f.Account, f.Upload, f.Epoch)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	if pending, err := d.queue.PendingAcks(ctx, f.Account, f.Upload); err != nil || pending > 0 {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	acked, err := d.store.AckedParts(ctx, f.Upload, f.Epoch, 1, f.Fed)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	var there parts.Set
+	for _, n := range acked {
+		there.Add(n)
+	}
+	for _, first := range held {
+		// The queue tells where a run begins, not how long it is: the rest of its
+		// cell counts as held, and what was not is found when that run is done.
+		for n := first; n <= f.Plan.Cell(first).Last(); n++ {
+			there.Add(n)
+		}
+	}
+	var jobs []parts.Publication
+	for run := range f.Plan.Missing(1, f.Fed, &there) {
+		jobs = append(jobs, publication(f, run))
+	}
+	took, err := d.store.RecordSwept(ctx, f, d.cfg.FeedGrace)
+	if err != nil || !took || len(jobs) == 0 {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	d.log.Info("feeds again", zap.Stringer("upload", f.Upload), zap.Int("epoch", f.Epoch), zap.String("account", f.Account),
+		zap.Int("runs", len(jobs)), zap.Int("held", len(held)))
+	return d.queue.Publish(ctx, jobs)
+}
+
+func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {
+	waiting, err := d.store.Digesting(ctx, sweepSize)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	for _, w := range waiting {
+		if !w.Due && !lost {
+			continue
+		}
+		held, err := d.queue.HeldDigest(ctx, w.ID)
+		if err != nil {
+			return err //nolint:wrapcheck // says what was being done
+		}
+		if held {
+			continue
+		}
+		if err := d.publishDigestJob(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) publishDigestJob(ctx context.Context, w uploads.DigestWait) error {
+	took, err := d.store.TouchDigesting(ctx, w.ID, d.cfg.FeedGrace)
+	if err != nil || !took {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	return d.queue.Publish(ctx, []parts.Publication{{
+		Job: parts.Job{Upload: w.ID, Account: w.Account, Pool: w.Pool}, Feed: w.FeedCount + 1,
+	}})
+}

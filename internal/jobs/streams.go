@@ -1,0 +1,249 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Names of the streams.
+const (
+	streamJobs   = "JOBS"
+	streamAcks   = "ACKS"
+	streamSubmit = "SUBMIT"
+	streamEvents = "EVENTS"
+)
+
+const (
+	eventsAge = 7 * 24 * time.Hour
+	// maxJobs is a backstop: windows keep JOBS far below it, and DiscardNew
+	// makes the dispatcher hear of it instead of losing work in silence.
+	maxJobs = 1 << 20
+
+	// maxInHand bounds the jobs of a pool, or reports, that are delivered and
+	// not settled. Jobs that wait for a Retry count, so it is far above what
+	// windows allow.
+	maxInHand = 100_000
+	// maxWaiting bounds the idle slots of a pool. JetStream cannot change it
+	// later, and answers nothing to the slots above it.
+	maxWaiting = 100_000
+
+	// ledgerAckWait covers the time in which a batch waits for its turn and for
+	// its transaction.
+	ledgerAckWait = 30 * time.Second
+
+	maintainEvery = 5 * time.Second
+)
+
+// streams lists what NATS must have. JOBS, ACKS and SUBMIT discard nothing that
+// was not acked.
+func streams() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			Name: streamJobs, Subjects: []string{"mf.job.>"}, Retention: jetstream.WorkQueuePolicy,
+			Discard: jetstream.DiscardNew, MaxMsgs: maxJobs,
+		},
+		{Name: streamAcks, Subjects: []string{"mf.ack.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
+		{Name: streamSubmit, Subjects: []string{"mf.submit.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
+		{Name: streamEvents, Subjects: []string{"mf.event.>"}, Retention: jetstream.LimitsPolicy, MaxAge: eventsAge},
+	}
+}
+
+// EnsureStreams creates the streams that are missing and puts right what we
+// depend on in those that are there: subjects, retention, and what happens when
+// they are full. Everything else that an operator set on them, such as replicas,
+// placement, limits and age, is left. It may be called at any time by anybody.
+func (c *Conn) EnsureStreams(ctx context.Context) error {
+	for _, want := range streams() {
+		if err := c.ensureStream(ctx, want); err != nil {
+			return wrap("ensure stream "+want.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Conn) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	stream, err := c.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = c.js.CreateStream(ctx, want)
+		if err == nil {
+			c.log.Info("created stream", zap.String("stream", want.Name))
+		}
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // EnsureStreams does
+	}
+	have := stream.CachedInfo().Config
+	if slices.Equal(have.Subjects, want.Subjects) && have.Retention == want.Retention && have.Discard == want.Discard {
+		return nil
+	}
+	have.Subjects, have.Retention, have.Discard = want.Subjects, want.Retention, want.Discard
+	if _, err := c.js.UpdateStream(ctx, have); err != nil {
+		return err //nolint:wrapcheck // EnsureStreams does
+	}
+	c.log.Info("updated stream", zap.String("stream", want.Name))
+	return nil
+}
+
+// EnsurePool creates the pool's consumer if it is missing and sets its AckWait.
+// It may be called at any time by anybody, once the streams are there.
+func (c *Conn) EnsurePool(ctx context.Context, pool string) error {
+	if err := checkTokens(pool); err != nil {
+		return err
+	}
+	_, err := c.ensureConsumer(ctx, streamJobs, c.poolConsumer(pool), true)
+	return wrap("ensure consumer of pool "+pool, err)
+}
+
+// poolConsumer is named after its pool. Attempts are judged by the dispatcher,
+// so the queue never gives up on a job by itself.
+func (c *Conn) poolConsumer(pool string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: pool, FilterSubject: poolJobs(pool), AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.cfg.AckWait,
+		MaxDeliver: -1, MaxAckPending: maxInHand, MaxWaiting: maxWaiting,
+	}
+}
+
+func ledgerConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: "ledger", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ledgerAckWait,
+		MaxDeliver: -1, MaxAckPending: maxInHand,
+	}
+}
+
+// ensureConsumer returns the consumer and creates it if it is missing. A worker
+// leaves the AckWait of one that is there as it is; a dispatcher sets it.
+func (c *Conn) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig, set bool) (jetstream.Consumer, error) {
+	consumer, err := c.js.Consumer(ctx, stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = c.js.CreateConsumer(ctx, stream, want)
+		if err == nil {
+			c.log.Info("created consumer", zap.String("stream", stream), zap.String("consumer", want.Durable))
+		}
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // callers say what for
+	}
+	have := consumer.CachedInfo().Config
+	if !set || have.AckWait == want.AckWait {
+		return consumer, nil
+	}
+	have.AckWait = want.AckWait
+	consumer, err = c.js.UpdateConsumer(ctx, stream, have)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // callers say what for
+	}
+	return consumer, nil
+}
+
+// StreamMark tells one life of a stream from another. It is comparable after a
+// trip through Postgres: Created has microseconds.
+type StreamMark struct {
+	Stream  string
+	Created time.Time // zero if the stream is missing
+	LastSeq uint64
+}
+
+// Marks returns the marks of all streams, also of those that are missing.
+func (c *Conn) Marks(ctx context.Context) ([]StreamMark, error) {
+	var marks []StreamMark
+	for _, want := range streams() {
+		mark := StreamMark{Stream: want.Name}
+		stream, err := c.js.Stream(ctx, want.Name)
+		switch {
+		case err == nil:
+			info := stream.CachedInfo()
+			mark.Created, mark.LastSeq = info.Created.UTC().Truncate(time.Microsecond), info.State.LastSeq
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, wrap("read the mark of stream "+want.Name, err)
+		}
+		marks = append(marks, mark)
+	}
+	return marks, nil
+}
+
+// Lost reports whether messages that were in the stream at the first mark may
+// be gone without having been acked: the stream is missing, is another one than
+// before, or is behind itself, as after a restore. A zero mark before means that
+// the stream was never seen, and nothing is lost.
+func Lost(before, now StreamMark) bool {
+	if before.Created.IsZero() {
+		return false
+	}
+	return !now.Created.Equal(before.Created) || now.LastSeq < before.LastSeq
+}
+
+// Maintain keeps streams and pools in being until ctx ends: it ensures them at
+// once, every few seconds, and right after a reconnection, and hands the marks
+// to marked each time, which compares them with those of before. One caller per
+// dispatcher is enough; any number is harmless.
+func (c *Conn) Maintain(ctx context.Context, pools []string, marked func(context.Context, []StreamMark)) {
+	state := condition{log: c.log}
+	for failures := 0; ; {
+		again := c.reconnected() // from before the pass: a reconnection within it counts
+		marks, err := c.ensure(ctx, pools)
+		next := maintainEvery
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			state.is("streams are not in order", err)
+			next = delay(failures)
+			failures++
+		default:
+			state.over("streams are in order")
+			failures = 0
+			marked(ctx, marks)
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-again.Done():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (c *Conn) ensure(ctx context.Context, pools []string) ([]StreamMark, error) {
+	if err := c.EnsureStreams(ctx); err != nil {
+		return nil, err
+	}
+	for _, pool := range pools {
+		if err := c.EnsurePool(ctx, pool); err != nil {
+			return nil, err
+		}
+	}
+	// After ensuring: a stream that was missing is now younger than its mark.
+	return c.Marks(ctx)
+}
+
+// PoolDepth returns how many jobs of a pool wait in the queue and how many are
+// delivered and not settled.
+func (c *Conn) PoolDepth(ctx context.Context, pool string) (waiting, inHand int, err error) {
+	consumer, err := c.js.Consumer(ctx, streamJobs, pool)
+	if err != nil {
+		return 0, 0, wrap("read the depth of pool "+pool, err)
+	}
+	info := consumer.CachedInfo()
+	return int(info.NumPending), info.NumAckPending, nil //nolint:gosec // at most maxJobs
+}
+
+// held returns the subjects that match the filter and of which the stream has
+// messages, queued or in hand, with their number.
+func (c *Conn) held(ctx context.Context, name, filter string) (map[string]uint64, error) {
+	stream, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter)) // asks for all pages
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return info.State.Subjects, nil
+}

@@ -1,0 +1,86 @@
+package parts
+
+import (
+	"context"
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/uploads"
+)
+
+// Opened is an upstream session that was opened for an upload: the start of an epoch.
+type Opened struct {
+	Upload  uploads.ID
+	Lease   uploads.Lease
+	Epoch   int
+	Plan    Plan
+	Session []byte    // sealed
+	Expires time.Time // zero if it does not lapse
+	Found   []Stored  // parts that the platform holds already
+}
+
+// Finished is an asset that was made or found.
+type Finished struct {
+	Upload  uploads.ID
+	Lease   uploads.Lease
+	Asset   uploads.Asset
+	Instant bool   // the platform had the bytes: straight from beginning
+	Reason  string // how we know, for the audit trail
+}
+
+// Feedable is an upload with parts that were never handed to the queue, or,
+// for the sweep, with parts in flight.
+type Feedable struct {
+	Upload    uploads.ID
+	Account   string
+	Pool      string
+	Epoch     int
+	Plan      Plan
+	Fed       int   // parts up to this number have been handed to the queue
+	Found     bool  // some parts were upstream when the epoch began
+	FeedCount int64 // makes publish ids differ
+}
+
+// FeedPass is one look at an account by its one feeder: how much is in flight
+// and who is next, most urgent first.
+type FeedPass struct {
+	InFlight int64 // bytes
+	Next     []Feedable
+	// Acked returns which parts from first to last of an upload the ledger has.
+	Acked func(ctx context.Context, f Feedable, first, last int) ([]int, error)
+}
+
+// Fed is what a feeding pass takes from an upload.
+type Fed struct {
+	Upload    uploads.ID
+	Epoch     int
+	FedBefore int
+	Fed       int
+	Bytes     int64 // of the parts newly fed, without those found upstream
+}
+
+// Landed is an upload that a batch of acks touched.
+type Landed struct {
+	Upload  uploads.ID
+	Account string
+	State   uploads.State // finishing if the batch had its last part
+}
+
+// Publication is a job on its way to the queue. Feed differs each time a run
+// is fed again, so that deduplication never swallows it.
+type Publication struct {
+	Job  Job
+	Feed int64
+}
+
+// Assignable is what the record knows of an upload that a worker asks about.
+type Assignable struct {
+	Account    string
+	Provider   string
+	State      uploads.State
+	Epoch      int
+	Source     uploads.Object
+	PartSize   int64  // bytes
+	Session    []byte // sealed
+	Checkpoint *hashing.Checkpoint
+}

@@ -1,0 +1,132 @@
+package postgres
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/postgres/db"
+	"mediaferry/internal/uploads"
+)
+
+// optional returns nil for the zero value: NULL.
+func optional[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// value returns the zero value for NULL.
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func marshalMaps(options, labels map[string]string) (o, l json.RawMessage, err error) {
+	encode := func(m map[string]string) json.RawMessage {
+		if len(m) == 0 {
+			return json.RawMessage("{}")
+		}
+		raw, merr := json.Marshal(m)
+		if merr != nil {
+			err = fmt.Errorf("encode options and labels: %w", merr)
+		}
+		return raw
+	}
+	return encode(options), encode(labels), err
+}
+
+func unmarshalMap(raw json.RawMessage) (map[string]string, error) {
+	if len(raw) == 0 || string(raw) == "{}" {
+		return nil, nil //nolint:nilnil // an empty map is nil
+	}
+	var m map[string]string
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("decode map: %w", err)
+	}
+	return m, nil
+}
+
+func digestTexts(digests []hashing.Digest) []string {
+	texts := make([]string, len(digests))
+	for i, d := range digests {
+		texts[i] = d.String()
+	}
+	return texts
+}
+
+func parseDigests(texts []string) ([]hashing.Digest, error) {
+	var out []hashing.Digest
+	for _, t := range texts {
+		d, err := hashing.Parse(t)
+		if err != nil {
+			return nil, fmt.Errorf("stored digest: %w", err)
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
+	options, err := unmarshalMap(r.Options)
+	if err != nil {
+		return uploads.Step{}, fmt.Errorf("options of %s: %w", r.ID, err)
+	}
+	digests, err := parseDigests(r.Digests)
+	if err != nil {
+		return uploads.Step{}, fmt.Errorf("digests of %s: %w", r.ID, err)
+	}
+	return uploads.Step{
+		ID: r.ID, Lease: lease, Tenant: r.Tenant, Account: r.Account, Provider: r.Provider, Pool: r.Pool,
+		State: uploads.State(r.State), Epoch: int(r.Epoch),
+		Source: uploads.Object{
+			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+		},
+		Name: r.Name, ContentType: r.ContentType, Options: options, Digests: digests, Session: r.Session,
+		PartSize: value(r.PartSize), Tries: int(r.StepTries), Intent: value(r.IntentBefore), AbortDue: r.AbortDue,
+	}, nil
+}
+
+func toUpload(r db.UploadRow) (uploads.Upload, error) {
+	u := uploads.Upload{
+		ID: r.ID, Tenant: r.Tenant, Account: r.Account, Provider: r.Provider, Batch: value(r.BatchID),
+		IdempotencyKey: value(r.IdempotencyKey),
+		Source: uploads.Object{
+			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+		},
+		Name: r.Name, ContentType: r.ContentType, Priority: int(r.Priority), NotBefore: value(r.NotBefore),
+		State: uploads.State(r.State), Epoch: int(r.Epoch), PartSize: value(r.PartSize), PartCount: int(value(r.PartCount)),
+		AckedParts: int(r.AckedParts), AckedBytes: r.AckedBytes, FoundBytes: r.FoundBytes,
+		SubmittedAt: r.SubmittedAt, BegunAt: value(r.BegunAt), FirstAckAt: value(r.FirstAckAt),
+		LastAckAt: value(r.LastAckAt), FinishedAt: value(r.FinishedAt),
+	}
+	if u.State.Active() && r.StepAt.After(time.Now()) {
+		u.NextActionAt = r.StepAt
+	}
+	var err error
+	if u.Options, err = unmarshalMap(r.Options); err != nil {
+		return u, fmt.Errorf("options of %s: %w", r.ID, err)
+	}
+	if u.Labels, err = unmarshalMap(r.Labels); err != nil {
+		return u, fmt.Errorf("labels of %s: %w", r.ID, err)
+	}
+	if len(r.Asset) > 0 {
+		u.Asset = new(uploads.Asset)
+		if err := json.Unmarshal(r.Asset, u.Asset); err != nil {
+			return u, fmt.Errorf("asset of %s: %w", r.ID, err)
+		}
+	}
+	if len(r.Failure) > 0 {
+		u.Failure = new(uploads.Failure)
+		if err := json.Unmarshal(r.Failure, u.Failure); err != nil {
+			return u, fmt.Errorf("failure of %s: %w", r.ID, err)
+		}
+	}
+	return u, nil
+}

@@ -1,0 +1,286 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/postgres/db"
+	"mediaferry/internal/uploads"
+)
+
+// RecordReports is the ledger transaction: all acks and failures of a batch of
+// reports, in one commit. Repeated acks, stale epochs and parts that are not in
+// the plan change nothing. It returns the uploads that got new acks; one whose
+// last byte was among them comes back in state finishing, and no other call
+// will return it so.
+func (s *Store) RecordReports(ctx context.Context, reports []parts.Report) ([]parts.Landed, error) {
+	var landed []parts.Landed
+	err := s.inTx(ctx, "record reports", func(tx pgx.Tx) error {
+		var err error
+		if landed, err = s.recordAcks(ctx, tx, reports, false); err != nil {
+			return err
+		}
+		return s.insertFailures(ctx, tx, reports)
+	})
+	return landed, err
+}
+
+func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Report, found bool) ([]parts.Landed, error) {
+	var p db.RecordAcksParams
+	for _, r := range reports {
+		if len(r.Acks) > 0 && !slices.Contains(p.Touched, r.Upload) {
+			p.Touched = append(p.Touched, r.Upload)
+		}
+		for _, a := range r.Acks {
+			p.UploadIds = append(p.UploadIds, r.Upload)
+			p.Epochs = append(p.Epochs, int32(r.Epoch)) //nolint:gosec // counts sessions
+			p.Parts = append(p.Parts, int32(a.Part))    //nolint:gosec // checked against the plan
+			p.Offsets = append(p.Offsets, a.Offset)
+			p.Lengths = append(p.Lengths, a.Length)
+			p.Receipts = append(p.Receipts, a.Receipt.Tag)
+			p.Digests = append(p.Digests, a.Digest.String())
+			p.Workers = append(p.Workers, r.Worker)
+			p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
+			p.Founds = append(p.Founds, found)
+			p.StartedAts = append(p.StartedAts, a.Started)
+			p.AckedAts = append(p.AckedAts, a.Finished)
+		}
+	}
+	if len(p.Touched) == 0 {
+		return nil, nil
+	}
+	rows, err := s.q.RecordAcks(ctx, tx, p)
+	if err != nil {
+		return nil, fmt.Errorf("record acks: %w", err)
+	}
+	landed := make([]parts.Landed, len(rows))
+	for i, r := range rows {
+		landed[i] = parts.Landed{Upload: r.ID, Account: r.Account, State: uploads.State(r.State)}
+	}
+	return landed, nil
+}
+
+func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.Report) error {
+	var p db.InsertFailuresParams
+	for _, r := range reports {
+		f := r.Failure
+		if f == nil {
+			continue
+		}
+		p.UploadIds = append(p.UploadIds, r.Upload)
+		p.Accounts = append(p.Accounts, r.Account)
+		p.Epochs = append(p.Epochs, int32(r.Epoch)) //nolint:gosec // counts sessions
+		p.Parts = append(p.Parts, int32(f.Part))    //nolint:gosec // within the plan
+		p.Kinds = append(p.Kinds, f.Kind)
+		p.Codes = append(p.Codes, f.Code)
+		p.Messages = append(p.Messages, f.Message)
+		p.Workers = append(p.Workers, r.Worker)
+		p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
+		p.StartedAts = append(p.StartedAts, f.Started)
+		p.FailedAts = append(p.FailedAts, f.Failed)
+	}
+	if len(p.UploadIds) == 0 {
+		return nil
+	}
+	if err := s.q.InsertFailures(ctx, tx, p); err != nil {
+		return fmt.Errorf("insert failures: %w", err)
+	}
+	return nil
+}
+
+// Failures counts the failed tries of a part in an epoch; part 0 is what is
+// not about a part.
+func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error) {
+	n, err := s.q.CountFailures(ctx, s.pool, id, int32(epoch), int32(part)) //nolint:gosec // within the plan
+	if err != nil {
+		return 0, unavailable("count failures", err)
+	}
+	return int(n), nil
+}
+
+// HoldFeeding keeps the sweep from feeding an upload again before delay is over.
+func (s *Store) HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error {
+	if err := s.q.HoldFeeding(ctx, s.pool, delay, id, int32(epoch)); err != nil { //nolint:gosec // counts sessions
+		return unavailable("hold feeding", err)
+	}
+	return nil
+}
+
+// Receipts returns, for each upload, the parts of its current epoch in order.
+func (s *Store) Receipts(ctx context.Context, ids []uploads.ID) (map[uploads.ID][]parts.Stored, error) {
+	rows, err := s.q.Receipts(ctx, s.pool, ids)
+	if err != nil {
+		return nil, unavailable("read receipts", err)
+	}
+	out := make(map[uploads.ID][]parts.Stored, len(ids))
+	for _, r := range rows {
+		out[r.UploadID] = append(out[r.UploadID], parts.Stored{
+			Part:    parts.Part{Number: int(r.Part), Offset: r.Offset, Length: r.Length},
+			Receipt: parts.Receipt{Tag: r.Receipt},
+		})
+	}
+	return out, nil
+}
+
+// AckedParts returns which of the parts from first to last the ledger has.
+func (s *Store) AckedParts(ctx context.Context, id uploads.ID, epoch, first, last int) ([]int, error) {
+	return s.ackedParts(ctx, s.pool, id, epoch, first, last)
+}
+
+func (s *Store) ackedParts(ctx context.Context, tx db.DBTX, id uploads.ID, epoch, first, last int) ([]int, error) {
+	raw, err := s.q.AckedParts(ctx, tx, db.AckedPartsParams{
+		UploadID: id, Epoch: int32(epoch), FirstPart: int32(first), LastPart: int32(last), //nolint:gosec // within the plan
+	})
+	if err != nil {
+		return nil, unavailable("read acked parts", err)
+	}
+	out := make([]int, len(raw))
+	for i, n := range raw {
+		out[i] = int(n)
+	}
+	return out, nil
+}
+
+// Feed runs one pass over an account. decide is shown up to most uploads, most
+// urgent first, and says what is taken from each; what it returns is committed,
+// and the uploads for which it took are returned. If another feeder has the
+// account, Feed does nothing: that feeder sees the same rows.
+func (s *Store) Feed(ctx context.Context, account string, most int, grace time.Duration,
+	decide func(pass parts.FeedPass) ([]parts.Fed, error),
+) (took map[uploads.ID]bool, err error) {
+	err = s.inTx(ctx, "feed "+account, func(tx pgx.Tx) error {
+		ours, err := s.q.TryFeedLock(ctx, tx, account)
+		if err != nil || !ours {
+			return err //nolint:wrapcheck // wrapped by inTx
+		}
+		pass := parts.FeedPass{Acked: func(ctx context.Context, f parts.Feedable, first, last int) ([]int, error) {
+			return s.ackedParts(ctx, tx, f.Upload, f.Epoch, first, last)
+		}}
+		if pass.InFlight, err = s.q.InFlight(ctx, tx, account); err != nil {
+			return fmt.Errorf("read bytes in flight: %w", err)
+		}
+		rows, err := s.q.Feedable(ctx, tx, account, int32(most)) //nolint:gosec // a small constant
+		if err != nil {
+			return fmt.Errorf("read feedable uploads: %w", err)
+		}
+		for _, r := range rows {
+			pass.Next = append(pass.Next, parts.Feedable{
+				Upload: r.ID, Account: account, Pool: r.Pool, Epoch: int(r.Epoch),
+				Plan: parts.Plan{Size: r.Size, PartSize: value(r.PartSize)},
+				Fed:  int(r.Fed), Found: r.FoundBytes > 0, FeedCount: r.FeedCount,
+			})
+		}
+		fed, err := decide(pass)
+		if err != nil || len(fed) == 0 {
+			return err
+		}
+		p := db.RecordFedParams{Grace: grace}
+		for _, f := range fed {
+			p.Ids = append(p.Ids, f.Upload)
+			p.Epochs = append(p.Epochs, int32(f.Epoch))           //nolint:gosec // counts sessions
+			p.FedBefore = append(p.FedBefore, int32(f.FedBefore)) //nolint:gosec // within the plan
+			p.Feds = append(p.Feds, int32(f.Fed))                 //nolint:gosec // within the plan
+			p.Bytes = append(p.Bytes, f.Bytes)
+		}
+		ids, err := s.q.RecordFed(ctx, tx, p)
+		if err != nil {
+			return fmt.Errorf("record fed: %w", err)
+		}
+		took = make(map[uploads.ID]bool, len(ids))
+		for _, id := range ids {
+			took[id] = true
+		}
+		return nil
+	})
+	return took, err
+}
+
+// Sweepable lists uploads with bytes in flight that were not fed for a while,
+// or all with bytes in flight.
+func (s *Store) Sweepable(ctx context.Context, everything bool, most int) ([]parts.Feedable, error) {
+	rows, err := s.q.Sweepable(ctx, s.pool, everything, int32(most)) //nolint:gosec // a small constant
+	if err != nil {
+		return nil, unavailable("list uploads to sweep", err)
+	}
+	out := make([]parts.Feedable, len(rows))
+	for i, r := range rows {
+		out[i] = parts.Feedable{
+			Upload: r.ID, Account: r.Account, Pool: r.Pool, Epoch: int(r.Epoch),
+			Plan: parts.Plan{Size: r.Size, PartSize: value(r.PartSize)}, Fed: int(r.Fed), FeedCount: r.FeedCount,
+		}
+	}
+	return out, nil
+}
+
+// RecordSwept claims the feeding again of an upload's lost runs; it reports
+// false if the upload was fed or swept by someone else since f was read.
+func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Duration) (bool, error) {
+	n, err := s.q.RecordSwept(ctx, s.pool, db.RecordSweptParams{
+		Grace: grace, ID: f.Upload, Epoch: int32(f.Epoch), FeedCount: f.FeedCount, //nolint:gosec // counts sessions
+	})
+	if err != nil {
+		return false, unavailable("record sweep", err)
+	}
+	return n == 1, nil
+}
+
+// StreamMark returns when the stream was made and how far it had come when it
+// was last seen; ok is false if it never was.
+func (s *Store) StreamMark(ctx context.Context, stream string) (created time.Time, lastSeq uint64, ok bool, err error) {
+	r, err := s.q.StreamMark(ctx, s.pool, stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, 0, false, nil
+	}
+	if err != nil {
+		return time.Time{}, 0, false, unavailable("read stream mark", err)
+	}
+	return r.Created, uint64(r.LastSeq), true, nil //nolint:gosec // written by SetStreamMark
+}
+
+// SetStreamMark keeps what the stream looks like now.
+func (s *Store) SetStreamMark(ctx context.Context, stream string, created time.Time, lastSeq uint64) error {
+	if err := s.q.SetStreamMark(ctx, s.pool, stream, created, int64(lastSeq)); err != nil { //nolint:gosec // counts messages
+		return unavailable("set stream mark", err)
+	}
+	return nil
+}
+
+// MakePartitions makes the ledger's partitions for the month of from and the
+// months after it. It may be called by several processes at once.
+func (s *Store) MakePartitions(ctx context.Context, from time.Time, months int) error {
+	first := time.Date(from.UTC().Year(), from.UTC().Month(), 1, 0, 0, 0, 0, time.UTC)
+	return s.inTx(ctx, "make partitions", func(tx pgx.Tx) error {
+		// One maker at a time: IF NOT EXISTS alone races.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('part_acks partitions', 0))`); err != nil {
+			return fmt.Errorf("lock: %w", err)
+		}
+		for m := range months {
+			start, end := first.AddDate(0, m, 0), first.AddDate(0, m+1, 0)
+			// Nothing here comes from outside, and DDL takes no parameters.
+			stmt := fmt.Sprintf(`CREATE TABLE IF NOT EXISTS part_acks_%s PARTITION OF part_acks FOR VALUES FROM ('%s') TO ('%s')`,
+				start.Format("200601"), lowestID(start), lowestID(end))
+			if _, err := tx.Exec(ctx, stmt); err != nil {
+				return fmt.Errorf("partition of %s: %w", start.Format("2006-01"), err)
+			}
+		}
+		return nil
+	})
+}
+
+// lowestID returns the lower bound of UUIDv7s made at t: its milliseconds in
+// the first 48 bits (RFC 9562, section 5.7), zeros in the rest.
+func lowestID(t time.Time) uuid.UUID {
+	var id uuid.UUID
+	ms := uint64(t.UnixMilli()) //nolint:gosec // after 1970
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
+}

@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"mediaferry/migrations"
+)
+
+// MigrationStatus is one numbered change and whether it is applied.
+type MigrationStatus struct {
+	Number  int64
+	Name    string
+	Applied bool
+}
+
+// MigrateUp applies what is missing, under a lock, so that any number of
+// processes may call it at once. It returns the names of what it applied.
+func MigrateUp(ctx context.Context, dsn string) ([]string, error) {
+	var names []string
+	err := withGoose(dsn, func(p *goose.Provider) error {
+		results, err := p.Up(ctx)
+		for _, r := range results {
+			names = append(names, r.Source.Path)
+		}
+		return err //nolint:wrapcheck // wrapped by withGoose
+	})
+	return names, err
+}
+
+// MigrateDown takes back the newest change; data in what it drops is lost.
+func MigrateDown(ctx context.Context, dsn string) (string, error) {
+	var name string
+	err := withGoose(dsn, func(p *goose.Provider) error {
+		r, err := p.Down(ctx)
+		if r != nil {
+			name = r.Source.Path
+		}
+		return err //nolint:wrapcheck // wrapped by withGoose
+	})
+	return name, err
+}
+
+// Migrations lists every change in order.
+func Migrations(ctx context.Context, dsn string) ([]MigrationStatus, error) {
+	var out []MigrationStatus
+	err := withGoose(dsn, func(p *goose.Provider) error {
+		status, err := p.Status(ctx)
+		for _, s := range status {
+			out = append(out, MigrationStatus{
+				Number: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied,
+			})
+		}
+		return err //nolint:wrapcheck // wrapped by withGoose
+	})
+	return out, err
+}
+
+func withGoose(dsn string, f func(*goose.Provider) error) error {
+	conn, err := sql.Open("pgx", dsn)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing is pending on it
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, conn, migrations.FS, goose.WithSessionLocker(locker))
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := f(p); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+-- name: RecordAcks :many
+-- The ledger transaction. Stale epochs, parts outside the plan and repeated
+-- acks drop out; what is new is counted on its upload, and the count that
+-- covers every byte moves it to finishing, here and nowhere else.
+WITH locked AS MATERIALIZED (
+    SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
+    WHERE u.id = ANY(@touched::uuid[]) AND u.state = 'uploading'
+    ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
+), fresh AS (
+    INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
+    SELECT a.upload_id, a.epoch, a.part, a."offset", a.length, a.receipt, a.digest, a.worker, a.delivery, a.found, a.started_at, a.acked_at
+    FROM (SELECT unnest(@upload_ids::uuid[]) AS upload_id, unnest(@epochs::int[]) AS epoch, unnest(@parts::int[]) AS part,
+            unnest(@offsets::bigint[]) AS "offset", unnest(@lengths::bigint[]) AS length, unnest(@receipts::text[]) AS receipt,
+            unnest(@digests::text[]) AS digest, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
+            unnest(@founds::bool[]) AS found, unnest(@started_ats::timestamptz[]) AS started_at,
+            unnest(@acked_ats::timestamptz[]) AS acked_at) AS a
+    JOIN locked l ON l.id = a.upload_id AND l.epoch = a.epoch
+        AND a.part >= 1 AND a."offset" = (a.part - 1) * l.part_size
+        AND a.length = least(l.part_size, l.size - a."offset")
+    ON CONFLICT DO NOTHING
+    RETURNING upload_id, length, found
+), counted AS (
+    SELECT upload_id, count(*)::int AS parts, sum(length)::bigint AS bytes,
+        coalesce(sum(length) FILTER (WHERE found), 0)::bigint AS found
+    FROM fresh GROUP BY upload_id
+)
+UPDATE uploads u SET
+    acked_parts = u.acked_parts + c.parts,
+    acked_bytes = u.acked_bytes + c.bytes,
+    found_bytes = u.found_bytes + c.found,
+    first_ack_at = coalesce(u.first_ack_at, now()),
+    last_ack_at = now(),
+    state = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'finishing' ELSE u.state END,
+    reason = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'last byte acknowledged' ELSE u.reason END,
+    step_at = CASE WHEN u.acked_parts + c.parts = u.part_count THEN now() ELSE u.step_at END
+FROM counted c WHERE u.id = c.upload_id
+RETURNING u.id, u.account, u.state;
+
+-- name: InsertFailures :exec
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at)
+SELECT unnest(@upload_ids::uuid[]), unnest(@accounts::text[]), unnest(@epochs::int[]), unnest(@parts::int[]),
+    unnest(@kinds::text[]), unnest(@codes::text[]), unnest(@messages::text[]), unnest(@workers::text[]),
+    unnest(@deliveries::int[]), unnest(@started_ats::timestamptz[]), unnest(@failed_ats::timestamptz[])
+ON CONFLICT DO NOTHING;
+
+-- name: CountFailures :one
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part;
+
+-- name: Receipts :many
+-- What finish is given: the parts of the current epoch in order.
+SELECT a.upload_id, a.part, a."offset", a.length, a.receipt FROM part_acks a
+JOIN uploads u ON u.id = a.upload_id AND u.epoch = a.epoch
+WHERE a.upload_id = ANY(@ids::uuid[])
+ORDER BY a.upload_id, a.part;
+
+-- name: AckedParts :one
+SELECT coalesce(array_agg(part), '{}')::int[] FROM part_acks
+WHERE upload_id = @upload_id AND epoch = @epoch AND part BETWEEN @first_part::int AND @last_part::int;
+
+-- name: TryFeedLock :one
+-- One feeder per account at a time: held to the end of the transaction.
+SELECT pg_try_advisory_xact_lock(hashtextextended('feed ' || @account::text, 0));
+
+-- name: InFlight :one
+SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint FROM uploads
+WHERE account = @account AND state = 'uploading';
+
+-- name: Feedable :many
+-- Who is next: priority first, then age.
+SELECT id, pool, epoch, size, part_size, fed, found_bytes, feed_count FROM uploads
+WHERE account = @account AND state = 'uploading' AND NOT paused AND fed < part_count
+ORDER BY priority DESC, id LIMIT @most::int;
+
+-- name: RecordFed :many
+UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count = u.feed_count + 1,
+    feed_after = now() + @grace::interval
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@epochs::int[]) AS epoch, unnest(@fed_before::int[]) AS fed_before,
+        unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes) AS f
+WHERE u.id = f.id AND u.state = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+RETURNING u.id;
+
+-- name: Sweepable :many
+-- Uploads with bytes in flight that have not been fed for a while.
+SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
+WHERE state = 'uploading' AND NOT paused AND fed_bytes + found_bytes > acked_bytes
+  AND (feed_after <= now() OR @everything::bool)
+ORDER BY feed_after LIMIT @most::int;
+
+-- name: RecordSwept :execrows
+UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @grace::interval
+WHERE id = @id AND state = 'uploading' AND epoch = @epoch AND feed_count = @feed_count;
+
+-- name: HoldFeeding :exec
+-- After a failure that was handed back: nothing is fed again before the delay is over.
+UPDATE uploads SET feed_after = greatest(feed_after, now() + @delay::interval)
+WHERE id = @id AND epoch = @epoch AND state IN ('uploading', 'digesting');
+
+-- name: StreamMark :one
+SELECT stream, created, last_seq FROM stream_marks WHERE stream = $1;
+
+-- name: SetStreamMark :exec
+INSERT INTO stream_marks (stream, created, last_seq, seen_at) VALUES (@stream, @created, @last_seq, now())
+ON CONFLICT ON CONSTRAINT stream_marks_pkey DO UPDATE
+SET created = excluded.created, last_seq = excluded.last_seq, seen_at = now();
+
+-- name: NextEvents :many
+SELECT id, tenant, type, payload FROM outbox ORDER BY id LIMIT @most::int FOR UPDATE SKIP LOCKED;
+
+-- name: DeleteEvents :exec
+DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);

@@ -1,0 +1,198 @@
+-- name: InsertUploads :many
+-- One statement for one submission or thousands. What is already there under
+-- its idempotency key is left alone and not returned.
+INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
+    source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
+    digests, priority, not_before, step_at)
+SELECT s.id, @tenant::text, @account::text, @provider::text, @pool::text, sqlc.narg(batch_id)::uuid,
+    nullif(s.idempotency_key, ''), s.request_hash, @source_bucket::text, s.source_key, s.source_version,
+    s.source_etag, s.size, s.name, s.content_type, @options::jsonb, @labels::jsonb, @digests::text[],
+    @priority::smallint, sqlc.narg(not_before)::timestamptz, greatest(now(), sqlc.narg(not_before)::timestamptz)
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@idempotency_keys::text[]) AS idempotency_key,
+        unnest(@request_hashes::bytea[]) AS request_hash, unnest(@source_keys::text[]) AS source_key,
+        unnest(@source_versions::text[]) AS source_version, unnest(@source_etags::text[]) AS source_etag,
+        unnest(@sizes::bigint[]) AS size, unnest(@names::text[]) AS name,
+        unnest(@content_types::text[]) AS content_type) AS s
+ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+RETURNING id;
+
+-- name: UploadByKey :one
+SELECT id, request_hash FROM uploads WHERE tenant = $1 AND idempotency_key = $2;
+
+-- name: Upload :one
+SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
+    source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
+    part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
+    last_ack_at, finished_at, step_at
+FROM uploads WHERE id = @id AND tenant = @tenant;
+
+-- name: Uploads :many
+-- Newest first; after is the last id of the page before.
+SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
+    source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
+    part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
+    last_ack_at, finished_at, step_at
+FROM uploads
+WHERE tenant = @tenant
+  AND (sqlc.narg(account)::text IS NULL OR account = sqlc.narg(account))
+  AND (sqlc.narg(batch_id)::uuid IS NULL OR batch_id = sqlc.narg(batch_id))
+  AND (cardinality(@states::text[]) = 0 OR state::text = ANY(@states::text[]))
+  AND (sqlc.narg(after)::uuid IS NULL OR id < sqlc.narg(after))
+ORDER BY id DESC LIMIT @page;
+
+-- name: AccountLoads :many
+-- What each account has in hand: bounded by the windows, so a small scan.
+SELECT account,
+    count(*) AS active,
+    count(*) FILTER (WHERE state IN ('digesting', 'beginning')) AS opening,
+    coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS outstanding,
+    coalesce(sum(fed_bytes + found_bytes - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS in_flight
+FROM uploads WHERE state IN ('digesting', 'beginning', 'uploading')
+GROUP BY account;
+
+-- name: ClaimQueued :many
+-- Takes queued uploads of accounts that have room, most urgent first. Where
+-- no digest is missing, claiming is the move to beginning.
+WITH due AS (
+    SELECT q.id FROM unnest(@accounts::text[]) AS a(account)
+    CROSS JOIN LATERAL (
+        SELECT u.id FROM uploads u
+        WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.step_at <= now()
+          AND (u.lease_until IS NULL OR u.lease_until < now())
+        ORDER BY u.priority DESC, u.id LIMIT @per_account::int
+        FOR UPDATE SKIP LOCKED
+    ) q
+)
+UPDATE uploads u SET
+    state = CASE WHEN u.provider = ANY(@digesting_providers::text[]) THEN u.state ELSE 'beginning' END,
+    reason = '', lease_token = @lease_token, lease_until = now() + @lease::interval
+FROM due WHERE u.id = due.id
+RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
+
+-- name: ClaimSteps :many
+-- Takes control steps that are due: beginning again, finishing, discarding a
+-- session. For finishing the intent is committed here, before the call; what
+-- it was before tells whether an earlier call may have taken effect.
+WITH due AS (
+    SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND (d.lease_until IS NULL OR d.lease_until < now())
+    ORDER BY d.step_at LIMIT @most::int
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval,
+    finish_intent_at = CASE WHEN u.state = 'finishing' THEN coalesce(u.finish_intent_at, now()) END
+FROM due WHERE u.id = due.id
+RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due;
+
+-- name: MoveClaimed :execrows
+-- queued to digesting or beginning, by the holder of the lease.
+UPDATE uploads SET state = @to_state, reason = @reason, digests = @digests::text[],
+    lease_token = CASE WHEN @keep_lease::bool THEN lease_token END,
+    lease_until = CASE WHEN @keep_lease::bool THEN lease_until END
+WHERE id = @id AND state = 'queued' AND lease_token = @lease_token;
+
+-- name: RecordBegun :many
+-- A session is open: the epoch counts up and its parts are still to be sent.
+UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_size = b.part_size,
+    part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
+    fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
+    begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
+    digest_checkpoint = NULL, finish_intent_at = NULL
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token,
+        unnest(@epochs::int[]) AS epoch, unnest(@part_sizes::bigint[]) AS part_size,
+        unnest(@part_counts::int[]) AS part_count, unnest(@sessions::bytea[]) AS session,
+        unnest(@expires::timestamptz[]) AS expires) AS b
+WHERE u.id = b.id AND u.state = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
+RETURNING u.id;
+
+-- name: RecordAssets :many
+-- The asset is there: after finish, after a probe, or at once (instant upload).
+UPDATE uploads u SET state = 'completed', reason = a.reason, asset = a.asset::jsonb, finished_at = now(),
+    begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
+    part_size = CASE WHEN a.instant THEN NULL ELSE u.part_size END,
+    part_count = CASE WHEN a.instant THEN NULL ELSE u.part_count END,
+    acked_parts = CASE WHEN a.instant THEN 0 ELSE u.acked_parts END,
+    acked_bytes = CASE WHEN a.instant THEN 0 ELSE u.acked_bytes END,
+    lease_token = NULL, lease_until = NULL, step_tries = 0
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token,
+        unnest(@assets::text[]) AS asset, unnest(@instants::bool[]) AS instant, unnest(@reasons::text[]) AS reason) AS a
+WHERE u.id = a.id AND u.lease_token = a.lease_token
+  AND u.state = (CASE WHEN a.instant THEN 'beginning' ELSE 'finishing' END)::upload_state
+RETURNING u.id;
+
+-- name: PostponeStep :execrows
+-- The step is tried again later. keep_intent says that the outcome of finish
+-- is unknown, so that the next holder of the lease must probe.
+UPDATE uploads SET step_at = now() + @delay::interval, step_tries = step_tries + @tries::int,
+    lease_token = NULL, lease_until = NULL,
+    finish_intent_at = CASE WHEN @keep_intent::bool THEN finish_intent_at END
+WHERE id = @id AND lease_token = @lease_token;
+
+-- name: BeginAgain :execrows
+-- The upstream session is lost: back to beginning, which opens a new epoch.
+UPDATE uploads SET state = 'beginning', reason = @reason, step_at = now() + @delay::interval, step_tries = 0,
+    lease_token = NULL, lease_until = NULL, finish_intent_at = NULL
+WHERE id = @id AND epoch = @epoch AND (state = 'uploading' OR (state = 'finishing' AND lease_token = sqlc.narg(lease_token)::uuid));
+
+-- name: Fail :execrows
+-- Fails an upload that is active and, where a lease is named, still held under it.
+UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(),
+    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+WHERE id = @id AND epoch = @epoch AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
+  AND (sqlc.narg(lease_token)::uuid IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
+
+-- name: Cancel :one
+-- Refused while finish may have taken effect: a cancelled upload has no asset.
+UPDATE uploads SET state = 'cancelled', reason = 'cancelled', finished_at = now(),
+    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+WHERE id = @id AND tenant = @tenant AND finish_intent_at IS NULL
+  AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
+RETURNING account;
+
+-- name: RecordAborted :execrows
+UPDATE uploads SET abort_due = false, session = NULL, session_expires = NULL, lease_token = NULL, lease_until = NULL
+WHERE id = @id AND lease_token = @lease_token AND abort_due;
+
+-- name: KnownDigests :many
+SELECT digest FROM object_digests WHERE bucket = @bucket AND key = @key AND version = @version AND etag = @etag;
+
+-- name: InsertDigests :exec
+INSERT INTO object_digests (bucket, key, version, etag, digest, kind)
+SELECT @bucket::text, @key::text, @version::text, @etag::text, d, split_part(d, ':', 1)
+FROM unnest(@digests::text[]) AS d
+ON CONFLICT DO NOTHING;
+
+-- name: RecordDigested :execrows
+UPDATE uploads SET state = 'beginning', reason = 'digest known', digests = @digests::text[], digest_checkpoint = NULL,
+    step_at = now(), step_tries = 0
+WHERE id = @id AND state = 'digesting' AND source_etag = @etag;
+
+-- name: RecordCheckpoint :execrows
+UPDATE uploads SET digest_checkpoint = @checkpoint
+WHERE id = @id AND state = 'digesting' AND source_etag = @etag
+  AND coalesce((digest_checkpoint ->> 'offset')::bigint, 0) < @digest_offset::bigint;
+
+-- name: Digesting :many
+SELECT id, account, pool, feed_count, feed_after <= now() AS due FROM uploads
+WHERE state = 'digesting' AND NOT paused ORDER BY id LIMIT @most::int;
+
+-- name: TouchDigesting :execrows
+-- Counts a publication of the digest job, so that its publish id is a new one.
+UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @delay::interval
+WHERE id = @id AND state = 'digesting';
+
+-- name: AssignmentOf :one
+-- What a worker asks for; only uploads that may be worked on answer.
+SELECT account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
+    digests, session, digest_checkpoint
+FROM uploads WHERE id = @id AND state IN ('uploading', 'digesting') AND NOT paused;
+
+-- name: RenewLeases :exec
+-- Keeps the steps in hand of a process that lives from being claimed by another.
+UPDATE uploads SET lease_until = now() + @lease::interval
+WHERE id = ANY(@ids::uuid[]) AND lease_token = ANY(@lease_tokens::uuid[]);

@@ -1,0 +1,110 @@
+// Package postgres is all of SQL: the ledger and the record of every upload.
+//
+// What a method has returned without error is committed. A state change is one
+// guarded statement whose WHERE names the state, and where one is held the
+// lease, that it expects; methods that make one say whether it took. All
+// methods are safe for concurrent use, and each runs in a transaction of its
+// own.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"mediaferry/internal/postgres/db"
+	"mediaferry/internal/uploads"
+)
+
+// Store is a pool of connections and the statements.
+type Store struct {
+	pool *pgxpool.Pool
+	q    *db.Queries
+}
+
+// Open connects to the database and waits until it answers, with backoff and a
+// line for each try, until ctx ends. A DSN that cannot be parsed is an error
+// at once. maxConns bounds the pool.
+func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		// The parser's error repeats the DSN, which may hold a password.
+		return nil, errors.New("postgres.dsn: is not a connection string; give postgres://user:password@host:5432/database")
+	}
+	cfg.MaxConns = int32(maxConns) //nolint:gosec // bounded by the configuration
+	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.ConnConfig.RuntimeParams["application_name"] = "mediaferry"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open postgres: %w", err)
+	}
+	s := &Store{pool: pool, q: db.New()}
+	where := fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database)
+	delay := 200 * time.Millisecond
+	for {
+		err := s.Ping(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code[:2] == "28" {
+			pool.Close()
+			return nil, fmt.Errorf("postgres at %s refuses the credentials of postgres.dsn: %s", where, pgErr.Message)
+		}
+		log.Warn("waiting for postgres at "+where, zap.String("error", causeText(err)), zap.Duration("next_try", delay))
+		select {
+		case <-ctx.Done():
+			pool.Close()
+			return nil, fmt.Errorf("wait for postgres at %s: %w", where, context.Cause(ctx))
+		case <-time.After(delay/2 + rand.N(delay)): //nolint:gosec // jitter needs no secrecy
+		}
+		delay = min(2*delay, 5*time.Second)
+	}
+}
+
+// causeText says what went wrong without the user name and host list that pgx
+// puts before it.
+func causeText(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}
+
+// Close ends all connections.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping asks whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.pool.Ping(ctx); err != nil {
+		return unavailable("ping", err)
+	}
+	return nil
+}
+
+// unavailable wraps err with what was being done, and marks it as an
+// *uploads.UnavailableError where the database could not be reached.
+func unavailable(doing string, err error) error {
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "postgres", Err: err})
+}
+
+// inTx runs f in a transaction: committed if f returns nil, else rolled back.
+func (s *Store) inTx(ctx context.Context, doing string, f func(tx pgx.Tx) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, f)
+	if err != nil {
+		return unavailable(doing, err)
+	}
+	return nil
+}

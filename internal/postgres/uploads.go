@@ -1,0 +1,464 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/postgres/db"
+	"mediaferry/internal/uploads"
+)
+
+// Insert accepts submissions: on return they are durable. An item whose
+// idempotency key is taken by an equal submission is not inserted; its ID is
+// set to the one that is there, and created is false for it. One that is taken
+// by another submission makes the whole call fail with uploads.ErrKeyTaken.
+func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[uploads.ID]bool, err error) {
+	options, labels, err := marshalMaps(in.Options, in.Labels)
+	if err != nil {
+		return nil, err
+	}
+	p := db.InsertUploadsParams{
+		Tenant: in.Tenant, Account: in.Account, Provider: in.Provider, Pool: in.Pool,
+		BatchID: optional(in.Batch), SourceBucket: in.Bucket, Options: options, Labels: labels,
+		Digests: digestTexts(in.Digests), Priority: int16(in.Priority), NotBefore: optional(in.NotBefore), //nolint:gosec // validated
+	}
+	for _, it := range in.Items {
+		p.Ids = append(p.Ids, it.ID)
+		p.IdempotencyKeys = append(p.IdempotencyKeys, it.IdempotencyKey)
+		p.RequestHashes = append(p.RequestHashes, it.RequestHash)
+		p.SourceKeys = append(p.SourceKeys, it.Source.Key)
+		p.SourceVersions = append(p.SourceVersions, it.Source.Version)
+		p.SourceEtags = append(p.SourceEtags, it.Source.ETag)
+		p.Sizes = append(p.Sizes, it.Source.Size)
+		p.Names = append(p.Names, it.Name)
+		p.ContentTypes = append(p.ContentTypes, it.ContentType)
+	}
+	created = make(map[uploads.ID]bool, len(in.Items))
+	err = s.inTx(ctx, "insert uploads", func(tx pgx.Tx) error {
+		ids, err := s.q.InsertUploads(ctx, tx, p)
+		if err != nil {
+			return fmt.Errorf("insert: %w", err)
+		}
+		for _, id := range ids {
+			created[id] = true
+		}
+		for i := range in.Items {
+			it := &in.Items[i]
+			if created[it.ID] {
+				continue
+			}
+			there, err := s.q.UploadByKey(ctx, tx, in.Tenant, &it.IdempotencyKey)
+			if err != nil {
+				return fmt.Errorf("look up idempotency key: %w", err)
+			}
+			if !bytes.Equal(there.RequestHash, it.RequestHash) {
+				return fmt.Errorf("%w: upload %s", uploads.ErrKeyTaken, there.ID)
+			}
+			it.ID = there.ID
+		}
+		return nil
+	})
+	return created, err
+}
+
+// Upload returns one upload of a tenant, or uploads.ErrNotFound.
+func (s *Store) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	row, err := s.q.Upload(ctx, s.pool, id, tenant)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return uploads.Upload{}, fmt.Errorf("%w: %s", uploads.ErrNotFound, id)
+	}
+	if err != nil {
+		return uploads.Upload{}, unavailable("read upload", err)
+	}
+	return toUpload(row)
+}
+
+// Uploads returns a page of the uploads that the filter selects, newest first.
+func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error) {
+	page := f.Limit
+	if page == 0 {
+		page = 100
+	}
+	states := make([]string, len(f.States))
+	for i, st := range f.States {
+		states[i] = string(st)
+	}
+	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
+		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states,
+		After: optional(f.After), Page: int32(page), //nolint:gosec // at most 1000
+	})
+	if err != nil {
+		return nil, unavailable("list uploads", err)
+	}
+	out := make([]uploads.Upload, 0, len(rows))
+	for _, r := range rows {
+		u, err := toUpload(db.UploadRow(r))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// Cancel moves an upload to cancelled and marks its upstream session to be
+// discarded. It fails with uploads.ErrFinal if the upload has ended, or while
+// a finishing call may have taken effect.
+func (s *Store) Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error) {
+	account, err = s.q.Cancel(ctx, s.pool, id, tenant)
+	if errors.Is(err, pgx.ErrNoRows) {
+		u, err := s.Upload(ctx, tenant, id)
+		if err != nil {
+			return "", err
+		}
+		return "", fmt.Errorf("%w: %s is %s", uploads.ErrFinal, id, u.State)
+	}
+	if err != nil {
+		return "", unavailable("cancel upload", err)
+	}
+	return account, nil
+}
+
+// AccountLoads returns what each account has in hand; accounts with nothing
+// are left out.
+func (s *Store) AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error) {
+	rows, err := s.q.AccountLoads(ctx, s.pool)
+	if err != nil {
+		return nil, unavailable("read account loads", err)
+	}
+	out := make(map[string]uploads.AccountLoad, len(rows))
+	for _, r := range rows {
+		out[r.Account] = uploads.AccountLoad{
+			Active: int(r.Active), Opening: int(r.Opening), Outstanding: r.Outstanding, InFlight: r.InFlight,
+		}
+	}
+	return out, nil
+}
+
+// ClaimQueued claims queued uploads of the accounts, at most perAccount each.
+// Uploads of a provider that is not in digesting come back in state beginning.
+func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error) {
+	token := uuid.New()
+	rows, err := s.q.ClaimQueued(ctx, s.pool, db.ClaimQueuedParams{
+		DigestingProviders: digesting, LeaseToken: &token, Lease: lease, Accounts: accounts,
+		PerAccount: int32(perAccount), //nolint:gosec // a small constant
+	})
+	if err != nil {
+		return nil, unavailable("claim queued uploads", err)
+	}
+	out := make([]uploads.Step, 0, len(rows))
+	for _, r := range rows {
+		step, err := toStep(db.ClaimStepsRow(r), token)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step)
+	}
+	return out, nil
+}
+
+// ClaimSteps claims up to most control steps that are due. For those in state
+// finishing the intent to call finish is durable on return.
+func (s *Store) ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error) {
+	token := uuid.New()
+	rows, err := s.q.ClaimSteps(ctx, s.pool, &token, lease, int32(most)) //nolint:gosec // a small constant
+	if err != nil {
+		return nil, unavailable("claim steps", err)
+	}
+	out := make([]uploads.Step, 0, len(rows))
+	for _, r := range rows {
+		step, err := toStep(r, token)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step)
+	}
+	return out, nil
+}
+
+// MoveToDigesting gives up the lease of a queued upload, whose digest a worker is to make.
+func (s *Store) MoveToDigesting(ctx context.Context, step uploads.Step) (bool, error) {
+	return s.moveClaimed(ctx, step, uploads.Digesting, "digest needed", false)
+}
+
+// MoveToBeginning keeps the lease of a queued upload, whose digests are in step.
+func (s *Store) MoveToBeginning(ctx context.Context, step uploads.Step) (bool, error) {
+	return s.moveClaimed(ctx, step, uploads.Beginning, "digest known", true)
+}
+
+func (s *Store) moveClaimed(ctx context.Context, step uploads.Step, to uploads.State, reason string, keepLease bool) (bool, error) {
+	n, err := s.q.MoveClaimed(ctx, s.pool, db.MoveClaimedParams{
+		ToState: db.UploadState(to), Reason: reason, Digests: digestTexts(step.Digests), KeepLease: keepLease,
+		ID: step.ID, LeaseToken: &step.Lease,
+	})
+	if err != nil {
+		return false, unavailable("move upload", err)
+	}
+	return n == 1, nil
+}
+
+// RecordOpened makes sessions durable, with the parts that were found
+// upstream, and starts their epochs. It returns the uploads for which it took,
+// in their state afterwards: finishing where every part was found. A session
+// of any other upload belongs to nobody, and its opener discards it.
+func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[uploads.ID]uploads.State, error) {
+	var p db.RecordBegunParams
+	var found []parts.Report
+	now := time.Now()
+	for _, o := range opened {
+		p.Ids = append(p.Ids, o.Upload)
+		p.LeaseTokens = append(p.LeaseTokens, o.Lease)
+		p.Epochs = append(p.Epochs, int32(o.Epoch)) //nolint:gosec // counts sessions
+		p.PartSizes = append(p.PartSizes, o.Plan.PartSize)
+		p.PartCounts = append(p.PartCounts, int32(o.Plan.Count())) //nolint:gosec // bounded by the provider's limits
+		p.Sessions = append(p.Sessions, o.Session)
+		p.Expires = append(p.Expires, o.Expires)
+		if len(o.Found) > 0 {
+			r := parts.Report{Upload: o.Upload, Epoch: o.Epoch, Delivery: 0}
+			for _, st := range o.Found {
+				r.Acks = append(r.Acks, parts.Ack{
+					Part: st.Number, Offset: st.Offset, Length: st.Length, Receipt: st.Receipt, Started: now, Finished: now,
+				})
+			}
+			found = append(found, r)
+		}
+	}
+	took := make(map[uploads.ID]uploads.State, len(opened))
+	err := s.inTx(ctx, "record sessions", func(tx pgx.Tx) error {
+		ids, err := s.q.RecordBegun(ctx, tx, p)
+		if err != nil {
+			return fmt.Errorf("record begun: %w", err)
+		}
+		for _, id := range ids {
+			took[id] = uploads.Uploading
+		}
+		if len(found) == 0 {
+			return nil
+		}
+		landed, err := s.recordAcks(ctx, tx, found, true)
+		if err != nil {
+			return err
+		}
+		for _, l := range landed {
+			took[l.Upload] = l.State
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return took, nil
+}
+
+// RecordFinished moves uploads to completed with their assets. It returns
+// those for which it took; the others' leases have passed to someone else.
+func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error) {
+	var p db.RecordAssetsParams
+	for _, f := range finished {
+		asset, err := json.Marshal(f.Asset)
+		if err != nil {
+			return nil, fmt.Errorf("encode asset of %s: %w", f.Upload, err)
+		}
+		p.Ids = append(p.Ids, f.Upload)
+		p.LeaseTokens = append(p.LeaseTokens, f.Lease)
+		p.Assets = append(p.Assets, string(asset))
+		p.Instants = append(p.Instants, f.Instant)
+		p.Reasons = append(p.Reasons, f.Reason)
+	}
+	ids, err := s.q.RecordAssets(ctx, s.pool, p)
+	if err != nil {
+		return nil, unavailable("record assets", err)
+	}
+	took := make(map[uploads.ID]bool, len(ids))
+	for _, id := range ids {
+		took[id] = true
+	}
+	return took, nil
+}
+
+// Postpone gives up the lease and makes the step due again after delay.
+// keepIntent says that finish may have taken effect; tries is 0 where the
+// step was not really tried.
+func (s *Store) Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error {
+	_, err := s.q.PostponeStep(ctx, s.pool, db.PostponeStepParams{
+		Delay: delay, Tries: int32(tries), KeepIntent: keepIntent, ID: step.ID, LeaseToken: &step.Lease, //nolint:gosec // 0 or 1
+	})
+	if err != nil {
+		return unavailable("postpone step", err)
+	}
+	return nil
+}
+
+// BeginAgain sends an upload whose upstream session is lost back to beginning.
+// lease is zero for one in state uploading. It reports whether it took.
+func (s *Store) BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error) {
+	n, err := s.q.BeginAgain(ctx, s.pool, db.BeginAgainParams{
+		Reason: reason, Delay: delay, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
+	})
+	if err != nil {
+		return false, unavailable("begin again", err)
+	}
+	return n == 1, nil
+}
+
+// Fail moves an upload to failed. lease is zero where no control step is in
+// hand. It reports whether it took.
+func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error) {
+	failure, err := json.Marshal(f)
+	if err != nil {
+		return false, fmt.Errorf("encode failure of %s: %w", id, err)
+	}
+	n, err := s.q.Fail(ctx, s.pool, db.FailParams{
+		Reason: string(f.Cause), Failure: failure, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
+	})
+	if err != nil {
+		return false, unavailable("fail upload", err)
+	}
+	return n == 1, nil
+}
+
+// RenewLeases keeps steps in hand from being claimed by another process while
+// a call of theirs takes long.
+func (s *Store) RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error {
+	var ids, tokens []uuid.UUID
+	for id, token := range inHand {
+		ids, tokens = append(ids, id), append(tokens, token)
+	}
+	if err := s.q.RenewLeases(ctx, s.pool, lease, ids, tokens); err != nil {
+		return unavailable("renew leases", err)
+	}
+	return nil
+}
+
+// RecordAborted clears the upstream session of an upload that has ended.
+func (s *Store) RecordAborted(ctx context.Context, step uploads.Step) error {
+	if _, err := s.q.RecordAborted(ctx, s.pool, step.ID, &step.Lease); err != nil {
+		return unavailable("record abort", err)
+	}
+	return nil
+}
+
+// KnownDigests returns the digests known of the object.
+func (s *Store) KnownDigests(ctx context.Context, o uploads.Object) ([]hashing.Digest, error) {
+	texts, err := s.q.KnownDigests(ctx, s.pool, db.KnownDigestsParams{Bucket: o.Bucket, Key: o.Key, Version: o.Version, Etag: o.ETag})
+	if err != nil {
+		return nil, unavailable("read digests", err)
+	}
+	return parseDigests(texts)
+}
+
+// RecordDigested keeps the digests of an object and lets the upload that
+// waited for them begin. It reports whether the upload still waited.
+func (s *Store) RecordDigested(ctx context.Context, id uploads.ID, o uploads.Object, digests []hashing.Digest) (bool, error) {
+	var n int64
+	err := s.inTx(ctx, "record digests", func(tx pgx.Tx) error {
+		err := s.q.InsertDigests(ctx, tx, db.InsertDigestsParams{
+			Bucket: o.Bucket, Key: o.Key, Version: o.Version, Etag: o.ETag, Digests: digestTexts(digests),
+		})
+		if err != nil {
+			return fmt.Errorf("insert: %w", err)
+		}
+		n, err = s.q.RecordDigested(ctx, tx, digestTexts(digests), id, o.ETag)
+		if err != nil {
+			return fmt.Errorf("move: %w", err)
+		}
+		return nil
+	})
+	return n == 1, err
+}
+
+// RecordCheckpoint keeps how far a digest pass has come. An older checkpoint
+// than the one that is there is dropped.
+func (s *Store) RecordCheckpoint(ctx context.Context, id uploads.ID, o uploads.Object, c hashing.Checkpoint) error {
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode checkpoint of %s: %w", id, err)
+	}
+	_, err = s.q.RecordCheckpoint(ctx, s.pool, db.RecordCheckpointParams{Checkpoint: raw, ID: id, Etag: o.ETag, DigestOffset: c.Offset})
+	if err != nil {
+		return unavailable("record checkpoint", err)
+	}
+	return nil
+}
+
+// Digesting lists uploads whose digest a worker is to make.
+func (s *Store) Digesting(ctx context.Context, most int) ([]uploads.DigestWait, error) {
+	rows, err := s.q.Digesting(ctx, s.pool, int32(most)) //nolint:gosec // a small constant
+	if err != nil {
+		return nil, unavailable("list digesting uploads", err)
+	}
+	out := make([]uploads.DigestWait, len(rows))
+	for i, r := range rows {
+		out[i] = uploads.DigestWait{ID: r.ID, Account: r.Account, Pool: r.Pool, FeedCount: r.FeedCount, Due: r.Due}
+	}
+	return out, nil
+}
+
+// TouchDigesting counts a publication of an upload's digest job, before it is
+// published. It reports whether the upload still waits for its digest.
+func (s *Store) TouchDigesting(ctx context.Context, id uploads.ID, grace time.Duration) (bool, error) {
+	n, err := s.q.TouchDigesting(ctx, s.pool, grace, id)
+	if err != nil {
+		return false, unavailable("touch digesting upload", err)
+	}
+	return n == 1, nil
+}
+
+// Assignable returns what a worker may be told of an upload, or
+// uploads.ErrNotFound if there is nothing to work on.
+func (s *Store) Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error) {
+	r, err := s.q.AssignmentOf(ctx, s.pool, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return parts.Assignable{}, uploads.ErrNotFound
+	}
+	if err != nil {
+		return parts.Assignable{}, unavailable("read assignment", err)
+	}
+	a := parts.Assignable{
+		Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
+		Source: uploads.Object{
+			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+		},
+		PartSize: value(r.PartSize), Session: r.Session,
+	}
+	if len(r.DigestCheckpoint) > 0 {
+		a.Checkpoint = new(hashing.Checkpoint)
+		if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
+			return parts.Assignable{}, fmt.Errorf("checkpoint of %s: %w", id, err)
+		}
+	}
+	return a, nil
+}
+
+// TakeEvents hands up to most events of the outbox to publish, oldest first,
+// and removes them once it has returned nil. An event may be handed out again
+// after a crash, under the same number.
+func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads.Event) error) (n int, err error) {
+	err = s.inTx(ctx, "take events", func(tx pgx.Tx) error {
+		rows, err := s.q.NextEvents(ctx, tx, int32(most)) //nolint:gosec // a small constant
+		if err != nil || len(rows) == 0 {
+			return err //nolint:wrapcheck // wrapped by inTx
+		}
+		events := make([]uploads.Event, len(rows))
+		ids := make([]int64, len(rows))
+		for i, r := range rows {
+			events[i] = uploads.Event{Number: r.ID, Tenant: r.Tenant, Type: r.Type, Payload: r.Payload}
+			ids[i] = r.ID
+		}
+		if err := publish(events); err != nil {
+			return err
+		}
+		n = len(rows)
+		return s.q.DeleteEvents(ctx, tx, ids) //nolint:wrapcheck // wrapped by inTx
+	})
+	return n, err
+}

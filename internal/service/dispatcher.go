@@ -1,0 +1,170 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mediaferry/internal/api"
+	"mediaferry/internal/config"
+	"mediaferry/internal/dispatch"
+	"mediaferry/internal/jobs"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/postgres"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/sealing"
+	"mediaferry/internal/uploads"
+)
+
+// RunDispatcher runs the control process until ctx ends. It waits for Postgres,
+// NATS and staging in any order, brings the database up to date, and calls
+// ready with the address of the API once it takes submissions.
+func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]providers.Provider, log *zap.Logger, ready func(addr string)) (err error) {
+	sealer, err := sealing.New(cfg.SealKey.Reveal())
+	if err != nil {
+		return fmt.Errorf("seal_key: %w", err)
+	}
+	store, err := postgres.Open(ctx, cfg.Postgres.DSN.Reveal(), cfg.Postgres.MaxConns, log)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	defer store.Close()
+	if _, err := postgres.MigrateUp(ctx, cfg.Postgres.DSN.Reveal()); err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	bucket, err := openStaging(cfg.Staging)
+	if err != nil {
+		return err
+	}
+	defer bucket.Close()
+	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
+		return err
+	}
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
+
+	accounts := make([]dispatch.Account, len(cfg.Accounts))
+	pools := []string{"default"}
+	for i, a := range cfg.Accounts {
+		accounts[i] = dispatch.Account{
+			Account: a.ProviderAccount(), Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: int64(a.Window),
+		}
+		if !slices.Contains(pools, a.Pool) {
+			pools = append(pools, a.Pool)
+		}
+	}
+	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval}, store, &queue{Conn: conn, pools: pools}, bucket, sealer, known, accounts, log)
+
+	stop, err := listen(conn, d)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if _, err := conn.Ensure(ctx, pools); err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.API.Listen)
+	if err != nil {
+		return fmt.Errorf("api.listen: %w", err)
+	}
+	server := api.NewServer(d, func(ctx context.Context) error {
+		return errors.Join(store.Ping(ctx), conn.Ready(ctx))
+	}, log)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.Run(ctx) })
+	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports) })
+	g.Go(func() error {
+		return conn.ServeAssignments(ctx, func(ctx context.Context, r jobs.AssignmentRequest) (parts.Assignment, error) {
+			a, err := d.Assign(ctx, parts.Job{Upload: r.Upload, Account: r.Account, Epoch: r.Epoch, Run: r.Run}, r.Redelivered)
+			if errors.Is(err, dispatch.ErrStale) {
+				return a, jobs.ErrStale
+			}
+			return a, err
+		})
+	})
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		// Requests in hand are answered; new ones are refused at once.
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopGrace)
+		defer cancel()
+		if err := server.Shutdown(stopCtx); err != nil {
+			return fmt.Errorf("stop the API: %w", err)
+		}
+		return nil
+	})
+	log.Info("dispatcher is ready", zap.Stringer("api", listener.Addr()), zap.Int("accounts", len(accounts)))
+	if ready != nil {
+		ready(listener.Addr().String())
+	}
+	return g.Wait() //nolint:wrapcheck // each says what was being done
+}
+
+// listen takes what workers say of themselves.
+func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
+	stopHeartbeats, err := conn.SubscribeHeartbeats(func(w jobs.Worker) {
+		d.NoteWorker(uploads.WorkerStatus{ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: time.Now()})
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what was being done
+	}
+	stopLive, err := conn.SubscribeLive(uploads.ID{}, func(l jobs.Live) {
+		if l.Run.Count == 0 {
+			d.NoteDigested(l.Upload, l.Bytes)
+		}
+	})
+	if err != nil {
+		stopHeartbeats()
+		return nil, err //nolint:wrapcheck // says what was being done
+	}
+	return func() { stopHeartbeats(); stopLive() }, nil
+}
+
+// queue is jobs.Conn as dispatch wants it.
+type queue struct {
+	*jobs.Conn
+
+	pools []string
+}
+
+var _ dispatch.Queue = (*queue)(nil)
+
+func (q *queue) Publish(ctx context.Context, publications []parts.Publication) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	msgs := make([]jobs.JobMessage, len(publications))
+	for i, p := range publications {
+		msgs[i] = jobs.JobMessage{Job: p.Job, Feed: p.Feed}
+	}
+	return q.PublishJobs(ctx, msgs) //nolint:wrapcheck // says what was being done
+}
+
+func (q *queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done
+
+func (q *queue) Repair(ctx context.Context) ([]dispatch.StreamMark, error) {
+	marks, err := q.Ensure(ctx, q.pools)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what was being done
+	}
+	out := make([]dispatch.StreamMark, len(marks))
+	for i, m := range marks {
+		out[i] = dispatch.StreamMark{Stream: m.Stream, Created: m.Created, LastSeq: m.LastSeq}
+	}
+	return out, nil
+}

@@ -1,0 +1,114 @@
+// Package service builds the two processes out of their parts: it is the one
+// place, beside the commands, where adapters meet use cases. The dispatcher
+// and worker binaries, `mediaferry dev`, the end-to-end tests and the
+// benchmarks all run what is built here.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/jobs"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/all"
+	"mediaferry/internal/staging"
+)
+
+// Providers returns the providers that are built in, over one pool of
+// connections to the platforms.
+func Providers() map[string]providers.Provider {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // always so
+	transport.MaxIdleConns = 0
+	transport.MaxIdleConnsPerHost = 256
+	transport.ResponseHeaderTimeout = 0 // platforms assemble while the caller waits; contexts bound it
+	transport.WriteBufferSize = 64 << 10
+	transport.ForceAttemptHTTP2 = false
+	return all.New(&http.Client{
+		Transport: transport,
+		// A redirect could carry a signed request to a host that nobody configured.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+}
+
+// NewLogger returns the logger that the configuration asks for, on standard error.
+func NewLogger(cfg config.Log) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(cfg.Level)
+	if err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.TimeKey, enc.EncodeTime = "at", zapcore.RFC3339NanoTimeEncoder
+	enc.EncodeDuration = zapcore.StringDurationEncoder
+	encoder := zapcore.NewJSONEncoder(enc)
+	if cfg.Format == "console" {
+		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoder = zapcore.NewConsoleEncoder(enc)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level)), nil
+}
+
+func connect(ctx context.Context, cfg config.NATS, name string, log *zap.Logger) (*jobs.Conn, error) {
+	return jobs.Connect(ctx, jobs.Config{ //nolint:wrapcheck // says what was being done
+		URL: cfg.URL, Name: name, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CredsFile: cfg.CredsFile,
+	}, log)
+}
+
+// closeConn flushes what is pending, also when ctx has ended.
+func closeConn(ctx context.Context, conn *jobs.Conn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return conn.Close(ctx) //nolint:wrapcheck // says what was being done
+}
+
+func openStaging(cfg config.Staging) (*staging.Store, error) {
+	return staging.New(staging.Config{ //nolint:wrapcheck // says what was being done
+		Endpoint: cfg.Endpoint, Region: cfg.Region, PathStyle: cfg.PathStyle,
+		AccessKey: providers.Secret(cfg.AccessKey), SecretKey: cfg.SecretKey,
+	})
+}
+
+// awaitStaging waits until staging answers, with a line for each try. Refused
+// credentials are an error at once.
+func awaitStaging(ctx context.Context, store *staging.Store, endpoint string, log *zap.Logger) error {
+	delay := 200 * time.Millisecond
+	for {
+		err := store.Check(ctx)
+		if err == nil {
+			return nil
+		}
+		if e, ok := errors.AsType[*staging.Error](err); ok && e.SourceKind() == parts.SourceDenied {
+			return fmt.Errorf("staging at %s refuses staging.access_key and staging.secret_key: %w", endpoint, err)
+		}
+		log.Warn("waiting for staging at "+endpoint, zap.Error(err), zap.Duration("next_try", delay))
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for staging at %s: %w", endpoint, context.Cause(ctx))
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, 5*time.Second)
+	}
+}
+
+// AccountRules is what the configuration is to check accounts by.
+func AccountRules(known map[string]providers.Provider) config.AccountRules {
+	return config.AccountRules{
+		Providers: slices.Sorted(maps.Keys(known)),
+		Check: func(provider string, a providers.Account) error {
+			if c, ok := known[provider].(providers.AccountChecker); ok {
+				return c.CheckAccount(a) //nolint:wrapcheck // field errors, relative to the account
+			}
+			return nil
+		},
+	}
+}

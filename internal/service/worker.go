@@ -1,0 +1,99 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/jobs"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/transfer"
+)
+
+const heartbeatEvery = 2 * time.Second
+
+// RunWorker runs the data process until ctx ends: then it takes no new jobs,
+// gives those in hand the grace period of the configuration, hands back the
+// rest at once, and returns. It waits for NATS and staging in any order.
+func RunWorker(ctx context.Context, cfg config.Worker, known map[string]providers.Provider, log *zap.Logger) (err error) {
+	log = log.With(zap.String("worker", cfg.ID))
+	bucket, err := openStaging(cfg.Staging)
+	if err != nil {
+		return err
+	}
+	defer bucket.Close()
+	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
+		return err
+	}
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
+
+	w := transfer.New(transfer.Config{ID: cfg.ID, Slots: cfg.Slots}, log,
+		assigner{conn: conn, worker: cfg.ID}, bucket, conn, progress{conn: conn}, known)
+	stop, err := conn.SubscribeCancels(w.Cancel)
+	if err != nil {
+		return err //nolint:wrapcheck // says what was being done
+	}
+	defer stop()
+	runner := &jobs.Runner{
+		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle, StopGrace: cfg.StopGrace, Log: log.Named("runner"),
+	}
+	log.Info("worker is ready", zap.String("pool", cfg.Pool), zap.Int("slots", cfg.Slots))
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return runner.Run(ctx) })
+	g.Go(func() error {
+		started := time.Now()
+		tick := time.NewTicker(heartbeatEvery)
+		defer tick.Stop()
+		for {
+			// A heartbeat that is lost is replaced by the next.
+			_ = conn.PublishHeartbeat(jobs.Worker{
+				ID: cfg.ID, Pool: cfg.Pool, Slots: cfg.Slots, Busy: runner.Busy(), BytesMoved: w.Stats().SentBytes,
+				Started: started, At: time.Now(),
+			})
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	return g.Wait() //nolint:wrapcheck // each says what was being done
+}
+
+// assigner is jobs.Conn as transfer wants it.
+type assigner struct {
+	conn   *jobs.Conn
+	worker string
+}
+
+func (a assigner) AskAssignment(ctx context.Context, job parts.Job, redelivered bool) (parts.Assignment, error) {
+	out, err := a.conn.AskAssignment(ctx, jobs.AssignmentRequest{
+		Upload: job.Upload, Account: job.Account, Epoch: job.Epoch, Run: job.Run, Digest: job.IsDigest(),
+		Redelivered: redelivered, Worker: a.worker,
+	})
+	if errors.Is(err, jobs.ErrStale) {
+		return out, transfer.ErrStale
+	}
+	return out, err //nolint:wrapcheck // says what was being done
+}
+
+// progress is jobs.Conn as transfer wants it.
+type progress struct{ conn *jobs.Conn }
+
+func (p progress) Progress(t transfer.Progress) {
+	// Core NATS: whoever does not listen now misses it, and nothing depends on it.
+	_ = p.conn.PublishLive(jobs.Live{
+		Upload: t.Job.Upload, Account: t.Job.Account, Worker: t.Worker, Stage: jobs.Stage(t.Stage), Run: t.Job.Run,
+		Bytes: t.Bytes, Total: t.Total, At: time.Now(),
+	})
+}

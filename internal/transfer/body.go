@@ -1,0 +1,152 @@
+package transfer
+
+import (
+	"hash"
+	"io"
+	"sync/atomic"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/providers"
+)
+
+// body is a providers.Body that knows afterwards what became of it. Each is
+// for one PutPart: net/http may read on for a moment after the call returned,
+// so the state is atomic and a body is never used for a second part.
+type body interface {
+	providers.Body
+	// consumed reports whether the provider had every byte.
+	consumed() bool
+	// failed returns the error with which reading staging broke off, if it did.
+	failed() error
+}
+
+var (
+	_ body = (*streamed)(nil)
+	_ body = (*held)(nil)
+)
+
+// streamed passes the next bytes of a staging read on and hashes them as they
+// pass. It uses no memory of its own.
+type streamed struct {
+	src    io.Reader
+	length int64
+	kind   hashing.Kind
+	sum    hash.Hash // nil if no digest is asked for
+	moved  *atomic.Int64
+
+	digest hashing.Digest // written before left becomes 0, read only after
+	left   atomic.Int64
+	err    atomic.Pointer[error]
+}
+
+func newStreamed(src io.Reader, length int64, kind hashing.Kind, sum hash.Hash, moved *atomic.Int64) *streamed {
+	b := &streamed{src: src, length: length, kind: kind, sum: sum, moved: moved}
+	b.left.Store(length)
+	if sum != nil {
+		sum.Reset()
+	}
+	return b
+}
+
+// Read reads from staging, no further than the part's last byte. Once that is
+// delivered it no longer touches the reader or the hash, which then belong to
+// the next part.
+func (b *streamed) Read(p []byte) (int, error) {
+	left := b.left.Load()
+	if left == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > left {
+		p = p[:left]
+	}
+	n, err := b.src.Read(p)
+	if n > 0 {
+		if b.sum != nil {
+			_, _ = b.sum.Write(p[:n]) // a hash never returns an error
+		}
+		left -= int64(n)
+		if left == 0 && b.sum != nil {
+			b.digest = hashing.New(b.kind, b.sum.Sum(nil))
+		}
+		b.moved.Add(int64(n))
+		b.left.Store(left)
+	}
+	switch {
+	case left == 0:
+		return n, io.EOF
+	case err == io.EOF: //nolint:errorlint // readers return it bare
+		err = io.ErrUnexpectedEOF
+		fallthrough
+	case err != nil:
+		b.err.Store(&err)
+	}
+	return n, err
+}
+
+func (b *streamed) Len() int64    { return b.length }
+func (b *streamed) Bytes() []byte { return nil }
+
+func (b *streamed) Digest() hashing.Digest {
+	if b.left.Load() > 0 {
+		return hashing.Digest{}
+	}
+	return b.digest
+}
+
+func (b *streamed) consumed() bool { return b.left.Load() == 0 }
+
+func (b *streamed) failed() error {
+	if err := b.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// held is a part in memory, hashed before it is sent.
+type held struct {
+	data   []byte
+	digest hashing.Digest
+	pulse  *atomic.Int64
+
+	offset atomic.Int64
+	taken  atomic.Bool
+}
+
+func (b *held) Read(p []byte) (int, error) {
+	offset := b.offset.Load()
+	if offset == b.Len() {
+		return 0, io.EOF
+	}
+	n := copy(p, b.data[offset:])
+	b.pulse.Add(int64(n))
+	b.offset.Store(offset + int64(n))
+	return n, nil
+}
+
+func (b *held) Len() int64 { return int64(len(b.data)) }
+
+// Bytes gives the part away as a whole: what the provider does with it is not
+// seen, neither whether it is sent nor how fast.
+func (b *held) Bytes() []byte {
+	b.taken.Store(true)
+	return b.data
+}
+
+func (b *held) Digest() hashing.Digest { return b.digest }
+
+func (b *held) consumed() bool { return b.taken.Load() || b.offset.Load() == b.Len() }
+
+func (b *held) failed() error { return nil }
+
+// counted counts the bytes of a read as they come, so that a slow read of a
+// large piece does not look stalled.
+type counted struct {
+	io.Reader
+	moved *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.moved.Add(int64(n))
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}

@@ -1,0 +1,161 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+const (
+	// A digest pass reads one piece while it hashes the other.
+	digestPiece  = 512 << 10
+	digestPieces = 2
+
+	checkpointInterval = time.Second
+)
+
+// digestObject does a digest job.
+func (h *hand) digestObject(ctx, work context.Context) parts.Settlement {
+	a, err := h.assignments.assigner.AskAssignment(work, h.job, h.delivery > 1)
+	if err != nil {
+		return h.unassigned(ctx, err)
+	}
+	h.platform = a.Provider
+	pass, err := resume(a)
+	if err != nil {
+		return h.handBack(ctx, unfit(providers.Transient, 0, fmt.Errorf("%w: %w", errUnusable, err)))
+	}
+
+	h.total.Store(a.Source.Size)
+	h.read.Store(pass.Offset())
+	h.enter(StageDigesting)
+	failure := h.hashAll(work, pass, a.Source)
+	h.enter(StageReporting)
+
+	out, cancel := outlive(ctx)
+	defer cancel()
+	digested := &parts.Digested{Object: a.Source}
+	if failure == nil {
+		digested.Sums = pass.Digests()
+		if err := h.report(out, nil, nil, digested); err != nil {
+			return h.unreported(ctx, err)
+		}
+		return parts.Settlement{Verdict: parts.Done}
+	}
+	// What was hashed is kept, whatever comes next. Without the checkpoint it is
+	// only hashed again.
+	if c, err := pass.Checkpoint(); err == nil && c.Offset > 0 {
+		digested.Checkpoint = &c
+		err = h.report(out, nil, nil, digested)
+		if err != nil && ctx.Err() == nil {
+			h.logger().Warn("last checkpoint is not confirmed", zap.Error(err))
+		}
+	}
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	return h.handBack(ctx, name(failure, work))
+}
+
+// resume starts a pass where the checkpoint ends, or from byte 0 if it is of no
+// use: of another build, of other kinds, or beyond the object's end. An error
+// says that a kind is unknown.
+func resume(a parts.Assignment) (*hashing.Pass, error) {
+	if c := a.Checkpoint; c != nil && c.Offset >= 0 && c.Offset <= a.Source.Size {
+		if pass, err := hashing.NewPass(a.Kinds, c); err == nil {
+			return pass, nil
+		}
+	}
+	return hashing.NewPass(a.Kinds, nil) //nolint:wrapcheck // names the kind
+}
+
+// hashAll brings the pass to the object's end. A read that fails in a way that
+// may pass is taken up once more where it broke off, as long as it advances.
+// Checkpoints are reported on the way, without the pass waiting for them; they
+// are all confirmed or given up when it returns.
+func (h *hand) hashAll(ctx context.Context, pass *hashing.Pass, obj uploads.Object) *parts.Failure {
+	checkpoints := make(chan hashing.Checkpoint, 1)
+	var reports sync.WaitGroup
+	reports.Go(func() {
+		for c := range checkpoints {
+			if err := h.report(ctx, nil, nil, &parts.Digested{Checkpoint: &c, Object: obj}); err != nil && ctx.Err() == nil {
+				h.logger().Warn("checkpoint is not confirmed", zap.Error(err))
+			}
+		}
+	})
+	defer reports.Wait()
+	defer close(checkpoints)
+
+	tried := int64(-1)
+	for pass.Offset() < obj.Size {
+		started := time.Now()
+		err := h.hashRest(ctx, pass, obj, checkpoints)
+		if err == nil {
+			return nil
+		}
+		failure := sourceFailure(0, started, err)
+		if !courseOf(failure).again || pass.Offset() == tried || !pause(ctx, retryPause) {
+			return failure
+		}
+		tried = pass.Offset()
+		h.read.Store(pass.Offset())
+	}
+	return nil
+}
+
+// hashRest hashes from where the pass stands to the object's end, with one
+// read. Reading and hashing overlap.
+func (h *hand) hashRest(ctx context.Context, pass *hashing.Pass, obj uploads.Object, checkpoints chan<- hashing.Checkpoint) error {
+	left := obj.Size - pass.Offset()
+	src, err := h.source.Open(ctx, obj, pass.Offset(), left)
+	if err != nil {
+		return err //nolint:wrapcheck // becomes a Failure at once
+	}
+	defer func() { _ = src.Close() }() // every byte that counts was read before
+
+	free := make(chan []byte, digestPieces)
+	full := make(chan []byte, digestPieces)
+	memory := h.slot.take(digestPieces * digestPiece)
+	for i := range digestPieces {
+		free <- memory[i*digestPiece : (i+1)*digestPiece : (i+1)*digestPiece]
+	}
+	var readErr error // set before full is closed
+	go func() {
+		defer close(full)
+		from := counted{src, &h.read}
+		for left > 0 && readErr == nil {
+			piece := <-free
+			var n int
+			n, readErr = io.ReadFull(from, piece[:min(int64(len(piece)), left)])
+			left -= int64(n)
+			full <- piece[:n]
+		}
+	}()
+
+	last := time.Now()
+	for piece := range full {
+		_, _ = pass.Write(piece) // a pass never returns an error
+		h.digestedBytes.Add(int64(len(piece)))
+		free <- piece[:cap(piece)]
+		if time.Since(last) < checkpointInterval {
+			continue
+		}
+		last = time.Now()
+		if c, err := pass.Checkpoint(); err == nil {
+			select {
+			case checkpoints <- c:
+			default: // the one before is still on its way
+			}
+		}
+	}
+	return readErr
+}

@@ -1,0 +1,105 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+)
+
+// maxDeliveries is how often a job is delivered before a failure that may pass
+// is handed back.
+const maxDeliveries = 3
+
+const maxMessage = 500 // bytes of a Failure's message
+
+// course is what is done about a failure.
+type course struct {
+	again     bool // one more try of the part within this delivery
+	redeliver bool // then by another delivery, up to maxDeliveries
+	forget    bool // the cached assignment is of no use any more
+}
+
+// courseOf decides by kind. It is the one place that does.
+func courseOf(f *parts.Failure) course {
+	switch providers.Kind(f.Kind) {
+	case providers.Transient, parts.SourceTransient, providers.UnknownOutcome:
+		// An unknown outcome too: a part may be put any number of times.
+		return course{again: true, redeliver: true}
+	case providers.Mismatch:
+		return course{again: true}
+	case providers.Unauthorized, providers.SessionLost:
+		return course{forget: true}
+	case providers.Throttled, providers.Rejected:
+		return course{}
+	case parts.SourceMissing, parts.SourceChanged, parts.SourceDenied:
+		return course{}
+	default:
+		// A kind that this build does not know is for the dispatcher to judge.
+		return course{}
+	}
+}
+
+// platformFailure makes the Failure of an error that the provider returned.
+func platformFailure(part int, started time.Time, err error) *parts.Failure {
+	f := &parts.Failure{
+		Part: part, Kind: string(providers.KindOf(err)), Message: message(err),
+		Started: started, Failed: time.Now(),
+	}
+	if e, ok := errors.AsType[*providers.Error](err); ok {
+		f.Code, f.RetryAfter = e.Code, e.RetryAfter
+	}
+	return f
+}
+
+// sourceFailure makes the Failure of an error that reading staging returned.
+func sourceFailure(part int, started time.Time, err error) *parts.Failure {
+	f := &parts.Failure{
+		Part: part, Kind: parts.SourceTransient, Message: message(err),
+		Started: started, Failed: time.Now(),
+	}
+	var kinded interface{ SourceKind() string }
+	if errors.As(err, &kinded) {
+		f.Kind = kinded.SourceKind()
+	}
+	return f
+}
+
+// unfit makes the Failure of a job that this worker cannot do.
+func unfit(kind providers.Kind, part int, err error) *parts.Failure {
+	now := time.Now()
+	return &parts.Failure{
+		Part: part, Kind: string(kind), Code: "unfit_job", Message: message(err),
+		Started: now, Failed: now,
+	}
+}
+
+// name says in f why the work was ended, where that was not the context of the
+// job but a stall; the error that the stall caused says less.
+func name(f *parts.Failure, work context.Context) *parts.Failure {
+	if cause := context.Cause(work); errors.Is(cause, errStalled) {
+		f.Kind, f.Code, f.Message = string(providers.Transient), "", cause.Error()
+	}
+	return f
+}
+
+// message returns err for a person, at most maxMessage bytes. An error of
+// net/http carries the URL, and a URL may carry a signature: only the host is kept.
+func message(err error) string {
+	text := err.Error()
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		host := "the server"
+		if parsed, perr := url.Parse(u.URL); perr == nil && parsed.Host != "" {
+			host = parsed.Host
+		}
+		text = u.Op + " " + host + ": " + u.Err.Error()
+	}
+	if len(text) > maxMessage {
+		text = text[:maxMessage]
+	}
+	return strings.ToValidUTF8(text, "")
+}

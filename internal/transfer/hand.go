@@ -1,0 +1,217 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+)
+
+const (
+	watchInterval = 100 * time.Millisecond // also the least time between two calls of alive
+	liveInterval  = time.Second
+
+	reportTimeout = 10 * time.Second // for one report to be confirmed
+	// reportGrace is how long a stop waits for acks of finished parts, so that
+	// their bytes are not sent again.
+	reportGrace = 5 * time.Second
+
+	retryPause = 200 * time.Millisecond // before the one retry within a delivery
+)
+
+// errStalled is the cause of an attempt that moved no byte for StallTimeout.
+var errStalled = errors.New("stalled")
+
+// hand is one job in hand.
+type hand struct {
+	*Worker
+	job      parts.Job
+	delivery int
+	alive    func()
+	cancel   context.CancelCauseFunc
+	slot     *slot
+	platform string // known once there is an assignment
+
+	stage atomic.Value // Stage
+	total atomic.Int64 // bytes to read
+	read  atomic.Int64 // bytes read from staging; set back when some must be read again
+	pulse atomic.Int64 // other signs of life: held bytes taken, steps done
+}
+
+func (h *hand) enter(s Stage) {
+	h.stage.Store(s)
+	h.pulse.Add(1)
+}
+
+func (h *hand) stageNow() Stage {
+	s, _ := h.stage.Load().(Stage)
+	return s
+}
+
+// signs changes whenever something moves.
+func (h *hand) signs() int64 { return h.read.Load() + h.pulse.Load() }
+
+// watch shows progress, says alive while bytes move, and ends the work with
+// errStalled when none does. Waiting for reports is not watched: they have a
+// timeout of their own. It returns when work is done.
+func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	seen := h.signs()
+	moved := time.Now()
+	shown := moved
+	for {
+		var now time.Time
+		select {
+		case <-work.Done():
+			return
+		case now = <-tick.C:
+		}
+		stage := h.stageNow()
+		if n := h.signs(); n != seen {
+			seen, moved = n, now
+			h.alive()
+		} else if stage == StageReporting {
+			moved = now
+		} else if now.Sub(moved) >= h.stallTimeout {
+			stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, h.stallTimeout, stage))
+		}
+		if now.Sub(shown) >= liveInterval {
+			shown = now
+			h.live.Progress(Progress{
+				Job: h.job, Worker: h.id, Delivery: h.delivery, Stage: stage,
+				Bytes: h.read.Load(), Total: h.total.Load(),
+			})
+		}
+	}
+}
+
+// report sends one report and waits for its confirmation, with one retry.
+func (h *hand) report(ctx context.Context, acks []parts.Ack, failure *parts.Failure, digested *parts.Digested) error {
+	r := parts.Report{
+		Upload: h.job.Upload, Account: h.job.Account, Epoch: h.job.Epoch,
+		Worker: h.id, Delivery: h.delivery,
+		Acks: acks, Failure: failure, Digested: digested,
+	}
+	try := func() error {
+		ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+		defer cancel()
+		return h.reporter.Report(ctx, r)
+	}
+	err := try()
+	if err != nil && pause(ctx, retryPause) {
+		err = try()
+	}
+	if err != nil {
+		return fmt.Errorf("report on %s: %w", h.job.Upload, err)
+	}
+	return nil
+}
+
+// handBack settles a job whose work failed, after what it did achieve was
+// reported: it is delivered again if that may help, else the failure goes to
+// the dispatcher, which owns any longer delay.
+func (h *hand) handBack(ctx context.Context, f *parts.Failure) parts.Settlement {
+	c := courseOf(f)
+	if c.forget {
+		h.assignments.forget(func(k assignmentKey) bool { return k == keyOf(h.job) })
+	}
+	h.logger().Info("attempt failed", zap.Int("part", f.Part), zap.String("kind", f.Kind),
+		zap.String("code", f.Code), zap.String("message", f.Message))
+	if c.redeliver && h.delivery < maxDeliveries {
+		return again(h.delivery)
+	}
+	if err := h.report(ctx, nil, f, nil); err != nil {
+		return h.unreported(ctx, err)
+	}
+	return parts.Settlement{Verdict: parts.Done}
+}
+
+// unreported settles a job of which a report was not confirmed.
+func (h *hand) unreported(ctx context.Context, err error) parts.Settlement {
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	h.logger().Warn("report is not confirmed", zap.Error(err))
+	return again(h.delivery)
+}
+
+// unassigned settles a job for which there is no assignment.
+func (h *hand) unassigned(ctx context.Context, err error) parts.Settlement {
+	switch {
+	case errors.Is(err, ErrStale):
+		return parts.Settlement{Verdict: parts.Done}
+	case errors.Is(err, errUnusable):
+		return h.handBack(ctx, unfit(providers.Transient, h.job.Run.First, err))
+	case ctx.Err() != nil:
+		return interrupted(ctx)
+	default:
+		// There is nobody to hand a failure to, so the queue keeps the job for as
+		// long as it takes.
+		h.logger().Warn("no assignment", zap.Error(err))
+		return again(h.delivery)
+	}
+}
+
+func (h *hand) logger() *zap.Logger {
+	return h.log.With(zap.Stringer("upload", h.job.Upload), zap.Int("epoch", h.job.Epoch),
+		zap.String("account", h.job.Account), zap.String("provider", h.platform),
+		zap.Int("delivery", h.delivery))
+}
+
+// interrupted settles a job whose context is cancelled.
+func interrupted(ctx context.Context) parts.Settlement {
+	if errors.Is(context.Cause(ctx), ErrCancelled) {
+		return parts.Settlement{Verdict: parts.Done}
+	}
+	return parts.Settlement{Verdict: parts.Release}
+}
+
+// again asks for another delivery after 1 s, 4 s, then 16 s.
+func again(delivery int) parts.Settlement {
+	delay := time.Second << (2 * (min(delivery, maxDeliveries) - 1))
+	return parts.Settlement{Verdict: parts.Retry, Delay: jitter(delay)}
+}
+
+// jitter returns d give or take a quarter, so that jobs that failed together
+// do not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2) //nolint:gosec // spreads load, guards nothing
+}
+
+// pause waits for about d; false if the context ended it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(jitter(d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// outlive returns a context for reports of what is done already. A stop leaves
+// them reportGrace; a cancelled upload has no use for them.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, ErrCancelled) {
+			cancel(cause)
+			return
+		}
+		time.AfterFunc(reportGrace, func() { cancel(cause) })
+	})
+	return out, func() {
+		unhook()
+		cancel(nil)
+	}
+}

@@ -1,0 +1,79 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mediaferry/internal/parts"
+)
+
+// Acks are reported together: as many as a report takes, or what has come
+// within a moment of the first.
+const (
+	batchAcks  = 128
+	batchDelay = 20 * time.Millisecond
+)
+
+// errUnreported is the cause of work that was ended because its acks are not
+// confirmed: to send more would only be to send it again.
+var errUnreported = errors.New("acks are not confirmed")
+
+// outbox reports the acks of one job in batches while its parts are sent. One
+// goroutine does so until close.
+type outbox struct {
+	in   chan parts.Ack
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// openOutbox starts reporting. The context is that of the job; the reports
+// outlive a stop by reportGrace. giveUp is called when a report fails for good.
+func (h *hand) openOutbox(ctx context.Context, giveUp context.CancelCauseFunc) *outbox {
+	o := &outbox{in: make(chan parts.Ack, batchAcks), done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		ctx, cancel := outlive(ctx)
+		defer cancel()
+		batch := make([]parts.Ack, 0, batchAcks)
+		for ack := range o.in {
+			batch = o.fill(append(batch[:0], ack))
+			if o.err = h.report(ctx, batch, nil, nil); o.err != nil {
+				giveUp(errUnreported)
+				break
+			}
+		}
+		for range o.in { //nolint:revive // what is not reported is sent again by the next delivery
+		}
+	}()
+	return o
+}
+
+// fill adds to a batch of one what comes until it is full, batchDelay has
+// passed, or the outbox is closed.
+func (o *outbox) fill(batch []parts.Ack) []parts.Ack {
+	timer := time.NewTimer(batchDelay)
+	defer timer.Stop()
+	for len(batch) < batchAcks {
+		select {
+		case ack, ok := <-o.in:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, ack)
+		case <-timer.C:
+			return batch
+		}
+	}
+	return batch
+}
+
+// add takes an ack; it blocks while a report is slow, and never after one failed.
+func (o *outbox) add(ack parts.Ack) { o.in <- ack }
+
+// close waits until every ack is confirmed; an error says that some are not.
+func (o *outbox) close() error {
+	close(o.in)
+	<-o.done
+	return o.err
+}

@@ -1,0 +1,231 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// ErrStale is what an assigner returns for a job that is about nothing any
+// more: its upload is cancelled, finished, or in another epoch. The job is
+// settled as done.
+var ErrStale = errors.New("the job is stale")
+
+// ErrCancelled is the cause of a cancelled context that says that the upload
+// was cancelled: the job is settled as done. Any other cause is a stop: the
+// job is released and no failure is counted.
+var ErrCancelled = errors.New("the upload is cancelled")
+
+// assigner asks the dispatcher about a job.
+type assigner interface {
+	// AskAssignment returns how to read the job's bytes and where to send them.
+	// If redelivered, Acked lists the parts of the run that the ledger has. It
+	// returns ErrStale for a job that is to be dropped; any other error may pass.
+	AskAssignment(ctx context.Context, job parts.Job, redelivered bool) (parts.Assignment, error)
+}
+
+// source reads staging objects.
+type source interface {
+	// Open starts one ranged read of length bytes, at least 1, from offset, pinned
+	// to obj.ETag. The reader ends with the context or with Close, also while a
+	// Read is under way. Errors of both tell their kind through
+	// SourceKind() string; one that does not is parts.SourceTransient.
+	Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error)
+}
+
+// reporter sends reports to the dispatcher.
+type reporter interface {
+	// Report returns when the report is stored by the ACKS stream. It may be
+	// repeated. It keeps nothing of the report.
+	Report(ctx context.Context, report parts.Report) error
+}
+
+// live shows progress to whoever watches.
+type live interface {
+	// Progress is called about once a second for each job in hand. It must not
+	// block; losing what it is told is harmless.
+	Progress(p Progress)
+}
+
+// Stage says what a job in hand is doing.
+type Stage string
+
+// The stages.
+const (
+	StageAsking    Stage = "asking"    // for its assignment
+	StageSending   Stage = "sending"   // parts travel
+	StageDigesting Stage = "digesting" // the object is read and hashed
+	StageReporting Stage = "reporting" // waiting for the last reports to be confirmed
+)
+
+// Progress is where a job in hand stands.
+type Progress struct {
+	Job      parts.Job
+	Worker   string
+	Delivery int // 1 for the first
+	Stage    Stage
+	// Bytes of Total are read so far: of the parts of the run that are to be
+	// sent, or of the whole object. Total is 0 until the assignment is known.
+	Bytes, Total int64
+}
+
+// Config is what a Worker is built from besides its dependencies.
+type Config struct {
+	ID    string // name of the worker, as reports carry it
+	Slots int    // jobs in hand at most; at least 1
+	// StallTimeout is how long a job may move no byte before the attempt is given
+	// up; 0 means 30 s.
+	StallTimeout time.Duration
+}
+
+const defaultStallTimeout = 30 * time.Second
+
+// Worker handles jobs. It is safe for use by many goroutines.
+type Worker struct {
+	id           string
+	stallTimeout time.Duration
+	log          *zap.Logger
+	source       source
+	reporter     reporter
+	live         live
+	assignments  *assignments
+
+	slots chan *slot // the free ones
+	total int
+
+	sentBytes, sentParts, digestedBytes atomic.Int64
+
+	mu     sync.Mutex
+	inHand map[*hand]struct{} // guarded by mu
+}
+
+// slot is the memory of one job in hand. The buffer grows to what the job
+// needs, at most maxHeld, and is kept for the next job.
+type slot struct{ buf []byte }
+
+// take returns n bytes of the slot's memory.
+func (s *slot) take(n int) []byte {
+	if cap(s.buf) < n {
+		s.buf = make([]byte, n)
+	}
+	return s.buf[:n]
+}
+
+// drop leaves the memory to the garbage collector, since a transport that gave
+// up on a request may still be reading from it.
+func (s *slot) drop() { s.buf = nil }
+
+// New returns a Worker. The platforms are by name, as in Assignment.Provider.
+func New(
+	cfg Config, log *zap.Logger, assigner assigner, source source, reporter reporter, live live,
+	platforms map[string]providers.Provider,
+) *Worker {
+	w := &Worker{
+		id:           cfg.ID,
+		stallTimeout: cfg.StallTimeout,
+		log:          log.Named("transfer"),
+		source:       source,
+		reporter:     reporter,
+		live:         live,
+		assignments:  newAssignments(assigner, platforms),
+		total:        max(cfg.Slots, 1),
+		inHand:       make(map[*hand]struct{}),
+	}
+	if w.stallTimeout == 0 {
+		w.stallTimeout = defaultStallTimeout
+	}
+	w.slots = make(chan *slot, w.total)
+	for range w.total {
+		w.slots <- new(slot)
+	}
+	return w
+}
+
+// Handle does one delivery of a job, from 1, and says how to settle it. It
+// returns Done only when every report of it was confirmed; the same job may be
+// handled again at any time, also at the same time. alive is called while bytes
+// move, at most ten times a second. More jobs than slots wait here.
+//
+// When ctx is cancelled, Handle returns within what its dependencies take to
+// notice, plus reportGrace for acks of parts that are finished.
+func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive func()) parts.Settlement {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	h := &hand{Worker: w, job: job, delivery: max(delivery, 1), alive: alive, cancel: cancel}
+	h.enter(StageAsking)
+	w.register(h)
+	defer w.unregister(h)
+
+	select {
+	case h.slot = <-w.slots:
+	case <-ctx.Done():
+		return interrupted(ctx)
+	}
+	defer func() { w.slots <- h.slot }()
+
+	// The work ends with ctx, and also when it stalls or its acks cannot be
+	// reported; reports outlive it.
+	work, stop := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { h.watch(work, stop) })
+	defer watcher.Wait()
+	defer stop(nil)
+
+	if job.IsDigest() {
+		return h.digestObject(ctx, work)
+	}
+	return h.sendRun(ctx, work, stop)
+}
+
+// Cancel ends the jobs in hand of the upload: when it returns, their contexts
+// are cancelled and its assignments forgotten. Handle then returns Done.
+func (w *Worker) Cancel(upload uploads.ID) {
+	w.assignments.forget(func(k assignmentKey) bool { return k.upload == upload })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for h := range w.inHand {
+		if h.job.Upload == upload {
+			h.cancel(ErrCancelled)
+		}
+	}
+}
+
+// Stats is what a worker has done since it started.
+type Stats struct {
+	Slots, Busy   int
+	SentParts     int64
+	SentBytes     int64 // of parts that the platform confirmed
+	DigestedBytes int64
+}
+
+// Stats returns the present counts.
+func (w *Worker) Stats() Stats {
+	return Stats{
+		Slots:         w.total,
+		Busy:          w.total - len(w.slots),
+		SentParts:     w.sentParts.Load(),
+		SentBytes:     w.sentBytes.Load(),
+		DigestedBytes: w.digestedBytes.Load(),
+	}
+}
+
+func (w *Worker) register(h *hand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inHand[h] = struct{}{}
+}
+
+func (w *Worker) unregister(h *hand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.inHand, h)
+}
