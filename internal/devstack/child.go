@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -78,7 +79,7 @@ func (c *child) await(ctx context.Context, what string, output *tail, ready func
 		}
 		select {
 		case <-c.done:
-			return fmt.Errorf("%s ended at its start (%v): %w", what, c.err, &exitError{output: output.String()})
+			return fmt.Errorf("%s ended at its start: %w", what, &exitError{state: c.cmd.ProcessState, output: output.String()})
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready (%w): %w", what, err, context.Cause(ctx))
 		case <-ticker.C:
@@ -86,14 +87,17 @@ func (c *child) await(ctx context.Context, what string, output *tail, ready func
 	}
 }
 
-// exitError is a child that ended too early, with what it said.
-type exitError struct{ output string }
+// exitError is a child that ended too early or badly, with what it said.
+type exitError struct {
+	state  *os.ProcessState
+	output string // one line
+}
 
 func (e *exitError) Error() string {
 	if e.output == "" {
-		return "it said nothing"
+		return e.state.String()
 	}
-	return "it said: " + e.output
+	return e.state.String() + ": " + e.output
 }
 
 // addressInUse reports whether a child ended since another process got its

@@ -65,7 +65,7 @@ func lockDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	name := filepath.Join(path, lockName)
-	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator chooses the folder
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
@@ -89,7 +89,7 @@ func lockDir(path string) (*Dir, error) {
 func removeStale() {
 	paths, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*", lockName))
 	for _, name := range paths {
-		lock, err := os.OpenFile(name, os.O_RDWR, 0)
+		lock, err := os.OpenFile(name, os.O_RDWR, 0) //nolint:gosec // in our temporary folders only
 		if err != nil {
 			continue // not ours
 		}

@@ -51,8 +51,8 @@ func findPostgres(ctx context.Context, major string) (string, error) {
 		dirs = append(dirs, matches...)
 	}
 	if path, err := exec.LookPath("postgres"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(target))
 		}
 	}
 	type install struct {
@@ -128,7 +128,7 @@ func serverAccount() (*account, error) {
 			return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 		}
 	}
-	return nil, errors.New("Postgres does not run as root, and there is no account postgres or nobody to run it as") //nolint:revive // a name
+	return nil, errors.New("Postgres does not run as root, and there is no account postgres or nobody to run it as")
 }
 
 // own gives a file to the account.
@@ -154,7 +154,7 @@ func (a *account) checkReach(path string) error {
 			return fmt.Errorf("look at the data folder: %w", err)
 		}
 		if info.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("Postgres runs as %s, who may not enter %s; choose another data folder or run `chmod o+x %s`", //nolint:revive // a name
+			return fmt.Errorf("Postgres runs as %s, who may not enter %s; choose another data folder or run `chmod o+x %s`",
 				a.name, dir, dir)
 		}
 		if dir == filepath.Dir(dir) {

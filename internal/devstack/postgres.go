@@ -135,7 +135,7 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	}
 	<-c.done
 	if c.err != nil {
-		return fmt.Errorf("initdb (%w): %w", c.err, &exitError{output: output.String()})
+		return fmt.Errorf("initdb: %w", &exitError{state: cmd.ProcessState, output: output.String()})
 	}
 	if err := os.Rename(fresh, p.dataDir()); err != nil {
 		return fmt.Errorf("put the data folder in place: %w", err)

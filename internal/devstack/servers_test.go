@@ -187,7 +187,7 @@ func TestPostgresOutOfReach(t *testing.T) {
 		t.Skip("only root runs the server under another account")
 	}
 	closed := t.TempDir()
-	if err := os.Chmod(closed, 0o700); err != nil {
+	if err := os.Chmod(closed, 0o700); err != nil { //nolint:gosec // a folder
 		t.Fatal(err)
 	}
 	_, err := devstack.StartPostgres(t.Context(), filepath.Join(closed, "pg"), devstack.PostgresOptions{})
@@ -196,7 +196,7 @@ func TestPostgresOutOfReach(t *testing.T) {
 	}
 }
 
-//nolint:paralleltest // it changes the environment
+// Not parallel, since it changes the environment.
 func TestPostgresThatIsNotThere(t *testing.T) {
 	t.Setenv("MEDIAFERRY_PG_BIN", t.TempDir())
 	_, err := devstack.StartPostgres(t.Context(), tempDir(t).Join("pg"), devstack.PostgresOptions{})

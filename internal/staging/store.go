@@ -224,10 +224,10 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.raw.Read(p)
 	b.left -= int64(n)
-	if err == nil || err == io.EOF && b.left == 0 { //nolint:errorlint // readers return io.EOF itself
+	if err == nil || err == io.EOF && b.left == 0 {
 		return n, err //nolint:wrapcheck // io.EOF must stay itself
 	}
-	if err == io.EOF { //nolint:errorlint // readers return io.EOF itself
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, &Error{Kind: Transient, Op: "read", Bucket: b.obj.Bucket, Key: b.obj.Key, Err: err}

@@ -63,23 +63,23 @@ type postgresServer struct {
 // the test ends. It is a copy of one that migrate has been run on once in this
 // process; the tests of a package pass the same migrate, which must close its
 // connections. nil leaves the database empty.
-func Postgres(t testing.TB, migrate func(ctx context.Context, dsn string) error) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func Postgres(tb testing.TB, migrate func(ctx context.Context, dsn string) error) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
 	if err := shared.start(ctx, migrate); err != nil {
-		t.Fatalf("test Postgres: %v", err)
+		tb.Fatalf("test Postgres: %v", err)
 	}
 	name := "mf_test_" + strings.ToLower(rand.Text())
 	if err := shared.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+shared.template); err != nil {
-		t.Fatalf("test Postgres: %v", err)
+		tb.Fatalf("test Postgres: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		// The test's own context has ended by now.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		if err := shared.exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Errorf("test Postgres: %v", err)
+			tb.Errorf("test Postgres: %v", err)
 		}
 	})
 	return withDatabase(shared.dsn, name)
@@ -167,25 +167,25 @@ func withDatabase(dsn, name string) string {
 }
 
 // NATS starts a server with JetStream of the test's own, stopped when it ends.
-func NATS(t testing.TB) *devstack.NATS {
-	t.Helper()
-	n, err := devstack.StartNATS(t.TempDir(), 0)
+func NATS(tb testing.TB) *devstack.NATS {
+	tb.Helper()
+	n, err := devstack.StartNATS(tb.TempDir(), 0)
 	if err != nil {
-		t.Fatalf("test NATS: %v", err)
+		tb.Fatalf("test NATS: %v", err)
 	}
-	t.Cleanup(n.Stop)
+	tb.Cleanup(n.Stop)
 	return n
 }
 
 // S3 starts a server with the buckets, of the test's own, stopped when it ends.
-func S3(t testing.TB, buckets ...string) *devstack.S3 {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func S3(tb testing.TB, buckets ...string) *devstack.S3 {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
-	s, err := devstack.StartS3(ctx, t.TempDir(), devstack.S3Options{Buckets: buckets})
+	s, err := devstack.StartS3(ctx, tb.TempDir(), devstack.S3Options{Buckets: buckets})
 	if err != nil {
-		t.Fatalf("test S3: %v", err)
+		tb.Fatalf("test S3: %v", err)
 	}
-	t.Cleanup(s.Stop)
+	tb.Cleanup(s.Stop)
 	return s
 }
