@@ -17,7 +17,7 @@ import (
 
 const (
 	// A digest pass reads one piece while it hashes the other.
-	digestPiece  = 512 << 10
+	digestPiece  = 256 << 10 // two of them stay in a core's cache
 	digestPieces = 2
 
 	checkpointInterval = time.Second

@@ -245,7 +245,7 @@ type worldConfig struct {
 	life           int // seconds
 }
 
-func newWorld(t *testing.T, cfg worldConfig) *world {
+func newWorld(t testing.TB, cfg worldConfig) *world {
 	t.Helper()
 	id, err := uploads.NewID()
 	if err != nil {
