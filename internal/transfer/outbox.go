@@ -44,7 +44,8 @@ func (h *hand) openOutbox(ctx context.Context, giveUp context.CancelCauseFunc) *
 				break
 			}
 		}
-		for range o.in { //nolint:revive // what is not reported is sent again by the next delivery
+		for range o.in {
+			// What is not reported is sent again by the next delivery.
 		}
 	}()
 	return o
