@@ -153,8 +153,8 @@ func (c *assignments) lookUp(key assignmentKey) *assignment {
 	if !ok {
 		return nil
 	}
-	k := e.Value.(*kept) //nolint:forcetypeassert,errcheck // the list holds nothing else
-	if !time.Now().Before(k.expires) {
+	k, ok := e.Value.(*kept)
+	if !ok || !time.Now().Before(k.expires) {
 		c.drop(e)
 		return nil
 	}
@@ -191,6 +191,7 @@ func (c *assignments) forget(match func(assignmentKey) bool) {
 
 // drop takes an element out. The caller holds the lock.
 func (c *assignments) drop(e *list.Element) {
-	k := c.recent.Remove(e).(*kept) //nolint:forcetypeassert,errcheck // the list holds nothing else
-	delete(c.byKey, k.key)
+	if k, ok := c.recent.Remove(e).(*kept); ok {
+		delete(c.byKey, k.key)
+	}
 }

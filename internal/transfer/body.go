@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"hash"
 	"io"
 	"sync/atomic"
@@ -53,8 +54,11 @@ func newStreamed(src io.Reader, length int64, kind hashing.Kind, sum hash.Hash, 
 // the next part.
 func (b *streamed) Read(p []byte) (int, error) {
 	left := b.left.Load()
-	if left == 0 {
+	switch {
+	case left == 0:
 		return 0, io.EOF
+	case len(p) == 0:
+		return 0, nil
 	}
 	if int64(len(p)) > left {
 		p = p[:left]
@@ -74,13 +78,21 @@ func (b *streamed) Read(p []byte) (int, error) {
 	switch {
 	case left == 0:
 		return n, io.EOF
-	case err == io.EOF: //nolint:errorlint // readers return it bare
-		err = io.ErrUnexpectedEOF
-		fallthrough
 	case err != nil:
-		b.err.Store(&err)
+		return n, b.breakOff(err)
+	default:
+		return n, nil
 	}
-	return n, err
+}
+
+// breakOff notes that staging ended or failed within the part. It is apart
+// from Read so that only a failing Read puts its error on the heap.
+func (b *streamed) breakOff(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	b.err.Store(&err)
+	return err
 }
 
 func (b *streamed) Len() int64    { return b.length }

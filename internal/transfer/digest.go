@@ -17,7 +17,7 @@ import (
 
 const (
 	// A digest pass reads one piece while it hashes the other.
-	digestPiece  = 512 << 10
+	digestPiece  = 256 << 10 // two of them stay in a core's cache
 	digestPieces = 2
 
 	checkpointInterval = time.Second
@@ -63,7 +63,7 @@ func (h *hand) digestObject(ctx, work context.Context) parts.Settlement {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	return h.handBack(ctx, name(failure, work))
+	return h.handBack(ctx, name(work, failure))
 }
 
 // resume starts a pass where the checkpoint ends, or from byte 0 if it is of no
@@ -157,5 +157,8 @@ func (h *hand) hashRest(ctx context.Context, pass *hashing.Pass, obj uploads.Obj
 			}
 		}
 	}
-	return readErr
+	if readErr != nil {
+		return fmt.Errorf("read %s from byte %d: %w", obj.URL(), pass.Offset(), readErr)
+	}
+	return nil
 }

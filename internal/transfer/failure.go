@@ -80,7 +80,7 @@ func unfit(kind providers.Kind, part int, err error) *parts.Failure {
 
 // name says in f why the work was ended, where that was not the context of the
 // job but a stall; the error that the stall caused says less.
-func name(f *parts.Failure, work context.Context) *parts.Failure {
+func name(work context.Context, f *parts.Failure) *parts.Failure {
 	if cause := context.Cause(work); errors.Is(cause, errStalled) {
 		f.Kind, f.Code, f.Message = string(providers.Transient), "", cause.Error()
 	}

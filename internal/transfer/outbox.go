@@ -30,12 +30,13 @@ type outbox struct {
 // openOutbox starts reporting. The context is that of the job; the reports
 // outlive a stop by reportGrace. giveUp is called when a report fails for good.
 func (h *hand) openOutbox(ctx context.Context, giveUp context.CancelCauseFunc) *outbox {
-	o := &outbox{in: make(chan parts.Ack, batchAcks), done: make(chan struct{})}
+	most := min(batchAcks, h.job.Run.Count)
+	o := &outbox{in: make(chan parts.Ack, most), done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
 		ctx, cancel := outlive(ctx)
 		defer cancel()
-		batch := make([]parts.Ack, 0, batchAcks)
+		batch := make([]parts.Ack, 0, most)
 		for ack := range o.in {
 			batch = o.fill(append(batch[:0], ack))
 			if o.err = h.report(ctx, batch, nil, nil); o.err != nil {
@@ -43,7 +44,8 @@ func (h *hand) openOutbox(ctx context.Context, giveUp context.CancelCauseFunc) *
 				break
 			}
 		}
-		for range o.in { //nolint:revive // what is not reported is sent again by the next delivery
+		for range o.in {
+			// What is not reported is sent again by the next delivery.
 		}
 	}()
 	return o

@@ -53,7 +53,7 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 	case err != nil:
 		return h.unreported(ctx, err)
 	default:
-		return h.handBack(ctx, name(failure, work))
+		return h.handBack(ctx, name(work, failure))
 	}
 }
 

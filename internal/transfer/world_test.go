@@ -25,10 +25,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	errBroken  = errors.New("broken on purpose")
-	errRunner  = errors.New("the worker is told to stop")
-	anySuccess = func(int) (bool, error) { return true, nil }
+	errBroken = errors.New("broken on purpose")
+	errRunner = errors.New("the worker is told to stop")
 )
+
+func anySuccess(int) (bool, error) { return true, nil }
 
 // staging is staging in memory. The hooks may block, fail, or end contexts.
 type staging struct {
@@ -245,11 +246,11 @@ type worldConfig struct {
 	life           int // seconds
 }
 
-func newWorld(t *testing.T, cfg worldConfig) *world {
-	t.Helper()
+func newWorld(tb testing.TB, cfg worldConfig) *world {
+	tb.Helper()
 	id, err := uploads.NewID()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if cfg.digest == "" {
 		cfg.digest = hashing.CRC64NVME
@@ -262,15 +263,15 @@ func newWorld(t *testing.T, cfg worldConfig) *world {
 			PartDigest: cfg.digest, DigestFirst: cfg.digestFirst,
 		})},
 	}
-	begun, err := w.platform.Begin(t.Context(), providers.Account{Name: "acme"},
+	begun, err := w.platform.Begin(tb.Context(), providers.Account{Name: "acme"},
 		providers.Media{Upload: id, Epoch: 1, Size: cfg.size, PartSize: cfg.partSize})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.session = begun.Session
 	session, err := json.Marshal(begun.Session)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.desk = &desk{
 		ask:    anySuccess,
