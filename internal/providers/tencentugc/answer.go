@@ -121,10 +121,15 @@ const (
 )
 
 // refusal classifies a failure that the platform stated. It is a definite
-// answer: the call did not take effect. The signature is struck from the
-// platform's words, should it echo it.
-func (a answer) refusal(action, signature string) *providers.Error {
-	message := strings.ReplaceAll(a.Message, signature, "[redacted]")
+// answer: the call did not take effect. The secrets are struck from the
+// platform's words, should it echo them.
+func (a answer) refusal(action string, secrets ...string) *providers.Error {
+	message := a.Message
+	for _, secret := range secrets {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "[redacted]")
+		}
+	}
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "")
 	}

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"mediaferry/internal/hashing"
@@ -215,12 +216,14 @@ func (c *Client) init(ctx context.Context, account providers.Account, media prov
 	}
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails
+	now := c.now()
 	g := grant{
 		secretID: t.secretID,
 		name:     media.Name,
 		fileSHA:  sha,
 		fileType: o.fileType,
-		issued:   c.now(),
+		issued:   now,
+		expires:  now.Add(signatureLife),
 		random:   binary.BigEndian.Uint32(random[:]),
 		uid:      t.uid,
 		options:  o,
@@ -244,9 +247,9 @@ func (c *Client) init(ctx context.Context, account providers.Account, media prov
 			return fail(&providers.Error{Kind: providers.Transient, Call: actionInit, Code: "2", Message: "the answer names no fileId"})
 		}
 	default:
-		return fail(got.refusal(actionInit, s.Signature))
+		return fail(got.refusal(actionInit, s.Signature, t.secretID))
 	}
-	return s, g.issued.Add(signatureLife), got, nil
+	return s, g.expires, got, nil
 }
 
 func readSession(action string, ps providers.Session) (session, error) {
@@ -303,6 +306,10 @@ func (c *Client) call(ctx context.Context, action string, s session, query url.V
 	lost := providers.Transient
 	if action == actionFinish {
 		lost = providers.UnknownOutcome
+		// A transport repeats a GET by itself when a kept connection breaks, and
+		// finish must not be called again before a probe. A body that cannot be
+		// had twice forbids it; being empty, it changes nothing of the request.
+		req.Body = io.NopCloser(strings.NewReader(""))
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -24,6 +24,7 @@ type grant struct {
 	fileSHA  string // 40 lower-case hex digits
 	fileType string // without the dot
 	issued   time.Time
+	expires  time.Time
 	random   uint32
 	uid      string
 	options  options
@@ -52,7 +53,7 @@ func (g grant) original() string {
 	field("fs", g.fileSHA)
 	field("ft", g.fileType)
 	field("t", strconv.FormatInt(g.issued.Unix(), 10))
-	field("e", strconv.FormatInt(g.issued.Add(signatureLife).Unix(), 10))
+	field("e", strconv.FormatInt(g.expires.Unix(), 10))
 	field("r", strconv.FormatUint(uint64(g.random), 10))
 	field("uid", g.uid)
 	for _, f := range []struct {
