@@ -1,11 +1,24 @@
-// Package all lists the providers that are built in.
+// Package all lists the providers.
 package all
 
 import (
 	"net/http"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/s3"
+	"mediaferry/internal/providers/tencentugc"
 )
 
-// New returns the providers by name.
-func New(*http.Client) map[string]providers.Provider { return map[string]providers.Provider{} }
+// New returns the providers by the name that an account gives. They share the
+// client's transport and so its connections; a nil transport is
+// http.DefaultTransport.
+func New(client *http.Client) map[string]providers.Provider {
+	transport := client.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	return map[string]providers.Provider{
+		"s3":         s3.New(transport),
+		"tencentugc": tencentugc.New(client),
+	}
+}

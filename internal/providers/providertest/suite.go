@@ -1,0 +1,401 @@
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// Case names a case of the suite that a platform may have no answer to.
+type Case string
+
+// The cases that Harness.NotApplicable may name.
+const (
+	CaseResume         Case = "resume lists the parts found"
+	CaseInstant        Case = "media that is there is an instant upload"
+	CaseFinishRepeated Case = "finish may be repeated"
+	CaseLostSession    Case = "a session that is gone is lost"
+	CaseAbort          Case = "abort leaves nothing"
+)
+
+// Harness is one platform, fresh for each case, as the suite needs it.
+type Harness struct {
+	Provider providers.Provider
+	Account  providers.Account
+	// Revoked is an account whose credentials the platform refuses.
+	Revoked providers.Account
+	// FailFinish makes the next finishing call fail without an answer, carried
+	// out before or not.
+	FailFinish func(apply bool)
+	// LoseSession makes the platform forget the unfinished upload.
+	LoseSession func(t *testing.T, media providers.Media, session providers.Session)
+	// Content fetches the bytes of finished media.
+	Content func(t *testing.T, asset uploads.Asset) []byte
+	// NotApplicable has the reason for each case that the platform leaves out.
+	NotApplicable map[Case]string
+}
+
+// Run runs the suite: what every provider promises to those who call it.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	run := func(name Case, test func(t *testing.T, s *subject)) {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			h := open(t)
+			if reason := h.NotApplicable[name]; reason != "" {
+				t.Skipf("not applicable: %s", reason)
+			}
+			test(t, &subject{Harness: h, limits: h.Provider.Limits()})
+		})
+	}
+	run("whole uploads of awkward sizes", testSizes)
+	run("parts repeated and out of order", testRepeated)
+	run(CaseFinishRepeated, testFinishRepeated)
+	run(CaseResume, testResume)
+	run(CaseInstant, testInstant)
+	run("finish that took effect and said nothing", testUnknownApplied)
+	run("finish that was lost on its way", testUnknownRefused)
+	run("a wrong digest is a mismatch", testMismatch)
+	run("a cancelled part returns at once", testCancelled)
+	run(CaseLostSession, testLostSession)
+	run(CaseAbort, testAbort)
+	run("refused credentials", testRevoked)
+}
+
+// subject is a harness and what the cases do with it.
+type subject struct {
+	Harness
+	limits providers.Limits
+}
+
+// media returns fresh media of the size, with the digests that the platform needs.
+func (s *subject) media(t *testing.T, size int64) (providers.Media, []byte) {
+	t.Helper()
+	id, err := uploads.NewID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, size)
+	for i := range data { // no two parts alike, no two media alike
+		data[i] = byte(i>>12) ^ byte(i) ^ id[i%len(id)]
+	}
+	data[0] = id[15] // a single byte differs between media as well as it can
+	media := providers.Media{
+		Upload: id, Epoch: 1, Name: fmt.Sprintf("%x.mp4", id[8:]), ContentType: "video/mp4",
+		Size: size, PartSize: s.partSize(),
+	}
+	for _, kind := range s.limits.ObjectDigests {
+		d, err := hashing.Sum(kind, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		media.Digests = append(media.Digests, d)
+	}
+	return media, data
+}
+
+// partSize returns the smallest part size that the platform takes.
+func (s *subject) partSize() int64 {
+	if len(s.limits.Sizes) > 0 {
+		return s.limits.Sizes[0]
+	}
+	return max(s.limits.MinPart, 1)
+}
+
+func (s *subject) begin(t *testing.T, media providers.Media) providers.Begun {
+	t.Helper()
+	begun, err := s.Provider.Begin(t.Context(), s.Account, media)
+	if err != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	return begun
+}
+
+func (s *subject) open(t *testing.T, media providers.Media) providers.Session {
+	t.Helper()
+	begun := s.begin(t, media)
+	if begun.Asset != nil {
+		t.Fatalf("begin of fresh media answered with asset %q", begun.Asset.ID)
+	}
+	return begun.Session
+}
+
+func planOf(media providers.Media) parts.Plan {
+	return parts.Plan{Size: media.Size, PartSize: media.PartSize}
+}
+
+func (s *subject) put(t *testing.T, session providers.Session, media providers.Media, data []byte, n int) parts.Stored {
+	t.Helper()
+	part := planOf(media).Part(n)
+	body := NewBody(s.limits, data[part.Offset:part.Offset+part.Length])
+	receipt, err := s.Provider.PutPart(t.Context(), session, part, body)
+	if err != nil {
+		t.Fatalf("put part %d: %v", n, err)
+	}
+	return parts.Stored{Part: part, Receipt: receipt}
+}
+
+func (s *subject) putAll(t *testing.T, session providers.Session, media providers.Media, data []byte) []parts.Stored {
+	t.Helper()
+	stored := make([]parts.Stored, planOf(media).Count())
+	for n := range stored {
+		stored[n] = s.put(t, session, media, data, n+1)
+	}
+	return stored
+}
+
+func (s *subject) finish(t *testing.T, session providers.Session, stored []parts.Stored) uploads.Asset {
+	t.Helper()
+	asset, err := s.Provider.Finish(t.Context(), session, stored)
+	if err != nil {
+		t.Fatalf("finish: %v", err)
+	}
+	if asset.ID == "" {
+		t.Fatal("finish named no asset")
+	}
+	return asset
+}
+
+func (s *subject) probe(t *testing.T, session providers.Session, media providers.Media, want providers.Holding) providers.Outcome {
+	t.Helper()
+	out, err := s.Provider.Probe(t.Context(), s.Account, media, session)
+	if err != nil {
+		t.Fatalf("probe: %v", err)
+	}
+	if out.Holding != want {
+		t.Fatalf("probe says %s (%s), want %s", out.Holding, out.Evidence, want)
+	}
+	if out.Evidence == "" {
+		t.Error("probe gives no evidence")
+	}
+	return out
+}
+
+func (s *subject) check(t *testing.T, asset uploads.Asset, data []byte) {
+	t.Helper()
+	if got := s.Content(t, asset); !bytes.Equal(got, data) {
+		t.Errorf("the platform holds %d bytes that are not the %d sent", len(got), len(data))
+	}
+}
+
+// wantKind fails unless err is a *providers.Error of the kind.
+func wantKind(t *testing.T, err error, want providers.Kind) {
+	t.Helper()
+	e, ok := errors.AsType[*providers.Error](err)
+	if !ok || e.Kind != want {
+		t.Errorf("error %v, want a *providers.Error of kind %s", err, want)
+	}
+}
+
+func testSizes(t *testing.T, s *subject) {
+	size := s.partSize()
+	for _, size := range []int64{1, size - 1, size, size + 1, 3*size + 7} {
+		media, data := s.media(t, size)
+		session := s.open(t, media)
+		asset := s.finish(t, session, s.putAll(t, session, media, data))
+		s.check(t, asset, data)
+		if out := s.probe(t, session, media, providers.HoldsAsset); out.Asset.ID != asset.ID {
+			t.Errorf("size %d: probe names asset %q, finish %q", size, out.Asset.ID, asset.ID)
+		}
+	}
+}
+
+func testRepeated(t *testing.T, s *subject) {
+	media, data := s.media(t, 3*s.partSize()+1)
+	session := s.open(t, media)
+	stored := make([]parts.Stored, planOf(media).Count())
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	for _, n := range []int{4, 2, 3, 1, 2, 4} {
+		part := planOf(media).Part(n)
+		sending.Go(func() {
+			receipt, err := s.Provider.PutPart(t.Context(), session, part, NewBody(s.limits, data[part.Offset:part.Offset+part.Length]))
+			if err != nil {
+				t.Errorf("put part %d: %v", n, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			stored[n-1] = parts.Stored{Part: part, Receipt: receipt}
+		})
+	}
+	sending.Wait()
+	s.check(t, s.finish(t, session, stored), data)
+}
+
+func testFinishRepeated(t *testing.T, s *subject) {
+	media, data := s.media(t, s.partSize()+1)
+	session := s.open(t, media)
+	stored := s.putAll(t, session, media, data)
+	first, second := s.finish(t, session, stored), s.finish(t, session, stored)
+	if first.ID != second.ID {
+		t.Errorf("a repeated finish made asset %q beside %q", second.ID, first.ID)
+	}
+}
+
+func testResume(t *testing.T, s *subject) {
+	media, data := s.media(t, 3*s.partSize()+1)
+	session := s.open(t, media)
+	want := []parts.Stored{s.put(t, session, media, data, 1), s.put(t, session, media, data, 4)}
+	out := s.probe(t, session, media, providers.HoldsSession)
+	if !slices.Equal(out.Found, want) {
+		t.Errorf("probe found %+v, want %+v", out.Found, want)
+	}
+	media.Epoch++
+	begun := s.begin(t, media)
+	if !slices.Equal(begun.Found, want) {
+		t.Fatalf("begin found %+v, want %+v", begun.Found, want)
+	}
+	if begun.PartSize != 0 && begun.PartSize != media.PartSize {
+		t.Errorf("the part size became %d", begun.PartSize)
+	}
+	stored := []parts.Stored{want[0], s.put(t, begun.Session, media, data, 2), s.put(t, begun.Session, media, data, 3), want[1]}
+	s.check(t, s.finish(t, begun.Session, stored), data)
+}
+
+func testInstant(t *testing.T, s *subject) {
+	media, data := s.media(t, s.partSize()+1)
+	session := s.open(t, media)
+	asset := s.finish(t, session, s.putAll(t, session, media, data))
+	again := media
+	id, err := uploads.NewID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Upload = id
+	if begun := s.begin(t, again); begun.Asset == nil || begun.Asset.ID != asset.ID {
+		t.Errorf("begin answered %+v, want asset %q", begun.Asset, asset.ID)
+	}
+}
+
+func testUnknownApplied(t *testing.T, s *subject) {
+	media, data := s.media(t, 2*s.partSize())
+	session := s.open(t, media)
+	stored := s.putAll(t, session, media, data)
+	s.FailFinish(true)
+	_, err := s.Provider.Finish(t.Context(), session, stored)
+	wantKind(t, err, providers.UnknownOutcome)
+	out := s.probe(t, session, media, providers.HoldsAsset)
+	s.check(t, out.Asset, data)
+}
+
+func testUnknownRefused(t *testing.T, s *subject) {
+	media, data := s.media(t, 2*s.partSize())
+	session := s.open(t, media)
+	stored := s.putAll(t, session, media, data)
+	s.FailFinish(false)
+	_, err := s.Provider.Finish(t.Context(), session, stored)
+	wantKind(t, err, providers.UnknownOutcome)
+	s.probe(t, session, media, providers.HoldsSession)
+	s.check(t, s.finish(t, session, stored), data)
+}
+
+func testMismatch(t *testing.T, s *subject) {
+	for _, count := range []int64{1, 2} { // a single part may travel another way
+		media, data := s.media(t, count*s.partSize())
+		session := s.open(t, media)
+		part := planOf(media).Part(1)
+		other, err := hashing.Sum(s.limits.PartDigest, []byte("other bytes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := NewBody(s.limits, data[:part.Length]).Forge(other)
+		_, err = s.Provider.PutPart(t.Context(), session, part, body)
+		wantKind(t, err, providers.Mismatch)
+		s.check(t, s.finish(t, session, s.putAll(t, session, media, data)), data)
+	}
+}
+
+// stalled is a body that stops after its first bytes until the part is cancelled.
+type stalled struct {
+	*Body
+	ctx    context.Context //nolint:containedctx // as a body that reads from staging holds that of its read
+	cancel context.CancelCauseFunc
+	after  int
+}
+
+func (b *stalled) Read(p []byte) (int, error) {
+	if b.after <= 0 {
+		b.cancel(errors.New("the worker stops"))
+		<-b.ctx.Done()
+		return 0, context.Cause(b.ctx) //nolint:wrapcheck // the cause is what is asked for
+	}
+	n, err := b.Body.Read(p[:min(len(p), b.after)])
+	b.after -= n
+	return n, err
+}
+
+func testCancelled(t *testing.T, s *subject) {
+	media, data := s.media(t, 2*s.partSize())
+	session := s.open(t, media)
+	part := planOf(media).Part(1)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var body providers.Body = &stalled{Body: NewBody(s.limits, data[:part.Length]), ctx: ctx, cancel: cancel, after: 1000}
+	if s.limits.DigestFirst {
+		body = NewBody(s.limits, data[:part.Length]) // it is in memory and cannot stall
+		cancel(errors.New("the worker stops"))
+	}
+	start := time.Now()
+	_, err := s.Provider.PutPart(ctx, session, part, body)
+	if !errors.Is(err, context.Canceled) && (err == nil || !errors.Is(err, context.Cause(ctx))) {
+		t.Errorf("error %v, want the cancellation in its chain", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s to return", took)
+	}
+	s.check(t, s.finish(t, session, s.putAll(t, session, media, data)), data)
+}
+
+func testLostSession(t *testing.T, s *subject) {
+	media, data := s.media(t, 2*s.partSize())
+	session := s.open(t, media)
+	s.put(t, session, media, data, 1)
+	s.LoseSession(t, media, session)
+	part := planOf(media).Part(2)
+	_, err := s.Provider.PutPart(t.Context(), session, part, NewBody(s.limits, data[part.Offset:]))
+	wantKind(t, err, providers.SessionLost)
+	s.probe(t, session, media, providers.HoldsNothing)
+}
+
+func testAbort(t *testing.T, s *subject) {
+	media, data := s.media(t, 2*s.partSize())
+	session := s.open(t, media)
+	s.put(t, session, media, data, 1)
+	for range 2 { // it may be repeated
+		if err := s.Provider.Abort(t.Context(), session); err != nil {
+			t.Fatalf("abort: %v", err)
+		}
+	}
+	s.probe(t, session, media, providers.HoldsNothing)
+
+	finished, content := s.media(t, 2*s.partSize())
+	session = s.open(t, finished)
+	asset := s.finish(t, session, s.putAll(t, session, finished, content))
+	if err := s.Provider.Abort(t.Context(), session); err != nil {
+		t.Errorf("abort of a finished upload: %v", err)
+	}
+	s.check(t, asset, content)
+}
+
+func testRevoked(t *testing.T, s *subject) {
+	media, _ := s.media(t, 2*s.partSize())
+	_, err := s.Provider.Begin(t.Context(), s.Revoked, media)
+	wantKind(t, err, providers.Unauthorized)
+	for _, secret := range s.Revoked.Secrets {
+		if err != nil && secret != "" && bytes.Contains([]byte(err.Error()), []byte(secret.Reveal())) {
+			t.Errorf("the error shows a secret: %v", err)
+		}
+	}
+	_, err = s.Provider.Probe(t.Context(), s.Revoked, media, providers.Session{})
+	wantKind(t, err, providers.Unauthorized)
+}

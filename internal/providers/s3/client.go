@@ -1,0 +1,456 @@
+// Package s3 puts media into any S3-compatible bucket.
+//
+// An object of one part is put in one call, so Begin and Finish make none; a
+// larger one is a multipart upload. Each part streams with its CRC-64/NVME
+// behind it, and counts as stored once the bucket has answered with the same
+// checksum. Objects carry the upload's id and epoch as metadata, so after an
+// unknown outcome Probe can tell our object from another one under the same key.
+package s3
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/uploads"
+)
+
+// The API's names of the calls.
+const (
+	callCreate   = "CreateMultipartUpload"
+	callPut      = "PutObject"
+	callPart     = "UploadPart"
+	callComplete = "CompleteMultipartUpload"
+	callHead     = "HeadObject"
+	callList     = "ListParts"
+	callAbort    = "AbortMultipartUpload"
+)
+
+// identityKey is the metadata that holds "<upload id>/<epoch>".
+const identityKey = "Mediaferry-Upload"
+
+// maxClients bounds the cache of clients; an account needs one.
+const maxClients = 256
+
+// Client is the provider. It holds nothing of an upload.
+type Client struct {
+	transport http.RoundTripper
+
+	mu      sync.Mutex
+	clients map[clientKey]*minio.Core
+}
+
+// clientKey is what makes one minio client differ from another.
+type clientKey struct {
+	endpoint, region, accessKey, secretKey string
+	insecure                               bool
+	lookup                                 minio.BucketLookupType
+}
+
+var (
+	_ providers.Provider       = (*Client)(nil)
+	_ providers.AccountChecker = (*Client)(nil)
+	_ providers.MediaChecker   = (*Client)(nil)
+)
+
+// New returns the provider over the transport.
+func New(transport http.RoundTripper) *Client {
+	return &Client{transport: noting{transport}, clients: make(map[clientKey]*minio.Core)}
+}
+
+// Limits returns those of Amazon S3, which compatible servers share.
+func (c *Client) Limits() providers.Limits {
+	return providers.Limits{
+		Limits: parts.Limits{
+			MinPart:   5 << 20,
+			MaxPart:   5 << 30,
+			Preferred: 16 << 20,
+			MaxParts:  10_000,
+			MaxSize:   5 << 40,
+		},
+		PartDigest: hashing.CRC64NVME,
+	}
+}
+
+// session is the encoding of Session.Data.
+type session struct {
+	place
+	Key         string `json:"key"`
+	UploadID    string `json:"upload_id,omitempty"` // "" for an object that is put in one call
+	Identity    string `json:"identity"`
+	ContentType string `json:"content_type,omitempty"`
+}
+
+// Begin opens a multipart upload. For an object of one part it makes no call.
+// Repeated, it opens another upload; the bucket's lifecycle rule for unfinished
+// uploads takes the first one away.
+func (c *Client) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
+	s, err := c.describe(callCreate, account, media)
+	if err != nil {
+		return providers.Begun{}, err
+	}
+	if planOf(media).Count() > 1 {
+		core, err := c.core(callCreate, s.place)
+		if err != nil {
+			return providers.Begun{}, err
+		}
+		opts := s.options()
+		opts.UserMetadata["X-Amz-Checksum-Algorithm"] = minio.ChecksumCRC64NVME.String()
+		opts.UserMetadata["X-Amz-Checksum-Type"] = minio.ChecksumFullObjectMode.String()
+		ctx, after := noteRetryAfter(ctx)
+		s.UploadID, err = core.NewMultipartUpload(ctx, s.Bucket, s.Key, opts)
+		if err != nil {
+			return providers.Begun{}, classify(callCreate, err, *after)
+		}
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return providers.Begun{}, &providers.Error{Kind: providers.Rejected, Call: callCreate, Err: err}
+	}
+	return providers.Begun{Session: providers.Session{Data: data}}, nil
+}
+
+// PutPart streams one part with its checksum behind it, and compares the
+// checksum that the bucket answers. It may be repeated; the last one counts.
+func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
+	s, err := readSession(callPart, ps)
+	if err != nil {
+		return parts.Receipt{}, err
+	}
+	core, err := c.core(callPart, s.place)
+	if err != nil {
+		return parts.Receipt{}, err
+	}
+	if body.Len() != part.Length {
+		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: callPart, Message: fmt.Sprintf("part of %d bytes came with %d", part.Length, body.Len())}
+	}
+	call := callPart
+	if s.UploadID == "" {
+		call = callPut
+	}
+	var loan lent.Loan
+	defer loan.Return()
+	ctx, after := noteRetryAfter(ctx)
+	got, err := put(ctx, core, s, part, body, &loan)
+	if err != nil && call == callPart && unanswered(err) && ctx.Err() == nil {
+		// A server may refuse a part and close before it has read the body; the
+		// answer is lost then, but the same refusal meets a call without a body.
+		_, asked := core.ListObjectParts(ctx, s.Bucket, s.Key, s.UploadID, 0, 1)
+		if asked != nil && !unanswered(asked) {
+			err = asked
+		}
+	}
+	if err != nil {
+		return parts.Receipt{}, classify(call, err, *after)
+	}
+	sent := base64.StdEncoding.EncodeToString(body.Digest().Bytes())
+	switch {
+	case got.crc == "" && s.Unconfirmed:
+	case got.crc == "":
+		return parts.Receipt{}, &providers.Error{
+			Kind: providers.Rejected, Call: call,
+			Message: "the bucket does not confirm CRC-64/NVME; set require_checksum to false to trust it without",
+		}
+	case got.crc != sent:
+		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: call, Message: fmt.Sprintf("the bucket holds checksum %s, %q was sent", got.crc, sent)}
+	}
+	return got.receipt(), nil
+}
+
+// put sends the part, or the whole object where it is one part.
+func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body providers.Body, loan *lent.Loan) (tag, error) {
+	if s.UploadID == "" {
+		opts := s.options()
+		opts.Checksum = minio.ChecksumCRC64NVME
+		info, err := core.PutObject(ctx, s.Bucket, s.Key, loan.Reader(body), part.Length, "", "", opts)
+		return tag{etag: info.ETag, crc: info.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
+	}
+	trailer := make(http.Header, 1)
+	// The place is kept with a sum of the same length; the length is sent ahead.
+	trailer.Set(minio.ChecksumCRC64NVME.Key(), base64.StdEncoding.EncodeToString(make([]byte, hashing.CRC64NVME.Size())))
+	stored, err := core.PutObjectPart(ctx, s.Bucket, s.Key, s.UploadID, part.Number,
+		loan.Reader(&trailing{body: body, trailer: trailer}), part.Length,
+		minio.PutObjectPartOptions{Trailer: trailer, DisableContentSha256: true})
+	return tag{etag: stored.ETag, crc: stored.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
+}
+
+// trailing puts the body's digest into the trailer when the body is at its
+// end, which is just before the trailer is written.
+type trailing struct {
+	body    providers.Body
+	trailer http.Header
+}
+
+func (r *trailing) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	if err == io.EOF {
+		r.trailer.Set(minio.ChecksumCRC64NVME.Key(), base64.StdEncoding.EncodeToString(r.body.Digest().Bytes()))
+	}
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
+// Finish completes the multipart upload. An object that was put in one call is
+// finished already: its receipt says what is there.
+func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []parts.Stored) (uploads.Asset, error) {
+	s, err := readSession(callComplete, ps)
+	if err != nil {
+		return uploads.Asset{}, err
+	}
+	if s.UploadID == "" {
+		if len(stored) != 1 {
+			return uploads.Asset{}, &providers.Error{Kind: providers.Rejected, Call: callComplete, Message: fmt.Sprintf("%d parts are named of an object of one", len(stored))}
+		}
+		t := readTag(stored[0].Receipt)
+		return s.asset(t.etag, t.crc), nil
+	}
+	core, err := c.core(callComplete, s.place)
+	if err != nil {
+		return uploads.Asset{}, err
+	}
+	list := make([]minio.CompletePart, len(stored))
+	sizes := make([]minio.ObjectPart, len(stored))
+	for i, p := range stored {
+		t := readTag(p.Receipt)
+		list[i] = minio.CompletePart{PartNumber: p.Number, ETag: t.etag, ChecksumCRC64NVME: t.crc}
+		sizes[i] = minio.ObjectPart{PartNumber: p.Number, Size: p.Length, ChecksumCRC64NVME: t.crc}
+	}
+	slices.SortFunc(list, func(a, b minio.CompletePart) int { return a.PartNumber - b.PartNumber })
+	slices.SortFunc(sizes, func(a, b minio.ObjectPart) int { return a.PartNumber - b.PartNumber })
+	var opts minio.PutObjectOptions
+	// The checksum of the whole follows from those of the parts, so the bucket
+	// can tell that it has put together what was meant.
+	if whole, err := minio.ChecksumCRC64NVME.FullObjectChecksum(sizes); err == nil {
+		opts.UserMetadata = map[string]string{
+			"X-Amz-Checksum-Type":         minio.ChecksumFullObjectMode.String(),
+			minio.ChecksumCRC64NVME.Key(): whole.Encoded(),
+		}
+	}
+	ctx, after := noteRetryAfter(ctx)
+	info, err := core.CompleteMultipartUpload(ctx, s.Bucket, s.Key, s.UploadID, list, opts)
+	if err != nil {
+		return uploads.Asset{}, classify(callComplete, err, *after)
+	}
+	return s.asset(info.ETag, info.ChecksumCRC64NVME), nil
+}
+
+// Probe looks for our object under the key, then for the parts of the upload.
+// An object of one part that is not there leaves nothing to finish.
+func (c *Client) Probe(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Outcome, error) {
+	s, err := c.describe(callHead, account, media)
+	if err != nil {
+		return providers.Outcome{}, err
+	}
+	if opened, err := readSession(callHead, ps); err == nil {
+		s.UploadID, s.Key, s.Bucket = opened.UploadID, opened.Key, opened.Bucket
+	}
+	core, err := c.core(callHead, s.place)
+	if err != nil {
+		return providers.Outcome{}, err
+	}
+	ctx, after := noteRetryAfter(ctx)
+	info, err := core.StatObject(ctx, s.Bucket, s.Key, minio.StatObjectOptions{Checksum: true})
+	missing := minio.ToErrorResponse(err).Code == minio.NoSuchKey
+	if err != nil && !missing {
+		return providers.Outcome{}, classify(callHead, err, *after)
+	}
+	if identity := info.UserMetadata[identityKey]; identity == s.Identity && !missing {
+		return providers.Outcome{
+			Holding: providers.HoldsAsset, Asset: s.asset(info.ETag, info.ChecksumCRC64NVME),
+			Evidence: fmt.Sprintf("%s %s/%s: the object is of %s", callHead, s.Bucket, s.Key, identity),
+		}, nil
+	}
+	evidence := fmt.Sprintf("%s %s/%s: no object of %s", callHead, s.Bucket, s.Key, s.Identity)
+	if s.UploadID == "" {
+		return providers.Outcome{Holding: providers.HoldsNothing, Evidence: evidence}, nil
+	}
+	found, err := listParts(ctx, core, s, planOf(media))
+	switch {
+	case minio.ToErrorResponse(err).Code == minio.NoSuchUpload:
+		return providers.Outcome{Holding: providers.HoldsNothing, Evidence: evidence + "; " + callList + ": no such upload"}, nil
+	case err != nil:
+		return providers.Outcome{}, classify(callList, err, *after)
+	}
+	return providers.Outcome{
+		Holding: providers.HoldsSession, Found: found,
+		Evidence: fmt.Sprintf("%s; %s: %d parts", evidence, callList, len(found)),
+	}, nil
+}
+
+// listParts returns the stored parts that are parts of the plan, by number.
+func listParts(ctx context.Context, core *minio.Core, s session, plan parts.Plan) ([]parts.Stored, error) {
+	var found []parts.Stored
+	for marker := 0; ; {
+		page, err := core.ListObjectParts(ctx, s.Bucket, s.Key, s.UploadID, marker, 1000)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // classify does
+		}
+		for _, p := range page.ObjectParts {
+			if p.PartNumber < 1 || p.PartNumber > plan.Count() || plan.Part(p.PartNumber).Length != p.Size {
+				continue
+			}
+			t := tag{etag: strings.Trim(p.ETag, `"`), crc: p.ChecksumCRC64NVME}
+			found = append(found, parts.Stored{Part: plan.Part(p.PartNumber), Receipt: t.receipt()})
+		}
+		if !page.IsTruncated || page.NextPartNumberMarker <= marker {
+			return found, nil
+		}
+		marker = page.NextPartNumberMarker
+	}
+}
+
+// Abort discards the multipart upload and its parts. An object that was put in
+// one call is a finished asset and stays.
+func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
+	s, err := readSession(callAbort, ps)
+	if err != nil {
+		return err
+	}
+	if s.UploadID == "" {
+		return nil
+	}
+	core, err := c.core(callAbort, s.place)
+	if err != nil {
+		return err
+	}
+	ctx, after := noteRetryAfter(ctx)
+	err = core.AbortMultipartUpload(ctx, s.Bucket, s.Key, s.UploadID)
+	if err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
+		return classify(callAbort, err, *after)
+	}
+	return nil
+}
+
+// describe is the session of the media before anything is opened.
+func (c *Client) describe(call string, account providers.Account, media providers.Media) (session, error) {
+	p, err := readAccount(account)
+	if err == nil {
+		err = c.CheckMedia(media)
+	}
+	if err != nil {
+		return session{}, &providers.Error{Kind: providers.Rejected, Call: call, Err: err}
+	}
+	return session{
+		place: p, Key: p.keyOf(media), ContentType: media.ContentType,
+		Identity: fmt.Sprintf("%s/%d", media.Upload, media.Epoch),
+	}, nil
+}
+
+func planOf(media providers.Media) parts.Plan {
+	return parts.Plan{Size: media.Size, PartSize: media.PartSize}
+}
+
+func readSession(call string, ps providers.Session) (session, error) {
+	var s session
+	if err := json.Unmarshal(ps.Data, &s); err != nil {
+		return session{}, &providers.Error{Kind: providers.SessionLost, Call: call, Message: "the session cannot be read", Err: err}
+	}
+	return s, nil
+}
+
+// options are what an object is created with.
+func (s session) options() minio.PutObjectOptions {
+	return minio.PutObjectOptions{
+		ContentType:          s.ContentType,
+		UserMetadata:         map[string]string{identityKey: s.Identity},
+		DisableContentSha256: true, // the checksum covers the bytes, at a third of the cost
+	}
+}
+
+func (s session) asset(etag, crc string) uploads.Asset {
+	asset := uploads.Asset{ID: s.Bucket + "/" + s.Key, URL: s.url(s.Key), Detail: map[string]string{"etag": etag}}
+	if raw, err := base64.StdEncoding.DecodeString(crc); err == nil && len(raw) == hashing.CRC64NVME.Size() {
+		asset.Detail["checksum"] = hashing.New(hashing.CRC64NVME, raw).String()
+	}
+	return asset
+}
+
+// core returns the client for the place. Clients are cached, since each keeps
+// state of its own; the connections are those of the one transport.
+func (c *Client) core(call string, p place) (*minio.Core, error) {
+	key := clientKey{
+		endpoint: p.Endpoint, region: p.Region, accessKey: p.AccessKey, secretKey: p.SecretKey,
+		insecure: p.Insecure, lookup: minio.BucketLookupAuto,
+	}
+	if p.PathStyle != nil {
+		key.lookup = minio.BucketLookupDNS
+		if *p.PathStyle {
+			key.lookup = minio.BucketLookupPath
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if core := c.clients[key]; core != nil {
+		return core, nil
+	}
+	core, err := minio.NewCore(p.Endpoint, &minio.Options{
+		Creds:           credentials.NewStaticV4(p.AccessKey, p.SecretKey, ""),
+		Secure:          !p.Insecure,
+		Transport:       c.transport,
+		Region:          p.Region, // set, so that the bucket's location is never asked for
+		BucketLookup:    key.lookup,
+		TrailingHeaders: true,
+		MaxRetries:      1, // callers retry
+	})
+	if err != nil {
+		return nil, &providers.Error{Kind: providers.Rejected, Call: call, Err: err}
+	}
+	if len(c.clients) >= maxClients {
+		clear(c.clients) // keys were changed many times; those in use come back
+	}
+	c.clients[key] = core
+	return core, nil
+}
+
+// tag is what a receipt's tag holds: the ETag, and the checksum in Base64 if
+// the bucket confirmed one.
+type tag struct{ etag, crc string }
+
+func (t tag) receipt() parts.Receipt {
+	if t.crc == "" {
+		return parts.Receipt{Tag: t.etag}
+	}
+	return parts.Receipt{Tag: t.etag + " " + t.crc}
+}
+
+func readTag(r parts.Receipt) tag {
+	etag, crc, _ := strings.Cut(r.Tag, " ")
+	return tag{etag: etag, crc: crc}
+}
+
+// noting is a transport that notes the Retry-After of an answer for a caller
+// that asked for it; minio-go drops the header.
+type noting struct{ http.RoundTripper }
+
+type retryAfterKey struct{}
+
+// noteRetryAfter returns a context for one call, and where the wait that the
+// bucket asked for will stand, 0 for none.
+func noteRetryAfter(ctx context.Context) (context.Context, *time.Duration) {
+	after := new(time.Duration)
+	return context.WithValue(ctx, retryAfterKey{}, after), after
+}
+
+func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a transport's error passes as it is
+	}
+	if after, ok := req.Context().Value(retryAfterKey{}).(*time.Duration); ok {
+		*after = retryAfter(resp.Header)
+	}
+	return resp, nil
+}

@@ -1,0 +1,88 @@
+package s3
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"mediaferry/internal/providers"
+)
+
+// classify turns an error of minio-go into one of the contract. A completion
+// is the one call whose loss leaves the outcome unknown: putting an object or a
+// part may be repeated, and so may the rest.
+func classify(call string, err error, after time.Duration) *providers.Error {
+	lost := providers.Transient
+	if call == callComplete {
+		lost = providers.UnknownOutcome
+	}
+	if unanswered(err) {
+		return providers.TransportError(call, lost, err)
+	}
+	resp := minio.ToErrorResponse(err)
+	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: resp.Message}
+	switch e.Kind {
+	case providers.Throttled:
+		e.RetryAfter = after
+	case providers.Transient:
+		e.Kind = lost
+	case providers.Unauthorized, providers.SessionLost, providers.Rejected, providers.Mismatch, providers.UnknownOutcome:
+	}
+	return e
+}
+
+// unanswered reports whether the server's answer to a call did not come.
+func unanswered(err error) bool {
+	resp := minio.ToErrorResponse(err)
+	return resp.StatusCode == 0 && resp.Code == ""
+}
+
+// kindOf judges an answer by its code, and by its status where the code tells
+// nothing. Transient means that the answer does not say what became of the call.
+func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
+	switch resp.Code {
+	case "NoSuchUpload":
+		if call == callComplete {
+			// It may be gone because an earlier try completed it: a probe tells.
+			return providers.UnknownOutcome
+		}
+		return providers.SessionLost
+	case "InvalidPart", "InvalidPartOrder":
+		return providers.SessionLost // the parts are not what the ledger says: a new session has none
+	case "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody":
+		return providers.Mismatch
+	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccountProblem":
+		return providers.Unauthorized
+	case "SlowDown", "TooManyRequests", "RequestLimitExceeded":
+		if resp.StatusCode != http.StatusOK {
+			return providers.Throttled
+		}
+	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted":
+		return providers.Transient
+	}
+	switch s := resp.StatusCode; {
+	case s == http.StatusTooManyRequests:
+		return providers.Throttled
+	case s == http.StatusServiceUnavailable && call != callComplete:
+		return providers.Throttled
+	case s >= 500 || s == http.StatusRequestTimeout || s < 300:
+		return providers.Transient // with a status below 300, an error in the body of a success
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		return providers.Unauthorized
+	}
+	return providers.Rejected
+}
+
+// retryAfter reads the header in either form, 0 if there is none to be read.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
+		return time.Duration(seconds) * time.Second //nolint:gosec // 20 bits
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}

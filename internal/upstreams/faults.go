@@ -1,0 +1,184 @@
+package upstreams
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Fault is one way to misbehave. It says which calls it is for, and what
+// happens to them; what it leaves zero goes on as usual.
+type Fault struct {
+	Action  string `json:"action,omitempty"`  // the platform's name of the call; "" for any
+	Account string `json:"account,omitempty"` // access key of the account; "" for any
+	File    string `json:"file,omitempty"`    // SHA-1 of the file; "" for any
+	From    int    `json:"from,omitempty"`    // first matching call that is hit, from 1; 0 means 1
+	Times   int    `json:"times,omitempty"`   // how many are hit; 0 for all further ones
+
+	DelayMS        int64 `json:"delay_ms,omitempty"`         // wait before anything else, milliseconds
+	BytesPerSecond int   `json:"bytes_per_second,omitempty"` // bound on the body of each such call
+	Apply          bool  `json:"apply,omitempty"`            // carry the call out, then fail it as below
+
+	Status     int    `json:"status,omitempty"`      // answer this HTTP status
+	RetryAfter int    `json:"retry_after,omitempty"` // with Status, seconds
+	Code       int    `json:"code,omitempty"`        // answer this code of the platform
+	CanRetry   int    `json:"can_retry,omitempty"`   // with Code
+	Text       string `json:"text,omitempty"`        // answer 200 with this body
+	Reset      bool   `json:"reset,omitempty"`       // reset the connection
+	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
+}
+
+// fails reports whether the fault replaces the call's answer.
+func (f Fault) fails() bool { return f.Status != 0 || f.Code != 0 || f.Text != "" || f.Reset }
+
+// faultList is the faults in force, with how many calls each has matched.
+type faultList struct {
+	mu     sync.Mutex
+	faults []*armed
+}
+
+type armed struct {
+	Fault
+	matched int
+}
+
+func (l *faultList) add(faults ...Fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range faults {
+		l.faults = append(l.faults, &armed{Fault: f})
+	}
+}
+
+func (l *faultList) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = nil
+}
+
+// hit counts the call against every fault that is for it and returns the
+// first one in force, the zero Fault if there is none.
+func (l *faultList) hit(action, account, file string) Fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found Fault
+	var ok bool
+	for _, f := range l.faults {
+		if (f.Action != "" && f.Action != action) || (f.Account != "" && f.Account != account) || (f.File != "" && f.File != file) {
+			continue
+		}
+		f.matched++
+		from := max(f.From, 1)
+		if !ok && f.matched >= from && (f.Times == 0 || f.matched < from+f.Times) {
+			found, ok = f.Fault, true
+		}
+	}
+	return found
+}
+
+// serve answers /_local/faults.
+func (l *faultList) serve(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodDelete:
+		l.clear()
+	case http.MethodPost:
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		faults, err := parseFaults(body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		l.add(faults...)
+	default:
+		http.Error(w, "POST a fault or DELETE all", http.StatusMethodNotAllowed)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// parseFaults reads one fault or a list of them.
+func parseFaults(body []byte) ([]Fault, error) {
+	decode := func(into any) error {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		return d.Decode(into)
+	}
+	var list []Fault
+	if err := decode(&list); err == nil {
+		return list, nil
+	}
+	var one Fault
+	if err := decode(&one); err != nil {
+		return nil, fmt.Errorf("neither a fault nor a list of faults: %w", err)
+	}
+	return []Fault{one}, nil
+}
+
+// wait sleeps for d unless the caller goes away first.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// slow bounds a reader to bytesPerSecond.
+type slow struct {
+	ctx     context.Context //nolint:containedctx // the reader lives as long as the request it is of
+	r       io.Reader
+	limiter *rate.Limiter
+}
+
+// slowed returns r, bounded where bytesPerSecond is positive.
+func slowed(ctx context.Context, r io.Reader, bytesPerSecond int) io.Reader {
+	if bytesPerSecond <= 0 {
+		return r
+	}
+	burst := min(max(bytesPerSecond/20, 1), 64<<10)
+	return &slow{ctx: ctx, r: r, limiter: rate.NewLimiter(rate.Limit(bytesPerSecond), burst)}
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p[:min(len(p), s.limiter.Burst())])
+	if werr := s.limiter.WaitN(s.ctx, n); werr != nil {
+		return n, fmt.Errorf("slowed read: %w", werr)
+	}
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
+// reset breaks the connection off so that the caller sees a reset, not an end.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return // the connection is gone already
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // else the close is orderly; nothing more can be done
+	}
+	_ = conn.Close()
+}
+
+// statusAnswer writes the HTTP error that the fault asks for.
+func (f Fault) statusAnswer(w http.ResponseWriter) {
+	if f.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+	}
+	http.Error(w, "asked to fail", f.Status)
+}
