@@ -93,7 +93,7 @@ type progress struct{ conn *jobs.Conn }
 func (p progress) Progress(t transfer.Progress) {
 	// Core NATS: whoever does not listen now misses it, and nothing depends on it.
 	_ = p.conn.PublishLive(jobs.Live{
-		Upload: t.Job.Upload, Account: t.Job.Account, Worker: t.Worker, Stage: jobs.Stage(t.Stage), Run: t.Job.Run,
+		Upload: t.Job.Upload, Account: t.Job.Account, Worker: t.Worker, Stage: string(t.Stage), Run: t.Job.Run,
 		Bytes: t.Bytes, Total: t.Total, At: time.Now(),
 	})
 }
