@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mediaferry/client"
+	"mediaferry/internal/devstack"
 )
 
 // Exit codes.
@@ -29,6 +30,7 @@ const (
 )
 
 func main() {
+	devstack.ChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
@@ -73,7 +75,8 @@ func (a *app) command() *cobra.Command {
 		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
 	flags.StringVar(&a.tenant, "tenant", a.env("MEDIAFERRY_TENANT", "default"),
 		"whose uploads these are, also MEDIAFERRY_TENANT")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand())
+	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand())
+	root.AddCommand(a.processCommands()...)
 	return root
 }
 

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/staging"
 	"mediaferry/internal/uploads"
 )
 
@@ -22,6 +22,8 @@ type stagingSettings struct {
 }
 
 // newStaging connects to the staging store.
-func newStaging(stagingSettings) (putter, error) {
-	return nil, errors.New("this build cannot write to staging; put the file there and push its s3:// URL")
+func newStaging(s stagingSettings) (putter, error) {
+	return staging.New(staging.Config{ //nolint:wrapcheck // names the field
+		Endpoint: s.Endpoint, Region: s.Region, AccessKey: providers.Secret(s.AccessKey), SecretKey: s.SecretKey, PathStyle: true,
+	})
 }

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/postgres"
+	"mediaferry/internal/service"
+)
+
+// devCommand starts everything on this machine.
+func (a *app) devCommand() *cobra.Command {
+	opts := stackOptions{logs: a.stderr}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Start everything on this machine: servers, local platforms, dispatcher and workers",
+		Long: "Start NATS, Postgres, an S3 server, local platforms, a dispatcher and workers, all on loopback,\n" +
+			"and stop them on Ctrl-C. Without --data nothing is left behind. The local platforms keep what\n" +
+			"they know in memory, also with --data.",
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := startStack(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			a.describe(s)
+			<-cmd.Context().Done()
+			a.printf("stopping\n")
+			return s.stop()
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&opts.workers, "workers", 3, "worker processes")
+	flags.IntVar(&opts.slots, "slots", 8, "jobs that a worker takes at once")
+	flags.StringVar(&opts.data, "data", "", "folder to keep everything in; a temporary one that is removed if empty")
+	flags.StringVar(&opts.api, "listen", "127.0.0.1:8080", "address of the API")
+	flags.StringVar(&opts.level, "log", "info", "level of the logs: debug, info, warn or error")
+	return cmd
+}
+
+// describe tells how other programs reach the stack.
+func (a *app) describe(s *stack) {
+	s3 := s.s3.Config()
+	a.printf(`mediaferry is ready; Ctrl-C stops it.
+
+  API        %s
+  NATS       %s
+  Postgres   %s
+  S3         %s   access key %s   secret key %s
+             buckets %s (staging) and %s (a destination)
+  accounts   %s    an S3 bucket, through a meter at %s
+             %s   a local Tencent VOD at %s   SecretId %s   SecretKey %s
+
+In another terminal:
+
+  export MEDIAFERRY_API_URL=%s
+  export MEDIAFERRY_STAGING_ENDPOINT=%s MEDIAFERRY_STAGING_ACCESS_KEY=%s MEDIAFERRY_STAGING_SECRET_KEY=%s
+  %s push FILE --account %s,%s --wait
+
+`, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(),
+		stagingBucket, destBucket, accountS3, s.meterURL, accountUGC, s.ugcURL, ugcKeyID, s.ugcSecret.Reveal(),
+		s.apiURL, s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), os.Args[0], accountS3, accountUGC)
+}
+
+// processCommands are the two processes as `dev` starts them: the code of the
+// dispatcher and worker binaries, in this one.
+func (a *app) processCommands() []*cobra.Command {
+	hidden := func(name string, run func(ctx context.Context, args []string) error) *cobra.Command {
+		return &cobra.Command{
+			Use: name, Hidden: true, DisableFlagParsing: true,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				err := run(cmd.Context(), args)
+				if errors.Is(err, config.ErrPrinted) {
+					return nil
+				}
+				return err
+			},
+		}
+	}
+	known := service.Providers()
+	return []*cobra.Command{
+		hidden("dispatcher", func(ctx context.Context, args []string) error {
+			cfg, err := config.LoadDispatcher(args, os.Environ(), a.stdout, service.AccountRules(known))
+			if err != nil {
+				return &usageError{err}
+			}
+			log, err := service.NewLogger(cfg.Log)
+			if err != nil {
+				return &usageError{err}
+			}
+			return service.RunDispatcher(ctx, cfg, known, log, nil) //nolint:wrapcheck // says what was being done
+		}),
+		hidden("worker", func(ctx context.Context, args []string) error {
+			cfg, err := config.LoadWorker(args, os.Environ(), a.stdout)
+			if err != nil {
+				return &usageError{err}
+			}
+			log, err := service.NewLogger(cfg.Log)
+			if err != nil {
+				return &usageError{err}
+			}
+			return service.RunWorker(ctx, cfg, known, log) //nolint:wrapcheck // says what was being done
+		}),
+	}
+}
+
+// migrateCommand brings the database to a version.
+func (a *app) migrateCommand() *cobra.Command {
+	var dsn string
+	cmd := &cobra.Command{
+		Use:       "migrate up|status|down",
+		Short:     "Apply the database's changes, list them, or take the newest one back",
+		Args:      usageArgs(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)),
+		ValidArgs: []string{"up", "status", "down"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dsn == "" {
+				return usagef("--dsn or MEDIAFERRY_POSTGRES_DSN is missing; give postgres://user:password@host:5432/database")
+			}
+			return a.migrate(cmd.Context(), args[0], dsn)
+		},
+	}
+	cmd.Flags().StringVar(&dsn, "dsn", a.getenv("MEDIAFERRY_POSTGRES_DSN"), "address of the database, also MEDIAFERRY_POSTGRES_DSN")
+	cmd.Flags().Lookup("dsn").DefValue = "" // help must not show a password
+	return cmd
+}
+
+func (a *app) migrate(ctx context.Context, what, dsn string) error {
+	switch what {
+	case "up":
+		names, err := postgres.MigrateUp(ctx, dsn)
+		for _, n := range names {
+			a.printf("applied %s\n", n)
+		}
+		if err == nil && len(names) == 0 {
+			a.printf("nothing to apply\n")
+		}
+		return err //nolint:wrapcheck // says what was being done
+	case "down":
+		name, err := postgres.MigrateDown(ctx, dsn)
+		if err == nil {
+			a.printf("took back %s\n", name)
+		}
+		return err //nolint:wrapcheck // says what was being done
+	default:
+		all, err := postgres.Migrations(ctx, dsn)
+		for _, m := range all {
+			state := "missing"
+			if m.Applied {
+				state = "applied"
+			}
+			a.printf("%-8s %s\n", state, m.Name)
+		}
+		if err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		return nil
+	}
+}
