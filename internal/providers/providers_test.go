@@ -27,7 +27,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 	account := providers.Account{Name: "a", Secrets: map[string]providers.Secret{"key": secret}}
 	for _, v := range []any{secret, &secret, account, &account, []providers.Secret{secret}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%t", "%08.3f", "%c"} {
-			got := fmt.Sprintf(verb, v) //nolint:govet // wrong verbs are the point
+			got := fmt.Sprintf(verb, v)
 			if strings.Contains(got, value) || strings.Contains(strings.ToLower(got), fmt.Sprintf("%x", value)) {
 				t.Errorf("%s of %T prints %q", verb, v, got)
 			}
@@ -90,7 +90,7 @@ func TestErrorSaysWhatIsKnown(t *testing.T) {
 }
 
 // transportError makes a real request that gets no answer.
-func transportError(t *testing.T, ctx context.Context, url string) error {
+func transportError(ctx context.Context, t *testing.T, url string) error {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url+"/part?X-Signature=topsecret&token=topsecret", nil)
 	if err != nil {
@@ -107,7 +107,7 @@ func transportError(t *testing.T, ctx context.Context, url string) error {
 
 func TestTransportErrorKeepsNoURL(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		panic(http.ErrAbortHandler) // reset without an answer
 	}))
 	t.Cleanup(server.Close)
@@ -129,10 +129,10 @@ func TestTransportErrorKeepsNoURL(t *testing.T) {
 		want providers.Kind
 		host bool
 	}{
-		"reset":     {transportError(t, t.Context(), server.URL), providers.UnknownOutcome, true},
-		"refused":   {transportError(t, t.Context(), "http://"+closed.Addr().String()), providers.Transient, true},
-		"wrapped":   {fmt.Errorf("put: %w", transportError(t, t.Context(), server.URL)), providers.UnknownOutcome, true},
-		"cancelled": {transportError(t, cancelled, server.URL), providers.UnknownOutcome, false},
+		"reset":     {transportError(t.Context(), t, server.URL), providers.UnknownOutcome, true},
+		"refused":   {transportError(t.Context(), t, "http://"+closed.Addr().String()), providers.Transient, true},
+		"wrapped":   {fmt.Errorf("put: %w", transportError(t.Context(), t, server.URL)), providers.UnknownOutcome, true},
+		"cancelled": {transportError(cancelled, t, server.URL), providers.UnknownOutcome, false},
 		"no URL":    {errors.ErrUnsupported, providers.UnknownOutcome, false},
 	} {
 		e := providers.TransportError("PutIt", providers.UnknownOutcome, tt.err)
@@ -148,7 +148,7 @@ func TestTransportErrorKeepsNoURL(t *testing.T) {
 			t.Errorf("%s: the message is %q", name, e.Message)
 		}
 	}
-	e := providers.TransportError("PutIt", providers.Transient, transportError(t, stopped, server.URL))
+	e := providers.TransportError("PutIt", providers.Transient, transportError(stopped, t, server.URL))
 	if !errors.Is(e, cause) {
 		t.Errorf("%v does not lead to its cause", e)
 	}
