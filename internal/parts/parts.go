@@ -9,6 +9,7 @@ package parts
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Part is a byte range of an upload.
@@ -31,7 +32,8 @@ type Stored struct {
 
 // Limits bound the division of an upload into parts. All sizes are bytes.
 type Limits struct {
-	// MinPart and MaxPart bound every part but the last, which may be smaller.
+	// MinPart and MaxPart bound every part but the last, which may be smaller;
+	// MaxPart 0 is no bound.
 	MinPart, MaxPart int64
 	// Sizes, if set, are the only part sizes that the platform takes, ascending.
 	Sizes []int64
@@ -83,21 +85,29 @@ func NewPlan(size int64, l Limits) (Plan, error) {
 		}
 		return Plan{}, tooMany(size, l)
 	}
-	partSize := max(least, l.MinPart, min(l.Preferred, l.MaxPart), 1)
-	if l.Multiple > 1 {
-		partSize = ceilDiv(partSize, l.Multiple) * l.Multiple
+	multiple := max(l.Multiple, 1)
+	largest := int64(math.MaxInt64)
+	if l.MaxPart > 0 {
+		largest = l.MaxPart
 	}
-	if l.MaxPart > 0 && partSize > l.MaxPart {
+	largest -= largest % multiple
+	partSize := max(least, l.MinPart, min(l.Preferred, largest), 1)
+	if partSize > largest {
 		return Plan{}, tooMany(size, l)
 	}
-	return Plan{Size: size, PartSize: partSize}, nil
+	return Plan{Size: size, PartSize: ceilDiv(partSize, multiple) * multiple}, nil
 }
 
 func tooMany(size int64, l Limits) error {
 	return fmt.Errorf("%w: %d bytes do not fit in %d parts", ErrTooLarge, size, l.MaxParts)
 }
 
-func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
+func ceilDiv(a, b int64) int64 {
+	if a%b == 0 {
+		return a / b
+	}
+	return a/b + 1
+}
 
 // Count returns the number of parts.
 func (p Plan) Count() int { return int(ceilDiv(p.Size, p.PartSize)) }

@@ -6,6 +6,7 @@ package providers
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -68,7 +69,8 @@ type Account struct {
 }
 
 // Secret is text that must not be seen: it prints as "[redacted]" under every
-// verb, and in JSON and YAML. Reveal is the one way to its value.
+// verb, and in JSON and YAML. Reveal is the one way to its value. A struct that
+// has one in an unexported field is not to be printed: fmt asks no methods there.
 type Secret string
 
 // Reveal returns the value, for use in a signature or a request only.
@@ -76,6 +78,9 @@ func (s Secret) Reveal() string { return string(s) }
 
 // String hides the value.
 func (Secret) String() string { return "[redacted]" }
+
+// Format hides the value from every verb, also those that are not for text.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // GoString hides the value from %#v.
 func (Secret) GoString() string { return "[redacted]" }

@@ -41,10 +41,7 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 			"parts of %d bytes must be held in memory; at most %d are possible", longest, maxHeld)))
 	}
 
-	out := h.openOutbox(ctx, stop)
-	failure := h.sendMissing(work, a, acked, out)
-	h.enter(StageReporting)
-	err = out.close()
+	failure, err := h.sendAndReport(ctx, work, stop, a, acked)
 	switch {
 	case failure == nil && err == nil:
 		return parts.Settlement{Verdict: parts.Done}
@@ -55,6 +52,20 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 	default:
 		return h.handBack(ctx, name(work, failure))
 	}
+}
+
+// sendAndReport sends the parts of the run that are not acked. The Failure is of
+// the part that could not be sent; the error says that acks are not confirmed.
+func (h *hand) sendAndReport(
+	ctx, work context.Context, stop context.CancelCauseFunc, a *assignment, acked *parts.Set,
+) (failure *parts.Failure, err error) {
+	out := h.openOutbox(ctx, stop)
+	// Deferred so that a provider that panics leaves no goroutine behind.
+	defer func() {
+		h.enter(StageReporting)
+		err = out.close()
+	}()
+	return h.sendMissing(work, a, acked, out), nil
 }
 
 // sendMissing sends the parts of the run that are not acked, one ranged read

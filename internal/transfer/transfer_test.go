@@ -416,6 +416,39 @@ func TestAcksAreReportedInBatches(t *testing.T) {
 	})
 }
 
+// panicking is a platform with a fault in its code.
+type panicking struct{ *providertest.Fake }
+
+func (p panicking) PutPart(ctx context.Context, s providers.Session, part parts.Part, b providers.Body) (parts.Receipt, error) {
+	if part.Number == 4 {
+		panic("a fault")
+	}
+	return p.Fake.PutPart(ctx, s, part, b)
+}
+
+// Whoever calls Handle may recover; the worker is as good as before.
+func TestPanicLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
+		w := newWorld(t, worldConfig{size: 64, partSize: 8})
+		w.assignments.platforms["fake"] = panicking{w.platform.Fake}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is hidden")
+				}
+			}()
+			w.handle(t.Context(), 1)
+		}()
+		if w.Stats().Busy != 0 || len(w.inHand) != 0 {
+			t.Errorf("%d slots are busy, %d jobs in hand", w.Stats().Busy, len(w.inHand))
+		}
+		w.assignments.forget(func(assignmentKey) bool { return true })
+		w.assignments.platforms["fake"] = w.platform
+		w.finishRun(t, 2, false)
+	})
+}
+
 // When acks cannot be reported, no further parts are sent.
 func TestSendingEndsWhenReportsFail(t *testing.T) {
 	t.Parallel()

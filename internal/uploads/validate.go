@@ -46,8 +46,18 @@ func (s *Submission) Validate() error {
 		bad("source.key", "is missing; give the object's key")
 	case len(s.Source.Key) > MaxKeyLength:
 		bad("source.key", "has %d bytes; at most %d are possible", len(s.Source.Key), MaxKeyLength)
-	case !utf8.ValidString(s.Source.Key):
-		bad("source.key", "is not UTF-8")
+	case !storable(s.Source.Key):
+		bad("source.key", "is not UTF-8 without NUL")
+	}
+	for _, f := range []struct{ field, value string }{
+		{"source.bucket", s.Source.Bucket},
+		{"source.version", s.Source.Version},
+		{"content_type", s.ContentType},
+		{"idempotency_key", s.IdempotencyKey},
+	} {
+		if !storable(f.value) {
+			bad(f.field, "is not UTF-8 without NUL")
+		}
 	}
 	if s.Name == "" {
 		s.Name = path.Base(s.Source.Key)
@@ -65,11 +75,24 @@ func (s *Submission) Validate() error {
 		if k == "" || len(k) > MaxLabelLength || len(v) > MaxLabelLength {
 			bad("labels."+k, "key and value must have 1 and 0 to %d bytes", MaxLabelLength)
 		}
+		if !storable(k) || !storable(v) {
+			bad("labels."+k, "key or value is not UTF-8 without NUL")
+		}
+	}
+	for k, v := range s.Options {
+		if !storable(k) || !storable(v) {
+			bad("options."+k, "key or value is not UTF-8 without NUL")
+		}
 	}
 	if len(s.IdempotencyKey) > MaxLabelLength {
 		bad("idempotency_key", "has %d bytes; at most %d are possible", len(s.IdempotencyKey), MaxLabelLength)
 	}
 	return errors.Join(errs...)
+}
+
+// storable reports whether Postgres keeps the text as it is.
+func storable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsRune(text, 0)
 }
 
 func checkName(name string) error {
