@@ -103,9 +103,9 @@ func TestResult(t *testing.T) {
 	instant.Instant = true
 	failed := client.Upload{Name: "a.mp4", Account: "vod", State: "failed", Failure: &client.Failure{Cause: "rejected", Message: "no"}}
 	for want, u := range map[string]client.Upload{
-		"completed  a.mp4 → vod  asset 5145  http://there/a  (3.0 MiB in 1.5s)":       u,
+		"completed  a.mp4 → vod  asset 5145  http://there/a  (3.0 MiB in 1.5s)":      u,
 		"completed  a.mp4 → vod  asset 5145  http://there/a  (it was there already)": instant,
-		"failed  a.mp4 → vod  rejected: no":                                           failed,
+		"failed  a.mp4 → vod  rejected: no":                                          failed,
 	} {
 		if got := result(u); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

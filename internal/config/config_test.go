@@ -39,7 +39,7 @@ func rules() AccountRules {
 
 // write puts text, with SECRETFILE replaced by the path of a file that holds
 // "from-file", into a file and returns its path.
-func write(t testing.TB, text string) string {
+func write(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
@@ -52,7 +52,7 @@ func write(t testing.TB, text string) string {
 	return path
 }
 
-func sample(t testing.TB) string {
+func sample(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/dispatcher.yaml")
 	if err != nil {
