@@ -19,7 +19,9 @@ import (
 
 // The JSON of the API.
 type (
-	// Object names a staging object.
+	// Source names the staging object to read.
+	Source = wire.Source
+	// Object is a staging object as it was found when the upload was accepted.
 	Object = wire.Object
 	// Submission asks for one staging object to be brought to one account.
 	Submission = wire.Submission

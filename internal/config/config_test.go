@@ -112,6 +112,35 @@ func TestDispatcher(t *testing.T) {
 	}
 }
 
+// The samples of the README must be taken as they stand.
+func TestSamplesOfTheReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := t.TempDir()
+	for name, text := range map[string]string{"staging": "s", "seal": sealKey} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	samples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(samples) != 2 {
+		t.Fatalf("%d samples", len(samples))
+	}
+	args := func(i int) []string {
+		return []string{"--config", write(t, strings.ReplaceAll(samples[i][1], "/run/secrets", secrets))}
+	}
+	env := []string{"NATS_PASSWORD=a", "DATABASE_URL=b", "ARCHIVE_KEY=c", "ARCHIVE_SECRET=d"}
+	if _, err := LoadDispatcher(args(0), env, nil, rules()); err != nil {
+		t.Errorf("dispatcher: %v", err)
+	}
+	if _, err := LoadWorker(args(1), env, nil); err != nil {
+		t.Errorf("worker: %v", err)
+	}
+}
+
 func TestPrintedSettingsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
