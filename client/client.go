@@ -17,19 +17,32 @@ import (
 	"mediaferry/internal/api/wire"
 )
 
-// What the API takes and returns.
+// The JSON of the API.
 type (
-	Object           = wire.Object
-	Submission       = wire.Submission
+	// Source names the staging object to read.
+	Source = wire.Source
+	// Object is a staging object as it was found when the upload was accepted.
+	Object = wire.Object
+	// Submission asks for one staging object to be brought to one account.
+	Submission = wire.Submission
+	// PrefixSubmission asks for every object below a prefix.
 	PrefixSubmission = wire.PrefixSubmission
-	PrefixResult     = wire.PrefixResult
-	Rejected         = wire.Rejected
-	Upload           = wire.Upload
-	Asset            = wire.Asset
-	Failure          = wire.Failure
-	UploadList       = wire.UploadList
-	Worker           = wire.Worker
-	Account          = wire.Account
+	// PrefixResult is the answer to a PrefixSubmission.
+	PrefixResult = wire.PrefixResult
+	// Rejected is one object of a prefix that was not taken.
+	Rejected = wire.Rejected
+	// Upload is an upload as it stands.
+	Upload = wire.Upload
+	// Asset is the finished media at the platform.
+	Asset = wire.Asset
+	// Failure says why an upload failed.
+	Failure = wire.Failure
+	// UploadList is a page of uploads, newest first.
+	UploadList = wire.UploadList
+	// Worker is what a worker's last heartbeat said.
+	Worker = wire.Worker
+	// Account is an account as it stands.
+	Account = wire.Account
 )
 
 // Polling of Wait, from the first to the longest pause.

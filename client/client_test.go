@@ -45,7 +45,7 @@ func setup(t *testing.T) (*apitest.UseCases, *client.Client, string) {
 
 func first() client.Submission {
 	return client.Submission{
-		Account: "main", Source: client.Object{Bucket: "in", Key: "a/1.mp4"}, IdempotencyKey: "k",
+		Account: "main", Source: client.Source{Bucket: "in", Key: "a/1.mp4"}, IdempotencyKey: "k",
 	}
 }
 
@@ -150,8 +150,7 @@ func TestWaitFollowsToTheEnd(t *testing.T) {
 	done, err := c.Wait(t.Context(), u.ID, func(u client.Upload) {
 		seen = append(seen, u.State)
 		if len(steps) == 2 { // a dispatcher that is away is waited for
-			uc.Fail(&uploads.UnavailableError{What: "postgres", Err: errors.New("gone")})
-			time.AfterFunc(firstPauses, func() { uc.Fail(nil) })
+			uc.FailOnce(&uploads.UnavailableError{What: "postgres", Err: errors.New("gone")})
 		}
 		if len(steps) > 0 {
 			uc.Change(id, steps[0])
@@ -165,9 +164,6 @@ func TestWaitFollowsToTheEnd(t *testing.T) {
 		t.Errorf("seen (-want +got):\n%s", diff)
 	}
 }
-
-// firstPauses is long enough that Wait asks at least once in between.
-const firstPauses = 600 * time.Millisecond
 
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()

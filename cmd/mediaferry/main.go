@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mediaferry/client"
+	"mediaferry/internal/api"
 	"mediaferry/internal/devstack"
 )
 
@@ -42,7 +43,7 @@ func main() {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	a := &app{getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now, staging: newStaging}
-	root := a.command()
+	root := a.command() //nolint:contextcheck // commands have theirs from ExecuteContext
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx) //nolint:wrapcheck // the commands say what they were doing
 }
@@ -75,9 +76,25 @@ func (a *app) command() *cobra.Command {
 		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
 	flags.StringVar(&a.tenant, "tenant", a.env("MEDIAFERRY_TENANT", "default"),
 		"whose uploads these are, also MEDIAFERRY_TENANT")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand())
+	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
 	root.AddCommand(a.processCommands()...)
 	return root
+}
+
+func (a *app) openAPICommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "openapi",
+		Short: "Print the description of the HTTP API, OpenAPI 3.1",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			text, err := api.OpenAPI()
+			if err != nil {
+				return err //nolint:wrapcheck // says what it was doing
+			}
+			a.printf("%s", text)
+			return nil
+		},
+	}
 }
 
 func (a *app) env(name, fallback string) string {

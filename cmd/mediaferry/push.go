@@ -104,7 +104,7 @@ func (p *push) run(ctx context.Context, source string) error {
 	case isS3 && (key == "" || strings.HasSuffix(key, "/")):
 		return p.prefix(ctx, bucket, key)
 	case isS3:
-		return p.object(ctx, client.Object{Bucket: bucket, Key: key})
+		return p.object(ctx, client.Source{Bucket: bucket, Key: key})
 	default:
 		return p.file(ctx, source)
 	}
@@ -160,7 +160,9 @@ func (p *push) file(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("put %s into staging: %w", name, err)
 	}
-	return p.object(ctx, client.Object{Bucket: object.Bucket, Key: object.Key, Version: object.Version})
+	return p.object(ctx, client.Source{
+		Bucket: object.Bucket, Key: object.Key, Version: object.Version, ETag: object.ETag,
+	})
 }
 
 // counter reports how much has been read.
@@ -178,7 +180,7 @@ func (c *counter) Read(b []byte) (int, error) {
 }
 
 // object submits one staging object to every account.
-func (p *push) object(ctx context.Context, source client.Object) error {
+func (p *push) object(ctx context.Context, source client.Source) error {
 	var accepted []client.Upload
 	for _, account := range p.accounts {
 		key := p.idempotencyKey

@@ -85,10 +85,9 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	cfg := huma.DefaultConfig("mediaferry", "1")
 	cfg.CreateHooks = nil // no $schema in answers
 	cfg.DocsPath = ""     // its page loads scripts from elsewhere
+	// As unknown fields of bodies are: a misspelt filter must not select everything.
 	cfg.RejectUnknownQueryParameters = true
 	api := humago.New(mux, cfg)
-	// Both shapes of an upload share fields, so unknown ones are refused: a
-	// misspelt option must not be dropped in silence.
 	op := func(method, path, id, summary string, codes ...int) huma.Operation {
 		return huma.Operation{
 			Method: method, Path: path, OperationID: id, Summary: summary,

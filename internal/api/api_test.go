@@ -135,6 +135,7 @@ func TestInvalidSubmission(t *testing.T) {
 	}
 	for body, place := range map[string]string{
 		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"lables":{}}`:         "body.lables",
+		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4","etag":"e0"}}`:         "body.source.etag",
 		`{"account":"nope","source":{"bucket":"in","key":"a/1.mp4"}}`:                     "body.account",
 		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"digests":["md5:x"]}`: "body.digests[0]",
 	} {

@@ -187,7 +187,7 @@ func (s *server) accounts(ctx context.Context, in *TenantParam) (*accountsAnswer
 func submission(tenant string, b wire.Submission) (uploads.Submission, error) {
 	sub := uploads.Submission{
 		Tenant: tenant, Account: b.Account, IdempotencyKey: b.IdempotencyKey,
-		Source: uploads.Object{Bucket: b.Source.Bucket, Key: b.Source.Key, Version: b.Source.Version},
+		Source: uploads.Object{Bucket: b.Source.Bucket, Key: b.Source.Key, Version: b.Source.Version, ETag: b.Source.ETag},
 		Name:   b.Name, ContentType: b.ContentType, Options: b.Options, Labels: b.Labels,
 		Priority: b.Priority, NotBefore: b.NotBefore,
 	}

@@ -122,7 +122,7 @@ func (p *problemList) account(i int, a Account, rules AccountRules) {
 
 // nested adds every error of a join, each field below the one given.
 func (p *problemList) nested(at string, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // walks the tree itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			p.nested(at, e)
 		}

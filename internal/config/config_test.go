@@ -39,7 +39,7 @@ func rules() AccountRules {
 
 // write puts text, with SECRETFILE replaced by the path of a file that holds
 // "from-file", into a file and returns its path.
-func write(t testing.TB, text string) string {
+func write(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
@@ -52,7 +52,7 @@ func write(t testing.TB, text string) string {
 	return path
 }
 
-func sample(t testing.TB) string {
+func sample(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/dispatcher.yaml")
 	if err != nil {
@@ -109,6 +109,35 @@ func TestDispatcher(t *testing.T) {
 	key, err := cfg.SealKeyBytes()
 	if err != nil || key[31] != 31 {
 		t.Errorf("seal key: %v, %v", key, err)
+	}
+}
+
+// The samples of the README must be taken as they stand.
+func TestSamplesOfTheReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := t.TempDir()
+	for name, text := range map[string]string{"staging": "s", "seal": sealKey} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	samples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(samples) != 2 {
+		t.Fatalf("%d samples", len(samples))
+	}
+	args := func(i int) []string {
+		return []string{"--config", write(t, strings.ReplaceAll(samples[i][1], "/run/secrets", secrets))}
+	}
+	env := []string{"NATS_PASSWORD=a", "DATABASE_URL=b", "ARCHIVE_KEY=c", "ARCHIVE_SECRET=d"}
+	if _, err := LoadDispatcher(args(0), env, nil, rules()); err != nil {
+		t.Errorf("dispatcher: %v", err)
+	}
+	if _, err := LoadWorker(args(1), env, nil); err != nil {
+		t.Errorf("worker: %v", err)
 	}
 }
 

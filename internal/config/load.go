@@ -137,7 +137,7 @@ func (l leaf) env() string {
 // leaves lists the settings of a config struct, in its order.
 func leaves(prefix string, t reflect.Type) []leaf {
 	var all []leaf
-	for f := range fields(t) {
+	for f := range t.Fields() {
 		key := prefix + yamlName(f)
 		switch f.Type.Kind() {
 		case reflect.Struct:
@@ -150,16 +150,6 @@ func leaves(prefix string, t reflect.Type) []leaf {
 		}
 	}
 	return all
-}
-
-func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
-	}
 }
 
 func yamlName(f reflect.StructField) string {
@@ -222,7 +212,7 @@ func loadOverrides(k *koanf.Koanf, settings []leaf, environ []string, flags *pfl
 // unknownKeys finds what the file says and no field takes, as problems.
 func unknownKeys(prefix string, raw map[string]any, t reflect.Type) []error {
 	known := map[string]reflect.Type{}
-	for f := range fields(t) {
+	for f := range t.Fields() {
 		known[yamlName(f)] = f.Type
 	}
 	var problems []error

@@ -34,6 +34,7 @@ type UseCases struct {
 	all  map[uploads.ID]uploads.Upload
 	subs map[uploads.ID]uploads.Submission
 	err  error
+	once bool // err is for one call alone
 }
 
 // Start serves uc until the test ends and returns the base URL.
@@ -52,13 +53,29 @@ func Start(t *testing.T, uc *UseCases) string {
 func (uc *UseCases) Fail(err error) {
 	uc.mu.Lock()
 	defer uc.mu.Unlock()
-	uc.err = err
+	uc.err, uc.once = err, false
+}
+
+// FailOnce makes the next call fail with err.
+func (uc *UseCases) FailOnce(err error) {
+	uc.mu.Lock()
+	defer uc.mu.Unlock()
+	uc.err, uc.once = err, true
 }
 
 func (uc *UseCases) failure() error {
 	uc.mu.Lock()
 	defer uc.mu.Unlock()
-	return uc.err
+	return uc.due()
+}
+
+// due is the error of the call that asks; mu is held.
+func (uc *UseCases) due() error {
+	err := uc.err
+	if uc.once {
+		uc.err, uc.once = nil, false
+	}
+	return err
 }
 
 // Change alters an upload, as the dispatcher would while it works.
@@ -95,8 +112,8 @@ func (p port) Submit(_ context.Context, s uploads.Submission) (uploads.Upload, b
 }
 
 func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Upload, bool, error) {
-	if uc.err != nil {
-		return uploads.Upload{}, false, uc.err
+	if err := uc.due(); err != nil {
+		return uploads.Upload{}, false, err
 	}
 	if err := s.Validate(); err != nil {
 		return uploads.Upload{}, false, err //nolint:wrapcheck // as the dispatcher: the API reads the tree
@@ -111,6 +128,9 @@ func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Uplo
 	})
 	if i < 0 {
 		return uploads.Upload{}, false, &uploads.FieldError{Field: "source.key", Detail: "is not in the bucket; put the object first"}
+	}
+	if s.Source.ETag != "" && s.Source.ETag != uc.Objects[i].ETag {
+		return uploads.Upload{}, false, &uploads.FieldError{Field: "source.etag", Detail: "is another one; submit the object that is there"}
 	}
 	for id, old := range uc.subs {
 		if s.IdempotencyKey != "" && old.IdempotencyKey == s.IdempotencyKey && old.Tenant == s.Tenant {
@@ -157,18 +177,18 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uplo
 		}
 		res.Submitted++
 	}
-	return res, p.uc.err
+	return res, p.uc.due()
 }
 
 // Upload finds an upload of the tenant.
 func (p port) Upload(_ context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	p.uc.mu.Lock()
 	defer p.uc.mu.Unlock()
+	if err := p.uc.due(); err != nil {
+		return uploads.Upload{}, err
+	}
 	u, ok := p.uc.all[id]
-	switch {
-	case p.uc.err != nil:
-		return uploads.Upload{}, p.uc.err
-	case !ok || u.Tenant != tenant:
+	if !ok || u.Tenant != tenant {
 		return uploads.Upload{}, uploads.ErrNotFound
 	}
 	return u, nil
@@ -192,7 +212,7 @@ func (p port) Uploads(_ context.Context, f uploads.Filter) ([]uploads.Upload, er
 		}
 		page = append(page, u)
 	}
-	return page, p.uc.err
+	return page, p.uc.due()
 }
 
 // Cancel moves an upload to cancelled where that is legal.

@@ -9,19 +9,27 @@ import "time"
 // TenantHeader names the tenant of a request; without it, it is "default".
 const TenantHeader = "X-Mediaferry-Tenant"
 
-// Object names a staging object.
-type Object struct {
+// Source names the staging object to read.
+type Source struct {
 	Bucket  string `json:"bucket" doc:"staging bucket"`
 	Key     string `json:"key" doc:"key in the bucket"`
 	Version string `json:"version,omitempty" doc:"version id; the latest if empty"`
-	ETag    string `json:"etag,omitempty" readOnly:"true" doc:"pins the bytes; found out by the service"`
-	Size    int64  `json:"size,omitempty" readOnly:"true" doc:"bytes; found out by the service"`
+	ETag    string `json:"etag,omitempty" doc:"refuse the submission if the object has another one by now"`
+}
+
+// Object is a staging object as it was found when the upload was accepted.
+type Object struct {
+	Bucket  string `json:"bucket"`
+	Key     string `json:"key"`
+	Version string `json:"version,omitempty"`
+	ETag    string `json:"etag" doc:"pins the bytes: every read is made under it"`
+	Size    int64  `json:"size" doc:"bytes"`
 }
 
 // Submission asks for one staging object to be brought to one account.
 type Submission struct {
 	Account        string            `json:"account" doc:"name of a configured account"`
-	Source         Object            `json:"source"`
+	Source         Source            `json:"source"`
 	Name           string            `json:"name,omitempty" doc:"file name at the platform; the key's last element if empty"`
 	ContentType    string            `json:"content_type,omitempty"`
 	Options        map[string]string `json:"options,omitempty" doc:"the provider's own options"`

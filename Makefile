@@ -1,0 +1,74 @@
+# Tools run at pinned versions without entering go.mod. A program that is there
+# already may be named instead: make lint GOLANGCI_LINT=golangci-lint
+GOLANGCI_LINT ?= go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SQLC          ?= go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+DEADCODE      ?= go run golang.org/x/tools/cmd/deadcode@v0.52.0
+GOVULNCHECK   ?= go run golang.org/x/vuln/cmd/govulncheck@v1.8.0
+
+# What make test and make demo are told: make test RUN=TestPlan PKG=./internal/parts
+PKG  ?= ./...
+RUN  ?= .
+FILE ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make sure of what builds and tests need
+	@command -v go >/dev/null || { echo "Go is missing: install 1.26 or later, see https://go.dev/dl" >&2; exit 1; }
+	@go mod download
+	@scripts/postgres.sh
+
+.PHONY: build
+build: ## build bin/dispatcher, bin/worker and bin/mediaferry
+	go build -trimpath -o bin/ ./cmd/dispatcher ./cmd/worker ./cmd/mediaferry
+
+.PHONY: demo
+demo: setup build ## start everything here and move a file; FILE=… moves one of yours
+	bin/mediaferry demo $(if $(FILE),"$(FILE)")
+
+# The race detector needs a C compiler; without one the tests still tell a lot.
+.PHONY: test
+test: setup ## run all tests
+	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: testing without the race detector"; }; \
+	set -x; go test $$race -shuffle=on -timeout 20m -run '$(RUN)' $(PKG)
+
+.PHONY: bench
+bench: setup ## compare with other movers, of which make bench-peers installs some; BENCH=… for its flags
+	go run ./bench $(BENCH)
+
+.PHONY: bench-peers
+bench-peers: ## install the other movers into bench/.peers
+	bench/peers.sh
+
+.PHONY: lint
+lint: ## check the code's form, its imports among it
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: fmt
+fmt: ## format the code
+	$(GOLANGCI_LINT) fmt ./...
+
+.PHONY: generate
+generate: ## write what is generated: SQL calls, the description of the API
+	cd internal/postgres && $(SQLC) generate
+	go run ./cmd/mediaferry openapi >docs/openapi.json
+
+.PHONY: verify
+verify: ## check what is generated, pinned or numbered
+	cd internal/postgres && $(SQLC) diff
+	go run ./cmd/mediaferry openapi | diff docs/openapi.json -
+	go mod tidy -diff
+	@ls migrations/*.sql | awk -F '[/_]' '$$2 + 0 != NR { print "migrations: " $$0 " should have number " NR; bad = 1 } END { exit bad }'
+	@dead=$$($(DEADCODE) -test ./...) || exit 1; if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities; needs the network
+	$(GOVULNCHECK) ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
