@@ -166,7 +166,7 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 	var ids []string
 	for _, account := range accounts {
 		u, _, err := d.stack.api.Submit(ctx, client.Submission{
-			Account: account, Source: client.Object{Bucket: stagingBucket, Key: key}, Name: "demo" + filepath.Ext(key),
+			Account: account, Source: client.Source{Bucket: stagingBucket, Key: key}, Name: "demo" + filepath.Ext(key),
 		})
 		if err != nil {
 			return err //nolint:wrapcheck // says what was being done

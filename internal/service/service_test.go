@@ -153,7 +153,7 @@ func (b *bundle) put(t *testing.T, key string, size int) []byte {
 
 func (b *bundle) submit(t *testing.T, key string) client.Upload {
 	t.Helper()
-	u, _, err := b.api.Submit(t.Context(), client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: key}})
+	u, _, err := b.api.Submit(t.Context(), client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,11 +443,11 @@ func TestBadSubmissionsKeepNothing(t *testing.T) {
 		s     client.Submission
 		field string
 	}{
-		{"missing object", client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
-		{"missing bucket", client.Submission{Account: "acc", Source: client.Object{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
-		{"empty file", client.Submission{Account: "acc", Source: client.Object{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
-		{"unknown account", client.Submission{Account: "other", Source: client.Object{Bucket: "staging", Key: "film.mp4"}}, "account"},
-		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Object{Bucket: "staging", Key: "film.mp4"}}, "name"},
+		{"missing object", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
+		{"missing bucket", client.Submission{Account: "acc", Source: client.Source{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
+		{"empty file", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
+		{"unknown account", client.Submission{Account: "other", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "account"},
+		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "name"},
 	}
 	for _, tt := range tests {
 		_, _, err := b.api.Submit(t.Context(), tt.s)
