@@ -111,14 +111,17 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 }
 
 // Cancel moves an upload to cancelled and marks its upstream session to be
-// discarded. It fails with uploads.ErrFinal if the upload has ended, or while
-// a finishing call may have taken effect.
+// discarded; it may be repeated. It fails with uploads.ErrFinal if the upload
+// has ended otherwise, or while a finishing call may have taken effect.
 func (s *Store) Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error) {
 	account, err = s.q.Cancel(ctx, s.pool, id, tenant)
 	if errors.Is(err, pgx.ErrNoRows) {
 		u, err := s.Upload(ctx, tenant, id)
 		if err != nil {
 			return "", err
+		}
+		if u.State == uploads.Cancelled {
+			return u.Account, nil
 		}
 		return "", fmt.Errorf("%w: %s is %s", uploads.ErrFinal, id, u.State)
 	}

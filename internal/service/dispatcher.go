@@ -94,6 +94,15 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		})
 	})
 	g.Go(func() error {
+		return conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error) {
+			reply, err := api.SubmitMessage(ctx, d, tenant, id, payload)
+			if err == nil {
+				log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
+			}
+			return reply, err //nolint:wrapcheck // says what was being done
+		})
+	})
+	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the API: %w", err)
 		}
@@ -148,11 +157,7 @@ var _ dispatch.Queue = (*queue)(nil)
 func (q *queue) Publish(ctx context.Context, publications []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	msgs := make([]jobs.JobMessage, len(publications))
-	for i, p := range publications {
-		msgs[i] = jobs.JobMessage{Job: p.Job, Feed: p.Feed}
-	}
-	return q.PublishJobs(ctx, msgs) //nolint:wrapcheck // says what was being done
+	return q.PublishJobs(ctx, publications) //nolint:wrapcheck // says what was being done
 }
 
 func (q *queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done

@@ -156,3 +156,9 @@ type Account struct {
 	InFlight int64  `json:"in_flight" doc:"bytes handed to workers and not yet acknowledged"`
 	Active   int    `json:"active" doc:"uploads on which work is still due"`
 }
+
+// StreamReply answers a submission that came by NATS: one of the two is set.
+type StreamReply struct {
+	Upload *Upload  `json:"upload,omitempty"`
+	Errors []string `json:"errors,omitempty"` // "field: what is wrong and what to do"
+}

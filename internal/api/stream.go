@@ -1,0 +1,67 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"mediaferry/internal/api/wire"
+	"mediaferry/internal/uploads"
+)
+
+// submitter is the one use case that submissions on the stream need.
+type submitter interface {
+	Submit(ctx context.Context, s uploads.Submission) (u uploads.Upload, created bool, err error)
+}
+
+// SubmitMessage takes a submission that came by NATS: the JSON of POST
+// /v1/uploads. The reply is JSON too: the upload, or what is wrong. id is the
+// idempotency key of a message that brings none, so that its redelivery is no
+// second upload. An error means that nothing was decided and the message is to
+// come again.
+func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (reply []byte, err error) {
+	u, err := submitMessage(ctx, uc, tenant, id, payload)
+	var answer wire.StreamReply
+	switch fields := fieldErrors(err); {
+	case err == nil:
+		seen := view(u)
+		answer.Upload = &seen
+	case len(fields) > 0:
+		for _, f := range fields {
+			answer.Errors = append(answer.Errors, f.Error())
+		}
+	case errors.Is(err, uploads.ErrKeyTaken):
+		answer.Errors = []string{uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content"}
+	default:
+		return nil, err
+	}
+	reply, err = json.Marshal(answer)
+	if err != nil {
+		return nil, fmt.Errorf("encode the reply: %w", err)
+	}
+	return reply, nil
+}
+
+func submitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (uploads.Upload, error) {
+	var body wire.Submission
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&body); err != nil {
+		return uploads.Upload{}, &uploads.FieldError{Field: "message", Detail: fmt.Sprintf("is not a submission: %v", err)}
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return uploads.Upload{}, &uploads.FieldError{Field: "message", Detail: "has something after the submission; send one object"}
+	}
+	s, err := submission(tenant, body)
+	if err != nil {
+		return uploads.Upload{}, err
+	}
+	if s.IdempotencyKey == "" {
+		s.IdempotencyKey = id
+	}
+	u, _, err := uc.Submit(ctx, s)
+	return u, err //nolint:wrapcheck // says what was being done
+}
