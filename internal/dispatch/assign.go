@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
@@ -52,9 +53,35 @@ func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool
 		return parts.Assignment{}, fmt.Errorf("session of %s: %w", job.Upload, err)
 	}
 	if redelivered {
+		d.awaitLedger(ctx, job)
 		if out.Acked, err = d.store.AckedParts(ctx, job.Upload, job.Epoch, job.Run.First, job.Run.Last()); err != nil {
 			return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
 		}
 	}
 	return out, nil
+}
+
+// How long a redelivered job waits for the ledger to take in what the worker
+// before it reported.
+const (
+	ledgerPatience = time.Second
+	ledgerPause    = 10 * time.Millisecond
+)
+
+// awaitLedger returns when no report of the job's upload waits for the ledger,
+// or patience is over: parts would be sent twice, which is a waste and no harm.
+func (d *Dispatcher) awaitLedger(ctx context.Context, job parts.Job) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
+	defer cancel()
+	for {
+		pending, err := d.queue.PendingAcks(ctx, job.Account, job.Upload)
+		if err != nil || pending == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(ledgerPause):
+		}
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -112,6 +113,7 @@ type Dispatcher struct {
 	steps   *signal            // control steps are due
 	sweeps  *signal            // the queue may have been lost
 	events  *signal            // the outbox has something
+	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
 	inHand  *leases

@@ -17,27 +17,17 @@ type sweepStore interface {
 	AckedParts(ctx context.Context, id uploads.ID, epoch, first, last int) ([]int, error)
 	Digesting(ctx context.Context, most int) ([]uploads.DigestWait, error)
 	TouchDigesting(ctx context.Context, id uploads.ID, grace time.Duration) (bool, error)
-	StreamMark(ctx context.Context, stream string) (created time.Time, lastSeq uint64, ok bool, err error)
-	SetStreamMark(ctx context.Context, stream string, created time.Time, lastSeq uint64) error
+	StreamMark(ctx context.Context, stream string) (parts.StreamMark, error)
+	SetStreamMark(ctx context.Context, mark parts.StreamMark) error
 }
 
 type sweepQueue interface {
-	// Repair makes the streams and consumers that are missing and returns each
-	// stream's creation time and last sequence.
-	Repair(ctx context.Context) ([]StreamMark, error)
 	// Held returns the first parts of the upload's runs that are queued or in hand.
 	Held(ctx context.Context, account string, id uploads.ID, epoch int) ([]int, error)
 	// HeldDigest reports whether the upload's digest job is queued or in hand.
 	HeldDigest(ctx context.Context, id uploads.ID) (bool, error)
 	// PendingAcks returns how many reports of the upload wait for the ledger.
 	PendingAcks(ctx context.Context, account string, id uploads.ID) (int, error)
-}
-
-// StreamMark is what tells that a stream is still the one it was.
-type StreamMark struct {
-	Stream  string
-	Created time.Time
-	LastSeq uint64
 }
 
 const sweepSize = 200 // uploads looked at in one sweep
@@ -70,7 +60,7 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 	}
 	// Kept only now: a crash before this finds the loss again.
 	for _, m := range marks {
-		if err := d.store.SetStreamMark(ctx, m.Stream, m.Created, m.LastSeq); err != nil {
+		if err := d.store.SetStreamMark(ctx, m); err != nil {
 			return err //nolint:wrapcheck // says what was being done
 		}
 	}
@@ -86,26 +76,35 @@ func sweepLimit(lost bool) int {
 	return sweepSize
 }
 
-// look repairs the queue and compares it with what was seen of it before:
-// lost says that a stream was missing, is younger or is behind. Only marks
-// that changed are returned.
-func (d *Dispatcher) look(ctx context.Context) (changed []StreamMark, lost bool, err error) {
-	marks, err := d.queue.Repair(ctx)
-	if err != nil {
-		return nil, false, err //nolint:wrapcheck // says what was being done
+// NoteMarks takes the marks of the queue's streams, read after what was
+// missing had been made again. If one shows a loss, everything in flight is
+// swept at once.
+func (d *Dispatcher) NoteMarks(ctx context.Context, marks []parts.StreamMark) {
+	d.marks.Store(&marks)
+	if _, lost, err := d.look(ctx); lost || err != nil {
+		d.sweeps.wake()
 	}
-	for _, m := range marks {
-		created, lastSeq, seen, err := d.store.StreamMark(ctx, m.Stream)
+}
+
+// look compares the marks with those that the last sweep left: lost says that
+// a stream was missing, is younger or is behind. Only marks that changed are
+// returned.
+func (d *Dispatcher) look(ctx context.Context) (changed []parts.StreamMark, lost bool, err error) {
+	marks := d.marks.Load()
+	if marks == nil {
+		return nil, false, nil // not connected yet
+	}
+	for _, m := range *marks {
+		before, err := d.store.StreamMark(ctx, m.Stream)
 		if err != nil {
 			return nil, false, err //nolint:wrapcheck // says what was being done
 		}
-		m.Created = m.Created.Truncate(time.Microsecond) // what Postgres keeps
-		if seen && (!m.Created.Equal(created) || m.LastSeq < lastSeq) {
+		if m.LostSince(before) {
 			d.log.Warn("the queue was lost: all work in flight is fed again", zap.String("stream", m.Stream),
-				zap.Time("created", m.Created), zap.Uint64("last_seq", m.LastSeq), zap.Uint64("seen_seq", lastSeq))
+				zap.Time("created", m.Created), zap.Uint64("last_seq", m.LastSeq), zap.Uint64("seen_seq", before.LastSeq))
 			lost = true
 		}
-		if !seen || !m.Created.Equal(created) || m.LastSeq != lastSeq {
+		if m != before {
 			changed = append(changed, m)
 		}
 	}

@@ -125,9 +125,9 @@ func partJob(upload uploads.ID, first int) parts.Job {
 
 func publish(tb testing.TB, c *Conn, jobs ...parts.Job) {
 	tb.Helper()
-	var msgs []JobMessage
+	var msgs []parts.Publication
 	for _, job := range jobs {
-		msgs = append(msgs, JobMessage{Job: job, Feed: 1})
+		msgs = append(msgs, parts.Publication{Job: job, Feed: 1})
 	}
 	if err := c.PublishJobs(tb.Context(), msgs); err != nil {
 		tb.Fatal(err)

@@ -20,16 +20,8 @@ import (
 // before the context is looked at again.
 const stallWait = 200 * time.Millisecond
 
-// JobMessage is a job to be put on the queue.
-type JobMessage struct {
-	Job parts.Job
-	// Feed counts how often parts of the upload were fed. It is in the message
-	// id, so that feeding a run again is not taken for a repeated publish, and
-	// publishing the same message again is.
-	Feed int64
-}
-
-func (m JobMessage) id() string {
+// messageID tells a publish that is repeated from a run that is fed again.
+func messageID(m parts.Publication) string {
 	return m.Job.Upload.String() + "." + strconv.Itoa(m.Job.Epoch) + "." + strconv.Itoa(m.Job.Run.First) + "." +
 		strconv.FormatInt(m.Feed, 10)
 }
@@ -37,7 +29,7 @@ func (m JobMessage) id() string {
 // UnconfirmedError says which jobs the queue did not confirm. They may be on it
 // nevertheless; publishing them again with the same feed counter is harmless.
 type UnconfirmedError struct {
-	Jobs []JobMessage
+	Jobs []parts.Publication
 	Err  error // of one of them
 }
 
@@ -53,7 +45,7 @@ func (e *UnconfirmedError) Unwrap() error { return e.Err }
 // all of them, else with an *UnconfirmedError. It does not wait for NATS to come
 // back: it returns at once when the connection is down, and within 20 seconds
 // whatever happens.
-func (c *Conn) PublishJobs(ctx context.Context, msgs []JobMessage) error {
+func (c *Conn) PublishJobs(ctx context.Context, msgs []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*confirmTimeout)
 	defer cancel()
 	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
@@ -79,7 +71,7 @@ func (c *Conn) PublishJobs(ctx context.Context, msgs []JobMessage) error {
 	return &UnconfirmedError{Jobs: unconfirmed, Err: wrap("publish jobs", failure)}
 }
 
-func (c *Conn) publishJob(ctx context.Context, m JobMessage) (jetstream.PubAckFuture, error) {
+func (c *Conn) publishJob(ctx context.Context, m parts.Publication) (jetstream.PubAckFuture, error) {
 	subject, err := jobSubject(m.Job)
 	if err != nil {
 		return nil, err
@@ -88,7 +80,7 @@ func (c *Conn) publishJob(ctx context.Context, m JobMessage) (jetstream.PubAckFu
 	if err != nil {
 		return nil, fmt.Errorf("encode job: %w", err)
 	}
-	return c.publishAsync(ctx, subject, body, jetstream.WithMsgID(m.id()))
+	return c.publishAsync(ctx, subject, body, jetstream.WithMsgID(messageID(m)))
 }
 
 // publishAsync hands a message to the connection, if that is up: nats.go would

@@ -22,7 +22,7 @@ func TestPublishTwiceIsOnceAndFedAgainIsTwice(t *testing.T) {
 		feed int64
 		want int
 	}{{1, 1}, {1, 1}, {2, 2}} {
-		if err := c.PublishJobs(t.Context(), []JobMessage{{Job: job, Feed: step.feed}}); err != nil {
+		if err := c.PublishJobs(t.Context(), []parts.Publication{{Job: job, Feed: step.feed}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := messages(t, c, streamJobs); got != step.want {
@@ -33,7 +33,7 @@ func TestPublishTwiceIsOnceAndFedAgainIsTwice(t *testing.T) {
 	r := run(t, &Runner{Conn: c, Slots: 1})
 	r.next().settle <- done
 	r.next().settle <- done
-	if err := c.PublishJobs(t.Context(), []JobMessage{{Job: job, Feed: 3}}); err != nil {
+	if err := c.PublishJobs(t.Context(), []parts.Publication{{Job: job, Feed: 3}}); err != nil {
 		t.Fatal(err)
 	}
 	r.next().settle <- done
@@ -43,10 +43,10 @@ func TestPublishManyJobs(t *testing.T) {
 	t.Parallel()
 	c, _ := setup(t, Config{})
 	upload := newID(t)
-	var msgs []JobMessage
+	var msgs []parts.Publication
 	var want []int
 	for i := range 3 * maxUnconfirmed {
-		msgs = append(msgs, JobMessage{Job: partJob(upload, i+1)})
+		msgs = append(msgs, parts.Publication{Job: partJob(upload, i+1)})
 		want = append(want, i+1)
 	}
 	if err := c.PublishJobs(t.Context(), msgs); err != nil {
@@ -66,7 +66,7 @@ func TestPublishReturnsWhenNATSIsDown(t *testing.T) {
 	c, s := setup(t, Config{})
 	s.stop()
 	eventually(t, "the loss is noticed", func() bool { return !c.nc.IsConnected() })
-	msgs := []JobMessage{{Job: partJob(newID(t), 1)}, {Job: partJob(newID(t), 1)}}
+	msgs := []parts.Publication{{Job: partJob(newID(t), 1)}, {Job: partJob(newID(t), 1)}}
 	began := time.Now()
 	err := c.PublishJobs(t.Context(), msgs)
 	if took := time.Since(began); took > time.Second {
@@ -107,7 +107,7 @@ func TestPublishNamesWhatIsNotConfirmed(t *testing.T) {
 		t.Fatal(err)
 	}
 	upload := newID(t)
-	msgs := []JobMessage{{Job: partJob(upload, 1)}, {Job: partJob(upload, 3)}, {Job: partJob(upload, 5)}}
+	msgs := []parts.Publication{{Job: partJob(upload, 1)}, {Job: partJob(upload, 3)}, {Job: partJob(upload, 5)}}
 	err = c.PublishJobs(t.Context(), msgs)
 	unconfirmed := &UnconfirmedError{}
 	if !errors.As(err, &unconfirmed) {
@@ -117,7 +117,7 @@ func TestPublishNamesWhatIsNotConfirmed(t *testing.T) {
 		t.Errorf("unconfirmed jobs (-want +got):\n%s", diff)
 	}
 	// A job that cannot be one is not sent, nor are those after it.
-	err = c.PublishJobs(t.Context(), []JobMessage{{Job: parts.Job{Upload: upload, Pool: "a.b", Account: "acme"}}, msgs[0]})
+	err = c.PublishJobs(t.Context(), []parts.Publication{{Job: parts.Job{Upload: upload, Pool: "a.b", Account: "acme"}}, msgs[0]})
 	if !errors.As(err, &unconfirmed) || len(unconfirmed.Jobs) != 2 {
 		t.Errorf("got %v, want both jobs unconfirmed", err)
 	}
@@ -276,38 +276,16 @@ func TestEnsurePoolSetsAckWait(t *testing.T) {
 	}
 }
 
-func TestLost(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 11, 1, 12, 0, 0, 1000, time.UTC)
-	for name, test := range map[string]struct {
-		before, now StreamMark
-		want        bool
-	}{
-		"never seen":      {StreamMark{}, StreamMark{Created: at, LastSeq: 7}, false},
-		"same":            {StreamMark{Created: at, LastSeq: 7}, StreamMark{Created: at, LastSeq: 7}, false},
-		"further":         {StreamMark{Created: at, LastSeq: 7}, StreamMark{Created: at, LastSeq: 8}, false},
-		"other time zone": {StreamMark{Created: at.Local(), LastSeq: 7}, StreamMark{Created: at, LastSeq: 8}, false},
-		"missing":         {StreamMark{Created: at, LastSeq: 7}, StreamMark{}, true},
-		"younger":         {StreamMark{Created: at, LastSeq: 7}, StreamMark{Created: at.Add(time.Second), LastSeq: 9}, true},
-		"older":           {StreamMark{Created: at, LastSeq: 7}, StreamMark{Created: at.Add(-time.Second), LastSeq: 9}, true},
-		"behind":          {StreamMark{Created: at, LastSeq: 7}, StreamMark{Created: at, LastSeq: 6}, true},
-	} {
-		if got := Lost(test.before, test.now); got != test.want {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
-		}
-	}
-}
-
 func TestMaintainTellsThatTheStoreWasLost(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	c := s.connect(Config{})
 	ctx, stop := context.WithCancel(t.Context())
-	marks := make(chan []StreamMark, 100)
+	marks := make(chan []parts.StreamMark, 100)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.Maintain(ctx, []string{"main"}, func(_ context.Context, m []StreamMark) { marks <- m })
+		c.Maintain(ctx, []string{"main"}, func(_ context.Context, m []parts.StreamMark) { marks <- m })
 	}()
 	t.Cleanup(func() { stop(); <-ended })
 	before := receive(t, marks, "the first marks")
@@ -321,7 +299,7 @@ func TestMaintainTellsThatTheStoreWasLost(t *testing.T) {
 		if at := before[i].Created; !at.Equal(at.Truncate(time.Microsecond)) {
 			t.Errorf("created %s: Postgres would give it back as another time", at)
 		}
-		if !Lost(before[i], now[i]) {
+		if !now[i].LostSince(before[i]) {
 			t.Errorf("the loss of %s does not show: %+v, %+v", before[i].Stream, before[i], now[i])
 		}
 	}
@@ -329,7 +307,7 @@ func TestMaintainTellsThatTheStoreWasLost(t *testing.T) {
 	s.start() // with its store
 	again := receive(t, marks, "the marks after a restart")
 	for i := range now {
-		if Lost(now[i], again[i]) {
+		if again[i].LostSince(now[i]) {
 			t.Errorf("a restart looks like a loss of %s: %+v, %+v", now[i].Stream, now[i], again[i])
 		}
 	}
@@ -343,7 +321,7 @@ func TestMarksOfMissingStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []StreamMark{{Stream: "JOBS"}, {Stream: "ACKS"}, {Stream: "SUBMIT"}, {Stream: "EVENTS"}}
+	want := []parts.StreamMark{{Stream: "JOBS"}, {Stream: "ACKS"}, {Stream: "SUBMIT"}, {Stream: "EVENTS"}}
 	if diff := cmp.Diff(want, marks); diff != "" {
 		t.Errorf("marks (-want +got):\n%s", diff)
 	}
@@ -356,9 +334,9 @@ func BenchmarkPublishJobs(b *testing.B) {
 	c, _ := setup(b, Config{})
 	upload := newID(b)
 	for feed := int64(0); b.Loop(); feed++ {
-		var msgs []JobMessage
+		var msgs []parts.Publication
 		for i := range 1000 {
-			msgs = append(msgs, JobMessage{Job: partJob(upload, i+1), Feed: feed})
+			msgs = append(msgs, parts.Publication{Job: partJob(upload, i+1), Feed: feed})
 		}
 		if err := c.PublishJobs(b.Context(), msgs); err != nil {
 			b.Fatal(err)
@@ -371,9 +349,9 @@ func BenchmarkHeld(b *testing.B) {
 	c, _ := setup(b, Config{})
 	for range 100 {
 		upload := newID(b)
-		var msgs []JobMessage
+		var msgs []parts.Publication
 		for i := range 1000 {
-			msgs = append(msgs, JobMessage{Job: partJob(upload, i+1)})
+			msgs = append(msgs, parts.Publication{Job: partJob(upload, i+1)})
 		}
 		if err := c.PublishJobs(b.Context(), msgs); err != nil {
 			b.Fatal(err)

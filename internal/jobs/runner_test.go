@@ -91,8 +91,12 @@ func TestRunnerDoesNotPrefetch(t *testing.T) {
 	upload := newID(t)
 	publish(t, c, partJob(upload, 1), partJob(upload, 3), partJob(upload, 5))
 	mine := a.next()
-	waiting, hand, err := c.PoolDepth(t.Context(), "main")
-	if err != nil || waiting != 2 || hand != 1 {
+	consumer, err := c.js.Consumer(t.Context(), streamJobs, "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, hand := consumer.CachedInfo().NumPending, consumer.CachedInfo().NumAckPending
+	if waiting != 2 || hand != 1 {
 		t.Errorf("%d wait and %d are in hand (%v), want 2 and 1", waiting, hand, err)
 	}
 	b := run(t, &Runner{Conn: s.connect(Config{}), Slots: 2})

@@ -90,16 +90,6 @@ func (c *Conn) SubscribeHeartbeats(fn func(Worker)) (stop func(), err error) {
 	})
 }
 
-// Wake tells the dispatchers that there is something to do, earlier than they
-// would find it by themselves.
-func (c *Conn) Wake() error { return c.signal(wakeSubject, nil) }
-
-// SubscribeWake has fn called, one call at a time, for each Wake until stop is
-// called.
-func (c *Conn) SubscribeWake(fn func()) (stop func(), err error) {
-	return c.subscribe(wakeSubject, func(*nats.Msg) { fn() })
-}
-
 func (c *Conn) signal(subject string, value any) error {
 	if !c.nc.IsConnected() {
 		return nil

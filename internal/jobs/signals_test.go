@@ -69,19 +69,6 @@ func TestSignals(t *testing.T) {
 	if err := from.PublishHeartbeat(Worker{ID: "host.local", Pool: "main"}); err == nil {
 		t.Error("a worker's id with a dot was taken")
 	}
-
-	woken := make(chan struct{}, 10)
-	stop, err := to.SubscribeWake(func() { woken <- struct{}{} })
-	must(err)
-	must(from.Wake())
-	receive(t, woken, "the wake-up")
-	stop()
-	must(from.Wake())
-	must(from.nc.Flush())
-	must(to.nc.Flush())
-	if len(woken) != 0 {
-		t.Error("woken after stop")
-	}
 }
 
 func TestSubmissions(t *testing.T) {

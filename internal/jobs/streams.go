@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"mediaferry/internal/parts"
 )
 
 // Names of the streams.
@@ -141,19 +143,11 @@ func (c *Conn) ensureConsumer(ctx context.Context, stream string, want jetstream
 	return consumer, nil
 }
 
-// StreamMark tells one life of a stream from another. It is comparable after a
-// trip through Postgres: Created has microseconds.
-type StreamMark struct {
-	Stream  string
-	Created time.Time // zero if the stream is missing
-	LastSeq uint64
-}
-
 // Marks returns the marks of all streams, also of those that are missing.
-func (c *Conn) Marks(ctx context.Context) ([]StreamMark, error) {
-	var marks []StreamMark
+func (c *Conn) Marks(ctx context.Context) ([]parts.StreamMark, error) {
+	var marks []parts.StreamMark
 	for _, want := range streams() {
-		mark := StreamMark{Stream: want.Name}
+		mark := parts.StreamMark{Stream: want.Name}
 		stream, err := c.js.Stream(ctx, want.Name)
 		switch {
 		case err == nil:
@@ -167,22 +161,11 @@ func (c *Conn) Marks(ctx context.Context) ([]StreamMark, error) {
 	return marks, nil
 }
 
-// Lost reports whether messages that were in the stream at the first mark may
-// be gone without having been acked: the stream is missing, is another one than
-// before, or is behind itself, as after a restore. A zero mark before means that
-// the stream was never seen, and nothing is lost.
-func Lost(before, now StreamMark) bool {
-	if before.Created.IsZero() {
-		return false
-	}
-	return !now.Created.Equal(before.Created) || now.LastSeq < before.LastSeq
-}
-
 // Maintain keeps streams and pools in being until ctx ends: it ensures them at
 // once, every few seconds, and right after a reconnection, and hands the marks
 // to marked each time, which compares them with those of before. One caller per
 // dispatcher is enough; any number is harmless.
-func (c *Conn) Maintain(ctx context.Context, pools []string, marked func(context.Context, []StreamMark)) {
+func (c *Conn) Maintain(ctx context.Context, pools []string, marked func(context.Context, []parts.StreamMark)) {
 	state := condition{log: c.log}
 	for failures := 0; ; {
 		again := c.reconnected() // from before the pass: a reconnection within it counts
@@ -210,7 +193,7 @@ func (c *Conn) Maintain(ctx context.Context, pools []string, marked func(context
 	}
 }
 
-func (c *Conn) ensure(ctx context.Context, pools []string) ([]StreamMark, error) {
+func (c *Conn) ensure(ctx context.Context, pools []string) ([]parts.StreamMark, error) {
 	if err := c.EnsureStreams(ctx); err != nil {
 		return nil, err
 	}
@@ -221,17 +204,6 @@ func (c *Conn) ensure(ctx context.Context, pools []string) ([]StreamMark, error)
 	}
 	// After ensuring: a stream that was missing is now younger than its mark.
 	return c.Marks(ctx)
-}
-
-// PoolDepth returns how many jobs of a pool wait in the queue and how many are
-// delivered and not settled.
-func (c *Conn) PoolDepth(ctx context.Context, pool string) (waiting, inHand int, err error) {
-	consumer, err := c.js.Consumer(ctx, streamJobs, pool)
-	if err != nil {
-		return 0, 0, wrap("read the depth of pool "+pool, err)
-	}
-	info := consumer.CachedInfo()
-	return int(info.NumPending), info.NumAckPending, nil //nolint:gosec // at most maxJobs
 }
 
 // held returns the subjects that match the filter and of which the stream has

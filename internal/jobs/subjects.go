@@ -14,7 +14,6 @@ import (
 // Fixed subjects of core NATS.
 const (
 	sessionSubject = "mf.session"
-	wakeSubject    = "mf.wake"
 	liveSubjects   = "mf.live.*.*"
 	cancelSubjects = "mf.cancel.*"
 	workerSubjects = "mf.worker.*"

@@ -73,6 +73,24 @@ type Publication struct {
 	Feed int64
 }
 
+// StreamMark tells one life of a stream from another.
+type StreamMark struct {
+	Stream  string
+	Created time.Time // to the microsecond, as Postgres keeps it; zero if the stream is missing
+	LastSeq uint64
+}
+
+// LostSince reports whether messages that were in the stream at the mark before
+// may be gone without having been acked: the stream is missing, is another one
+// than then, or is behind itself, as after a restore. A zero mark before means
+// that the stream was never seen, and nothing is lost.
+func (m StreamMark) LostSince(before StreamMark) bool {
+	if before.Created.IsZero() {
+		return false
+	}
+	return !m.Created.Equal(before.Created) || m.LastSeq < before.LastSeq
+}
+
 // Assignable is what the record knows of an upload that a worker asks about.
 type Assignable struct {
 	Account    string

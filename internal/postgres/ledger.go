@@ -150,22 +150,23 @@ func (s *Store) ackedParts(ctx context.Context, tx db.DBTX, id uploads.ID, epoch
 
 // Feed runs one pass over an account. decide is shown up to most uploads, most
 // urgent first, and says what is taken from each; what it returns is committed,
-// and the uploads for which it took are returned. If another feeder has the
-// account, Feed does nothing: that feeder sees the same rows.
+// and the uploads for which it took are returned. While another feeder has the
+// account, Feed waits: what that one did not see, this one does.
 func (s *Store) Feed(ctx context.Context, account string, most int, grace time.Duration,
 	decide func(pass parts.FeedPass) ([]parts.Fed, error),
 ) (took map[uploads.ID]bool, err error) {
 	err = s.inTx(ctx, "feed "+account, func(tx pgx.Tx) error {
-		ours, err := s.q.TryFeedLock(ctx, tx, account)
-		if err != nil || !ours {
-			return err //nolint:wrapcheck // wrapped by inTx
+		if err := s.q.TakeFeedLock(ctx, tx, account); err != nil {
+			return fmt.Errorf("take the account's lock: %w", err)
 		}
 		pass := parts.FeedPass{Acked: func(ctx context.Context, f parts.Feedable, first, last int) ([]int, error) {
 			return s.ackedParts(ctx, tx, f.Upload, f.Epoch, first, last)
 		}}
-		if pass.InFlight, err = s.q.InFlight(ctx, tx, account); err != nil {
+		inFlight, err := s.q.InFlight(ctx, tx, account)
+		if err != nil {
 			return fmt.Errorf("read bytes in flight: %w", err)
 		}
+		pass.InFlight = inFlight
 		rows, err := s.q.Feedable(ctx, tx, account, int32(most)) //nolint:gosec // a small constant
 		if err != nil {
 			return fmt.Errorf("read feedable uploads: %w", err)
@@ -231,22 +232,22 @@ func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Du
 	return n == 1, nil
 }
 
-// StreamMark returns when the stream was made and how far it had come when it
-// was last seen; ok is false if it never was.
-func (s *Store) StreamMark(ctx context.Context, stream string) (created time.Time, lastSeq uint64, ok bool, err error) {
+// StreamMark returns how the stream looked when it was last seen, a mark
+// without a creation time if it never was.
+func (s *Store) StreamMark(ctx context.Context, stream string) (parts.StreamMark, error) {
 	r, err := s.q.StreamMark(ctx, s.pool, stream)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return time.Time{}, 0, false, nil
+		return parts.StreamMark{Stream: stream}, nil
 	}
 	if err != nil {
-		return time.Time{}, 0, false, unavailable("read stream mark", err)
+		return parts.StreamMark{}, unavailable("read stream mark", err)
 	}
-	return r.Created, uint64(r.LastSeq), true, nil //nolint:gosec // written by SetStreamMark
+	return parts.StreamMark{Stream: stream, Created: r.Created.UTC(), LastSeq: uint64(r.LastSeq)}, nil //nolint:gosec // written by SetStreamMark
 }
 
-// SetStreamMark keeps what the stream looks like now.
-func (s *Store) SetStreamMark(ctx context.Context, stream string, created time.Time, lastSeq uint64) error {
-	if err := s.q.SetStreamMark(ctx, s.pool, stream, created, int64(lastSeq)); err != nil { //nolint:gosec // counts messages
+// SetStreamMark keeps what a stream looks like now.
+func (s *Store) SetStreamMark(ctx context.Context, m parts.StreamMark) error {
+	if err := s.q.SetStreamMark(ctx, s.pool, m.Stream, m.Created, int64(m.LastSeq)); err != nil { //nolint:gosec // counts messages
 		return unavailable("set stream mark", err)
 	}
 	return nil

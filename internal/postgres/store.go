@@ -44,6 +44,9 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	cfg.MaxConns = int32(maxConns) //nolint:gosec // bounded by the configuration
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	cfg.ConnConfig.RuntimeParams["application_name"] = "mediaferry"
+	// A process that stands still in a transaction loses it, and its locks with
+	// it, before others have waited long.
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -472,21 +473,25 @@ func TestFeedHonoursItsGuards(t *testing.T) {
 		t.Errorf("%d in flight after two acks, want 20", inFlight)
 	}
 
-	// While one feeder has the account, another does nothing.
-	_, err := b.Feed(t.Context(), "acc", 10, time.Hour, func(parts.FeedPass) ([]parts.Fed, error) {
-		called := false
-		_, err := b.Feed(t.Context(), "acc", 10, time.Hour, func(parts.FeedPass) ([]parts.Fed, error) {
-			called = true
-			return nil, nil
+	// While one feeder has the account, another waits.
+	var feeders sync.WaitGroup
+	var inside atomic.Int32
+	for range 4 {
+		feeders.Go(func() {
+			_, err := b.Feed(t.Context(), "acc", 10, time.Hour, func(pass parts.FeedPass) ([]parts.Fed, error) {
+				if inside.Add(1) > 1 {
+					t.Error("two feeders had the account at once")
+				}
+				_, err := pass.Acked(t.Context(), pass.Next[0], 1, 10) // takes a moment
+				inside.Add(-1)
+				return nil, err
+			})
+			if err != nil {
+				t.Error(err)
+			}
 		})
-		if called {
-			t.Error("two feeders had the account at once")
-		}
-		return nil, err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+	feeders.Wait()
 
 	sweepable, err := b.Sweepable(t.Context(), true, 10)
 	if err != nil || len(sweepable) != 1 {

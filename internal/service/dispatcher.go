@@ -63,16 +63,13 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			pools = append(pools, a.Pool)
 		}
 	}
-	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval}, store, &queue{Conn: conn, pools: pools}, bucket, sealer, known, accounts, log)
+	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval}, store, queue{conn}, bucket, sealer, known, accounts, log)
 
 	stop, err := listen(conn, d)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if _, err := conn.Ensure(ctx, pools); err != nil {
-		return err //nolint:wrapcheck // says what was being done
-	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.API.Listen)
 	if err != nil {
 		return fmt.Errorf("api.listen: %w", err)
@@ -83,6 +80,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.Run(ctx) })
+	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
 	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports) })
 	g.Go(func() error {
 		return conn.ServeAssignments(ctx, func(ctx context.Context, r jobs.AssignmentRequest) (parts.Assignment, error) {
@@ -146,30 +144,14 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 }
 
 // queue is jobs.Conn as dispatch wants it.
-type queue struct {
-	*jobs.Conn
+type queue struct{ *jobs.Conn }
 
-	pools []string
-}
+var _ dispatch.Queue = queue{}
 
-var _ dispatch.Queue = (*queue)(nil)
-
-func (q *queue) Publish(ctx context.Context, publications []parts.Publication) error {
+func (q queue) Publish(ctx context.Context, publications []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return q.PublishJobs(ctx, publications) //nolint:wrapcheck // says what was being done
 }
 
-func (q *queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done
-
-func (q *queue) Repair(ctx context.Context) ([]dispatch.StreamMark, error) {
-	marks, err := q.Ensure(ctx, q.pools)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
-	}
-	out := make([]dispatch.StreamMark, len(marks))
-	for i, m := range marks {
-		out[i] = dispatch.StreamMark{Stream: m.Stream, Created: m.Created, LastSeq: m.LastSeq}
-	}
-	return out, nil
-}
+func (q queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done

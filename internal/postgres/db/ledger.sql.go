@@ -485,14 +485,12 @@ func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, most 
 	return items, nil
 }
 
-const tryFeedLock = `-- name: TryFeedLock :one
-SELECT pg_try_advisory_xact_lock(hashtextextended('feed ' || $1::text, 0))
+const takeFeedLock = `-- name: TakeFeedLock :exec
+SELECT pg_advisory_xact_lock(hashtextextended('feed ' || $1::text, 0))
 `
 
 // One feeder per account at a time: held to the end of the transaction.
-func (q *Queries) TryFeedLock(ctx context.Context, db DBTX, account string) (bool, error) {
-	row := db.QueryRow(ctx, tryFeedLock, account)
-	var pg_try_advisory_xact_lock bool
-	err := row.Scan(&pg_try_advisory_xact_lock)
-	return pg_try_advisory_xact_lock, err
+func (q *Queries) TakeFeedLock(ctx context.Context, db DBTX, account string) error {
+	_, err := db.Exec(ctx, takeFeedLock, account)
+	return err
 }

@@ -57,9 +57,9 @@ ORDER BY a.upload_id, a.part;
 SELECT coalesce(array_agg(part), '{}')::int[] FROM part_acks
 WHERE upload_id = @upload_id AND epoch = @epoch AND part BETWEEN @first_part::int AND @last_part::int;
 
--- name: TryFeedLock :one
+-- name: TakeFeedLock :exec
 -- One feeder per account at a time: held to the end of the transaction.
-SELECT pg_try_advisory_xact_lock(hashtextextended('feed ' || @account::text, 0));
+SELECT pg_advisory_xact_lock(hashtextextended('feed ' || @account::text, 0));
 
 -- name: InFlight :one
 SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint FROM uploads
