@@ -135,7 +135,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("delay: %w", context.Cause(ctx))
 	}
 }
 

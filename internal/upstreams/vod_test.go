@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -173,9 +174,7 @@ func TestVODRefusesWrongParts(t *testing.T) {
 	call := func(t *testing.T, action, method string, more url.Values, body []byte) vodAnswer {
 		t.Helper()
 		query := url.Values{"Action": {action}, "fileSha": {sha}}
-		for k, v := range more {
-			query[k] = v
-		}
+		maps.Copy(query, more)
 		answer, _ := client.do(t, method, "/v2/index.php", "signature", sha, query, body)
 		return answer
 	}

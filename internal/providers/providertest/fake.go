@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -149,11 +150,7 @@ func (f *Fake) Seen(upload uploads.ID) Seen {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	got := *f.seenOf(upload)
-	puts := make(map[int]int, len(got.Puts))
-	for n, count := range got.Puts {
-		puts[n] = count
-	}
-	got.Puts = puts
+	got.Puts = maps.Clone(got.Puts)
 	got.Assets = slices.Clone(got.Assets)
 	return got
 }
@@ -322,8 +319,8 @@ func (f *Fake) Abort(ctx context.Context, ps providers.Session) error {
 // call runs one call without a body: the hook, then apply under the lock.
 func (f *Fake) call(ctx context.Context, name providers.Call, upload uploads.ID, count func(*Seen), apply func() error) error {
 	ok, told := f.enter(name, upload, count)
-	if err := ctx.Err(); err != nil {
-		return providers.TransportError(string(name), providers.Transient, context.Cause(ctx))
+	if ctx.Err() != nil {
+		return cut(name, context.Cause(ctx))
 	}
 	if !ok {
 		return told
@@ -373,7 +370,7 @@ func (f *Fake) drain(ctx context.Context, id string, part parts.Part, body provi
 	var length int64
 	for buf := make([]byte, 64<<10); ; {
 		if ctx.Err() != nil {
-			return stored, providers.TransportError(string(providers.CallPut), providers.Transient, context.Cause(ctx))
+			return stored, cut(providers.CallPut, context.Cause(ctx))
 		}
 		n, err := body.Read(buf)
 		length += int64(n)
@@ -388,7 +385,7 @@ func (f *Fake) drain(ctx context.Context, id string, part parts.Part, body provi
 			break
 		}
 		if err != nil {
-			return stored, providers.TransportError(string(providers.CallPut), providers.Transient, err)
+			return stored, cut(providers.CallPut, err)
 		}
 	}
 	stored.crc = hashing.New(hashing.CRC64NVME, crc.Sum(nil))
@@ -565,6 +562,11 @@ func sessionID(ps providers.Session) string {
 		return ""
 	}
 	return d.ID
+}
+
+// cut is the error of a call that was broken off.
+func cut(call providers.Call, err error) error {
+	return &providers.Error{Kind: providers.Transient, Call: string(call), Err: err}
 }
 
 func refuse(call providers.Call, kind providers.Kind, message string) error {

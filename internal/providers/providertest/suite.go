@@ -48,14 +48,14 @@ type Harness struct {
 // Run runs the suite: what every provider promises to those who call it.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	run := func(name Case, test func(t *testing.T, s *subject)) {
+	run := func(name Case, check func(t *testing.T, s *subject)) {
 		t.Run(string(name), func(t *testing.T) {
 			t.Parallel()
 			h := open(t)
 			if reason := h.NotApplicable[name]; reason != "" {
 				t.Skipf("not applicable: %s", reason)
 			}
-			test(t, &subject{Harness: h, limits: h.Provider.Limits()})
+			check(t, &subject{Harness: h, limits: h.Provider.Limits()})
 		})
 	}
 	run("whole uploads of awkward sizes", testSizes)
@@ -198,6 +198,7 @@ func wantKind(t *testing.T, err error, want providers.Kind) {
 }
 
 func testSizes(t *testing.T, s *subject) {
+	t.Helper()
 	size := s.partSize()
 	for _, size := range []int64{1, size - 1, size, size + 1, 3*size + 7} {
 		media, data := s.media(t, size)
@@ -211,6 +212,7 @@ func testSizes(t *testing.T, s *subject) {
 }
 
 func testRepeated(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 3*s.partSize()+1)
 	session := s.open(t, media)
 	stored := make([]parts.Stored, planOf(media).Count())
@@ -233,6 +235,7 @@ func testRepeated(t *testing.T, s *subject) {
 }
 
 func testFinishRepeated(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, s.partSize()+1)
 	session := s.open(t, media)
 	stored := s.putAll(t, session, media, data)
@@ -243,6 +246,7 @@ func testFinishRepeated(t *testing.T, s *subject) {
 }
 
 func testResume(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 3*s.partSize()+1)
 	session := s.open(t, media)
 	want := []parts.Stored{s.put(t, session, media, data, 1), s.put(t, session, media, data, 4)}
@@ -263,6 +267,7 @@ func testResume(t *testing.T, s *subject) {
 }
 
 func testInstant(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, s.partSize()+1)
 	session := s.open(t, media)
 	asset := s.finish(t, session, s.putAll(t, session, media, data))
@@ -278,6 +283,7 @@ func testInstant(t *testing.T, s *subject) {
 }
 
 func testUnknownApplied(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
 	session := s.open(t, media)
 	stored := s.putAll(t, session, media, data)
@@ -289,6 +295,7 @@ func testUnknownApplied(t *testing.T, s *subject) {
 }
 
 func testUnknownRefused(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
 	session := s.open(t, media)
 	stored := s.putAll(t, session, media, data)
@@ -300,6 +307,7 @@ func testUnknownRefused(t *testing.T, s *subject) {
 }
 
 func testMismatch(t *testing.T, s *subject) {
+	t.Helper()
 	for _, count := range []int64{1, 2} { // a single part may travel another way
 		media, data := s.media(t, count*s.partSize())
 		session := s.open(t, media)
@@ -335,6 +343,7 @@ func (b *stalled) Read(p []byte) (int, error) {
 }
 
 func testCancelled(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
 	session := s.open(t, media)
 	part := planOf(media).Part(1)
@@ -357,6 +366,7 @@ func testCancelled(t *testing.T, s *subject) {
 }
 
 func testLostSession(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
 	session := s.open(t, media)
 	s.put(t, session, media, data, 1)
@@ -368,6 +378,7 @@ func testLostSession(t *testing.T, s *subject) {
 }
 
 func testAbort(t *testing.T, s *subject) {
+	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
 	session := s.open(t, media)
 	s.put(t, session, media, data, 1)
@@ -388,6 +399,7 @@ func testAbort(t *testing.T, s *subject) {
 }
 
 func testRevoked(t *testing.T, s *subject) {
+	t.Helper()
 	media, _ := s.media(t, 2*s.partSize())
 	_, err := s.Provider.Begin(t.Context(), s.Revoked, media)
 	wantKind(t, err, providers.Unauthorized)

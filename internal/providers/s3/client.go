@@ -5,12 +5,17 @@
 // behind it, and counts as stored once the bucket has answered with the same
 // checksum. Objects carry the upload's id and epoch as metadata, so after an
 // unknown outcome Probe can tell our object from another one under the same key.
+//
+// The account's key must be allowed to put, read and list: without the right to
+// list, a bucket answers that a missing object is forbidden, and Probe cannot
+// tell.
 package s3
 
 import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -197,7 +202,7 @@ type trailing struct {
 
 func (r *trailing) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		r.trailer.Set(minio.ChecksumCRC64NVME.Key(), base64.StdEncoding.EncodeToString(r.body.Digest().Bytes()))
 	}
 	return n, err //nolint:wrapcheck // io.EOF travels as it is

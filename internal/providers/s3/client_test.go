@@ -22,44 +22,41 @@ import (
 	"mediaferry/internal/upstreams"
 )
 
+// reply stands in for the answer of a completion.
+type reply struct {
+	apply  bool // carry the call out first
+	status int  // 0 for no answer
+	text   string
+}
+
+var errReset = errors.New("connection reset")
+
 // interceptor is a transport that can replace the answer of a completion.
 type interceptor struct {
 	http.RoundTripper
-	completion atomic.Pointer[func(apply func() (*http.Response, error)) (*http.Response, error)]
+	completion atomic.Pointer[reply]
 }
 
 func (i *interceptor) RoundTrip(req *http.Request) (*http.Response, error) {
-	apply := func() (*http.Response, error) { return i.RoundTripper.RoundTrip(req) }
-	if req.Method == http.MethodPost && req.URL.Query().Has("uploadId") {
-		if f := i.completion.Swap(nil); f != nil {
-			return (*f)(apply)
-		}
+	if req.Method != http.MethodPost || !req.URL.Query().Has("uploadId") {
+		return i.RoundTripper.RoundTrip(req)
 	}
-	return apply()
+	r := i.completion.Swap(nil)
+	if r == nil || r.apply {
+		resp, err := i.RoundTripper.RoundTrip(req)
+		if r == nil || err != nil {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+	}
+	if r.status == 0 {
+		return nil, errReset
+	}
+	return &http.Response{StatusCode: r.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(r.text))}, nil
 }
 
 // fail makes the next completion end without an answer, carried out or not.
-func (i *interceptor) fail(carryOut bool) {
-	f := func(apply func() (*http.Response, error)) (*http.Response, error) {
-		if carryOut {
-			resp, err := apply()
-			if err != nil {
-				return nil, err
-			}
-			_ = resp.Body.Close()
-		}
-		return nil, errors.New("connection reset")
-	}
-	i.completion.Store(&f)
-}
-
-// answer makes the next completion answer with the text, without being carried out.
-func (i *interceptor) answer(status int, text string) {
-	f := func(func() (*http.Response, error)) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text))}, nil
-	}
-	i.completion.Store(&f)
-}
+func (i *interceptor) fail(apply bool) { i.completion.Store(&reply{apply: apply}) }
 
 func start(t *testing.T) (*Client, *interceptor, providers.Account) {
 	t.Helper()
@@ -285,7 +282,7 @@ func TestCompletionAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			between.answer(tt.status, tt.text)
+			between.completion.Store(&reply{status: tt.status, text: tt.text})
 			_, err = client.Finish(t.Context(), begun.Session, []parts.Stored{{Part: planOf(media).Part(1)}, {Part: planOf(media).Part(2)}})
 			e, ok := errors.AsType[*providers.Error](err)
 			if !ok || e.Kind != tt.want {

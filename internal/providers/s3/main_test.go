@@ -71,22 +71,22 @@ func startGateway(dir string) (stop func(), err error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	address := listener.Addr().String()
 	if err := listener.Close(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start gateway: %w", err)
 	}
-	child := exec.CommandContext(context.Background(), self)
+	child := exec.CommandContext(context.Background(), self) //nolint:gosec // our own binary
 	child.Env = append(os.Environ(), gatewayDir+"="+dir, gatewayAddress+"="+address)
 	child.Stderr = os.Stderr
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := child.Start(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	stop = func() {
 		_ = child.Process.Kill() // it holds nothing that is to be kept
@@ -94,7 +94,7 @@ func startGateway(dir string) (stop func(), err error) {
 	}
 	if err := os.Setenv(gatewayAddress, address); err != nil {
 		stop()
-		return nil, err
+		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
@@ -109,34 +109,39 @@ func startGateway(dir string) (stop func(), err error) {
 		}
 	}
 	stop()
-	return nil, err
+	return nil, fmt.Errorf("start gateway: %w", err)
 }
 
 func newCore(address string, transport http.RoundTripper) (*minio.Core, error) {
-	return minio.NewCore(address, &minio.Options{
+	core, err := minio.NewCore(address, &minio.Options{
 		Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: defaultRegion, Transport: transport, MaxRetries: 1,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", address, err)
+	}
+	return core, nil
 }
 
 // serveGateway is the child: an S3 gateway over a folder, until it is killed.
 func serveGateway(dir, address string) error {
 	root, sidecar := filepath.Join(dir, "objects"), filepath.Join(dir, "metadata")
 	for _, d := range []string{root, sidecar} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return err
+		if err := os.Mkdir(d, 0o700); err != nil { //nolint:gosec // the parent made the folder
+			return fmt.Errorf("make folder: %w", err)
 		}
 	}
 	store, err := meta.NewSideCar(sidecar)
 	if err != nil {
-		return err
+		return fmt.Errorf("open folder: %w", err)
 	}
 	backend, err := posix.New(root, store, posix.PosixOpts{SideCarDir: sidecar})
 	if err != nil {
-		return err
+		return fmt.Errorf("open folder: %w", err)
 	}
-	return embedgw.RunVersityGW(context.Background(), backend, &embedgw.Config{
+	err = embedgw.RunVersityGW(context.Background(), backend, &embedgw.Config{
 		RootUserAccess: accessKey, RootUserSecret: secretKey, Region: defaultRegion,
 		Ports: []string{address}, MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10_000,
 		Quiet: true, KeepAlive: true,
 	})
+	return fmt.Errorf("the gateway ended: %w", err)
 }

@@ -1,6 +1,8 @@
 package tencentugc
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/providertest"
 	"mediaferry/internal/uploads"
@@ -229,5 +232,41 @@ func TestLapsedSignatureIsALostSession(t *testing.T) {
 	_, err = client.Finish(t.Context(), ps, nil)
 	if providers.KindOf(err) != providers.Unauthorized {
 		t.Errorf("before its time: %v, want unauthorized", err)
+	}
+}
+
+// TestCancelledWhileThePlatformIsSilent cancels a part whose answer does not come.
+func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{})
+	server, err := upstreams.Serve(t.Context(), "", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // the part is all there
+		close(arrived)
+		<-r.Context().Done()
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	client := New(&http.Client{Transport: transport})
+	ps := encode(t, session{Endpoint: server.URL, Path: defaultPath, Style: styleDocumented, FileSHA: "f", Signature: "SIGNED"})
+	stopped := errors.New("the worker stops")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-arrived
+		cancel(stopped)
+	}()
+	_, err = client.PutPart(ctx, ps, parts.Part{Number: 1, Length: 3}, providertest.NewBody(client.Limits(), []byte("abc")))
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, stopped) {
+		t.Errorf("error %v, want the cancellation in its chain", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "SIGNED") {
+		t.Errorf("the signature shows in %q", err)
 	}
 }

@@ -74,9 +74,12 @@ func readOptions(media providers.Media) (options, error) {
 		}
 	}
 	transcodes := o.transcode != nil && *o.transcode
-	for name, set := range map[string]*bool{"screenshot": o.screenshot, "watermark": o.watermark} {
-		if set != nil && *set && !transcodes {
-			bad(name, "needs transcode; set options.transcode to true as well")
+	for _, f := range []struct {
+		name string
+		set  *bool
+	}{{"screenshot", o.screenshot}, {"watermark", o.watermark}} {
+		if f.set != nil && *f.set && !transcodes {
+			bad(f.name, "needs transcode; set options.transcode to true as well")
 		}
 	}
 	if o.fileType == "" || strings.ContainsAny(o.fileType, badNameChars+".") {
