@@ -72,7 +72,9 @@ func New(base, tenant string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("%q is not the URL of an API; give one like http://127.0.0.1:8080", base)
 	}
-	return &Client{base: strings.TrimSuffix(base, "/"), tenant: tenant, http: &http.Client{}}, nil
+	// Its own transport, so that Close leaves other clients' connections alone.
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	return &Client{base: strings.TrimSuffix(base, "/"), tenant: tenant, http: &http.Client{Transport: transport}}, nil
 }
 
 // Close drops the connections that are kept for further calls.

@@ -228,6 +228,16 @@ accounts:
 	}
 }
 
+// Credentials in a field that is no secret are refused, and so never printed.
+func TestCredentialsInURLAreNotPrinted(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	_, err := LoadWorker([]string{"--print-config", "--staging.endpoint=http://s3", "--nats.url=nats://u:hidden@h"}, nil, &out)
+	if diff := cmp.Diff([]string{"nats.url"}, fieldsOf(err)); diff != "" || out.Len() > 0 || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("printed %q, %v", out.String(), err)
+	}
+}
+
 func TestUnusableInput(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

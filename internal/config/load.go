@@ -323,7 +323,7 @@ func secretHook(environ []string) mapstructure.DecodeHookFuncType {
 			return value, nil
 		}
 		if name, ok := strings.CutPrefix(text, "env:"); ok {
-			for _, e := range slices.Backward(environ) { // the last one counts, as for os.Getenv
+			for _, e := range environ {
 				if v, ok := strings.CutPrefix(e, name+"="); ok && v != "" {
 					return providers.Secret(v), nil
 				}
