@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("flags: %w", err)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // documented to be one
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = *streams
 	transport.DisableCompression = true
 	m.http = &http.Client{Transport: transport}
@@ -134,7 +134,7 @@ func (m *mover) begin(ctx context.Context, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer answer.Body.Close() //nolint:errcheck // only read
+	defer answer.Body.Close()            //nolint:errcheck // only read
 	var result struct{ UploadId string } //nolint:revive // S3's spelling
 	if err := xml.NewDecoder(answer.Body).Decode(&result); err != nil {
 		return "", fmt.Errorf("begin %s: %w", key, err)

@@ -16,6 +16,11 @@ func Peers(env Env) []Mover {
 		&rclone{env: env, name: "rclone"},
 		// What rclone's users do for speed: more transfers, no checksums.
 		&rclone{env: env, name: "rclone-tuned", flags: []string{"--transfers=16", "--ignore-checksum", "--s3-disable-checksum"}},
+		// One PUT an object, which S3 allows up to 5 GiB: it spares rclone the
+		// digests of its parts, and costs the whole object when a connection breaks.
+		&rclone{env: env, name: "rclone-single", flags: []string{
+			"--transfers=16", "--ignore-checksum", "--s3-disable-checksum", "--multi-thread-streams=0", "--s3-upload-cutoff=5G",
+		}},
 		&mc{env: env},
 		&s5cmd{env: env},
 	}
@@ -41,7 +46,7 @@ func (f *floor) Move(ctx context.Context, srcBucket, dstBucket string, keys []st
 		"-from", f.env.Source+"/"+srcBucket, "-to", f.env.Sink+"/"+dstBucket)
 	cmd.Env = append(os.Environ(), "BENCH_ACCESS_KEY="+f.env.AccessKey, "BENCH_SECRET_KEY="+f.env.SecretKey)
 	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n"))
-	return run(ctx, RoleClient, cmd)
+	return run(ctx, cmd)
 }
 
 // rclone copies from one remote to another, streaming.
@@ -70,7 +75,7 @@ func (r *rclone) config() string { return filepath.Join(r.env.Work, "rclone.conf
 
 func (r *rclone) Move(ctx context.Context, srcBucket, dstBucket string, _ []string) (Cost, error) {
 	args := append([]string{"copy", "--config", r.config()}, r.flags...)
-	return run(ctx, RoleClient, Command(ctx, filepath.Join(r.env.Peers, "rclone"), append(args, "src:"+srcBucket, "dst:"+dstBucket)...))
+	return run(ctx, Command(ctx, filepath.Join(r.env.Peers, "rclone"), append(args, "src:"+srcBucket, "dst:"+dstBucket)...))
 }
 
 // mc mirrors between two aliases, streaming.
@@ -84,7 +89,7 @@ func (m *mc) Move(ctx context.Context, srcBucket, dstBucket string, _ []string) 
 	cmd := Command(ctx, filepath.Join(m.env.Peers, "mc"),
 		"--config-dir", filepath.Join(m.env.Work, "mc"), "--quiet", "mirror", "src/"+srcBucket, "dst/"+dstBucket)
 	cmd.Env = append(os.Environ(), "MC_HOST_src="+m.alias(m.env.Source), "MC_HOST_dst="+m.alias(m.env.Sink))
-	return run(ctx, RoleClient, cmd)
+	return run(ctx, cmd)
 }
 
 func (m *mc) alias(url string) string {
@@ -118,5 +123,5 @@ func (s *s5cmd) Move(ctx context.Context, srcBucket, dstBucket string, _ []strin
 func (s *s5cmd) step(ctx context.Context, endpoint, from, to string) (Cost, error) {
 	cmd := Command(ctx, filepath.Join(s.env.Peers, "s5cmd"), "--endpoint-url", endpoint, "--log", "error", "cp", from, to)
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+s.env.AccessKey, "AWS_SECRET_ACCESS_KEY="+s.env.SecretKey, "AWS_REGION=us-east-1")
-	return run(ctx, RoleClient, cmd)
+	return run(ctx, cmd)
 }

@@ -37,7 +37,7 @@ func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 // memory is sampled, because the kernel's own (ru_maxrss) starts at that of the
 // parent. A process that fails is an error with the end of what it
 // wrote.
-func run(ctx context.Context, role string, cmd *exec.Cmd) (Cost, error) {
+func run(ctx context.Context, cmd *exec.Cmd) (Cost, error) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	start := time.Now()
@@ -59,8 +59,8 @@ func run(ctx context.Context, role string, cmd *exec.Cmd) (Cost, error) {
 	}
 	return Cost{
 		Wall:    wall,
-		CPU:     map[string]time.Duration{role: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()},
-		PeakRSS: map[string]int64{role: rss},
+		CPU:     map[string]time.Duration{RoleClient: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()},
+		PeakRSS: map[string]int64{RoleClient: rss},
 	}, nil
 }
 
