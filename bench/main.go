@@ -88,12 +88,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{c.data, c.results} {
+	// Scratch files lie beside the source's folder, not in it: there they would be a bucket.
+	folder := filepath.Join(c.data, "source")
+	for _, folder := range []string{folder, c.results} {
 		if err := os.MkdirAll(folder, 0o750); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
 	}
-	work, err := os.MkdirTemp(c.data, ".work")
+	work, err := os.MkdirTemp(c.data, "work")
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
@@ -101,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 	env := movers.Env{AccessKey: "benchmark", SecretKey: "benchmark-secret", Bin: c.bin, Peers: c.peers, Work: work}
 	keys := []string{"BENCH_ACCESS_KEY=" + env.AccessKey, "BENCH_SECRET_KEY=" + env.SecretKey}
-	source, err := startServer(ctx, filepath.Join(c.bin, "gateway"), keys, "-folder", c.data)
+	source, err := startServer(ctx, filepath.Join(c.bin, "gateway"), keys, "-folder", folder)
 	if err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	for _, set := range sets {
-		if err := set.prepare(ctx, client, c.data); err != nil {
+		if err := set.prepare(ctx, client, folder); err != nil {
 			return fmt.Errorf("prepare the %s objects: %w", set.name, err)
 		}
 	}
@@ -129,7 +131,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	b := &bench{
 		movers: chosen, sets: sets, rounds: c.rounds, timeout: c.timeout,
-		folder: c.data, sink: sink.Client{URL: env.Sink}, log: stderr,
+		folder: folder, sink: sink.Client{URL: env.Sink}, log: stderr,
 	}
 	defer func() { err = errors.Join(err, closeAll(b.movers)) }()
 	b.prepare(ctx)

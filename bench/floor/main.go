@@ -1,13 +1,10 @@
-// Command floor copies objects from one S3 endpoint to another with as little
+// Command floor copies a bucket from one S3 endpoint to another with as little
 // work as the protocol allows: a ranged GET whose body is the body of a PUT. No
 // digest, no retry, no resume, no record. It shows what moving the bytes costs
 // by itself, and so what a mover adds.
-//
-// Keys are read from standard input, one a line.
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/xml"
@@ -15,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -24,7 +22,7 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:], os.Getenv, os.Stdin); err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Getenv); err != nil {
 		fmt.Fprintln(os.Stderr, "floor:", err)
 		os.Exit(1)
 	}
@@ -37,7 +35,7 @@ type mover struct {
 	partSize             int64
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader) error {
+func run(ctx context.Context, args []string, getenv func(string) string) error {
 	m := &mover{accessKey: getenv("BENCH_ACCESS_KEY"), secretKey: getenv("BENCH_SECRET_KEY")}
 	flags := flag.NewFlagSet("floor", flag.ContinueOnError)
 	flags.StringVar(&m.from, "from", "", "URL of the bucket to read")
@@ -55,31 +53,57 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	// Objects are opened one after the other, their parts moved side by side.
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(*streams)
-	lines := bufio.NewScanner(stdin)
-	for lines.Scan() && ctx.Err() == nil {
-		if err := m.object(ctx, group, lines.Text()); err != nil {
+	after := ""
+	for ctx.Err() == nil {
+		next, err := m.page(ctx, group, after)
+		if err != nil {
 			group.Go(func() error { return err }) // Wait tells the first error, not what it cancelled
 			break
 		}
+		if next == "" {
+			break
+		}
+		after = next
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("move: %w", err)
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read keys: %w", err)
-	}
 	return nil
+}
+
+// page lists up to a thousand objects and hands them to the group. It returns where
+// the next page starts, "" after the last one.
+func (m *mover) page(ctx context.Context, group *errgroup.Group, after string) (string, error) {
+	query := url.Values{"list-type": {"2"}}
+	if after != "" {
+		query.Set("continuation-token", after)
+	}
+	answer, err := m.do(ctx, http.MethodGet, m.from+"?"+query.Encode(), nil, 0, "")
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	var listed struct {
+		Contents []struct {
+			Key  string
+			Size int64
+		}
+		NextContinuationToken string // only where there is more
+	}
+	if err := xml.NewDecoder(answer.Body).Decode(&listed); err != nil {
+		return "", fmt.Errorf("list %s: %w", m.from, err)
+	}
+	for _, o := range listed.Contents {
+		if err := m.object(ctx, group, o.Key, o.Size); err != nil {
+			return "", err
+		}
+	}
+	return listed.NextContinuationToken, nil
 }
 
 // object hands the parts of one object to the group; the last one to finish
 // completes it.
-func (m *mover) object(ctx context.Context, group *errgroup.Group, key string) error {
-	head, err := m.do(ctx, http.MethodHead, m.from+"/"+key, nil, 0, "")
-	if err != nil {
-		return err
-	}
-	size := head.ContentLength
-	_ = head.Body.Close() // of a HEAD, empty
+func (m *mover) object(ctx context.Context, group *errgroup.Group, key string, size int64) error {
 	if size <= m.partSize {
 		group.Go(func() error {
 			_, err := m.move(ctx, key, "", 0, size)
@@ -158,10 +182,10 @@ func (m *mover) complete(ctx context.Context, key, id string, etags []string) er
 
 // do sends one signed request with an unsigned payload; an answer other than
 // 2xx is an error.
-func (m *mover) do(ctx context.Context, method, url string, body io.Reader, length int64, ranged string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, body)
+func (m *mover) do(ctx context.Context, method, address string, body io.Reader, length int64, ranged string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, url, err)
+		return nil, fmt.Errorf("%s %s: %w", method, address, err)
 	}
 	req.ContentLength = length
 	req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
@@ -170,12 +194,12 @@ func (m *mover) do(ctx context.Context, method, url string, body io.Reader, leng
 	}
 	answer, err := m.http.Do(signer.SignV4(*req, m.accessKey, m.secretKey, "", "us-east-1"))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, url, err)
+		return nil, fmt.Errorf("%s %s: %w", method, address, err)
 	}
 	if answer.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // best effort: the status says enough
 		_ = answer.Body.Close()
-		return nil, fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, text)
+		return nil, fmt.Errorf("%s %s: %s: %s", method, address, answer.Status, text)
 	}
 	return answer, nil
 }

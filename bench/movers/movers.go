@@ -17,7 +17,8 @@ import (
 // says so.
 var ErrAbsent = errors.New("not installed")
 
-// Mover copies objects between buckets.
+// Mover copies objects between buckets. One that starts services is an io.Closer
+// too: it is closed after the last round, and also if Prepare failed half-way.
 type Mover interface {
 	// Name is what the -movers flag and the table call it.
 	Name() string
@@ -31,9 +32,6 @@ type Mover interface {
 	// checked by the caller, so a mover need not look.
 	Move(ctx context.Context, srcBucket, dstBucket string, keys []string) (Cost, error)
 }
-
-// A Mover that started services is also an io.Closer; it is closed after the last
-// round.
 
 // A Reporter is a Mover with figures of its own besides cost: it is asked once,
 // after the last round and before it is closed.

@@ -41,11 +41,10 @@ func (f *floor) Name() string { return "floor" }
 
 func (f *floor) Prepare(context.Context) error { return find(f.env.Bin, "floor") }
 
-func (f *floor) Move(ctx context.Context, srcBucket, dstBucket string, keys []string) (Cost, error) {
+func (f *floor) Move(ctx context.Context, srcBucket, dstBucket string, _ []string) (Cost, error) {
 	cmd := Command(ctx, filepath.Join(f.env.Bin, "floor"),
 		"-from", f.env.Source+"/"+srcBucket, "-to", f.env.Sink+"/"+dstBucket)
 	cmd.Env = append(os.Environ(), "BENCH_ACCESS_KEY="+f.env.AccessKey, "BENCH_SECRET_KEY="+f.env.SecretKey)
-	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n"))
 	return run(ctx, cmd)
 }
 
