@@ -28,7 +28,7 @@ build: ## build bin/dispatcher, bin/worker and bin/mediaferry
 
 .PHONY: demo
 demo: setup build ## start everything here and move a file; FILE=… moves one of yours
-	bin/mediaferry demo $(if $(FILE),"$(FILE)")
+	bin/mediaferry demo $(if $(FILE),--file "$(FILE)")
 
 # The race detector needs a C compiler; without one the tests still tell a lot.
 .PHONY: test

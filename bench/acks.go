@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mediaferry/client"
+	"mediaferry/internal/config"
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/sealing"
+	"mediaferry/internal/service"
+	"mediaferry/internal/uploads"
+)
+
+const (
+	ackKey   = "small-parts"
+	ackSize  = 64 << 20 // bytes
+	ackPart  = 1 << 10  // bytes
+	ackFiles = 4
+)
+
+// discard is a platform that reads what it is sent and keeps nothing, with
+// parts so small that the way of an ack is all that is left to measure.
+type discard struct{}
+
+var _ providers.Provider = discard{}
+
+func (discard) Limits() providers.Limits {
+	return providers.Limits{
+		Limits:     parts.Limits{MinPart: 1, MaxPart: ackPart, Preferred: ackPart},
+		PartDigest: hashing.CRC64NVME,
+	}
+}
+
+func (discard) Begin(context.Context, providers.Account, providers.Media) (providers.Begun, error) {
+	return providers.Begun{Session: providers.Session{Data: []byte("{}")}}, nil
+}
+
+func (discard) PutPart(_ context.Context, _ providers.Session, _ parts.Part, body providers.Body) (parts.Receipt, error) {
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: "discard", Err: err}
+	}
+	return parts.Receipt{}, nil
+}
+
+func (discard) Finish(context.Context, providers.Session, []parts.Stored) (uploads.Asset, error) {
+	return uploads.Asset{ID: "discarded"}, nil
+}
+
+func (discard) Probe(context.Context, providers.Account, providers.Media, providers.Session) (providers.Outcome, error) {
+	return providers.Outcome{Holding: providers.HoldsSession}, nil
+}
+
+func (discard) Abort(context.Context, providers.Session) error { return nil }
+
+// ackRate returns how many parts a second are recorded in the ledger: from the
+// worker through the ACKS stream into Postgres, on the servers of ours. A
+// dispatcher and a worker with the discarding platform run in this process
+// beside those that were measured before, which have nothing to do.
+func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
+	if err := putObject(ctx, m.source, latencyBucket, ackKey, ackSize); err != nil {
+		return 0, err
+	}
+	staging := config.Staging{
+		Endpoint: m.env.Source, Region: "us-east-1", AccessKey: m.env.AccessKey,
+		SecretKey: providers.Secret(m.env.SecretKey), PathStyle: true,
+	}
+	natsURL := "nats://" + strings.TrimPrefix(m.nats.url, "http://")
+	known := map[string]providers.Provider{"discard": discard{}}
+	// The other dispatcher would answer for uploads of an account that it does
+	// not have, so it is stopped first.
+	if err := m.stopProcesses(); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready := make(chan string, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return service.RunDispatcher(ctx, config.Dispatcher{
+			NATS: config.NATS{URL: natsURL}, Staging: staging, SealKey: providers.Secret(sealing.NewKey()),
+			Postgres: config.Postgres{DSN: providers.Secret(m.postgres.DSN()), MaxConns: 16},
+			API:      config.API{Listen: "127.0.0.1:0"}, SweepInterval: 2 * time.Second, StopGrace: time.Second,
+			Accounts: []config.Account{{Name: "discard", Tenant: "default", Provider: "discard", Pool: "discard", Window: 256 << 20}},
+		}, known, zap.NewNop(), func(addr string) { ready <- addr })
+	})
+	g.Go(func() error {
+		return service.RunWorker(ctx, config.Worker{
+			ID: "discard", Pool: "discard", Slots: oursSlots, NATS: config.NATS{URL: natsURL}, Staging: staging, StopGrace: time.Second,
+		}, known, zap.NewNop())
+	})
+	var rate float64
+	g.Go(func() error {
+		defer cancel() // measured: the processes end
+		select {
+		case <-ctx.Done():
+			return nil
+		case addr := <-ready:
+			var err error
+			rate, err = measureAcks(ctx, "http://"+addr)
+			return err
+		}
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return 0, err //nolint:wrapcheck // says what was being done
+	}
+	return rate, nil
+}
+
+func measureAcks(ctx context.Context, url string) (float64, error) {
+	api, err := client.New(url, "default")
+	if err != nil {
+		return 0, fmt.Errorf("client: %w", err)
+	}
+	defer api.Close()
+	var ids []string
+	for i := range ackFiles {
+		u, _, err := api.Submit(ctx, client.Submission{
+			Account: "discard", Name: fmt.Sprintf("acks-%d", i), Source: client.Source{Bucket: latencyBucket, Key: ackKey},
+		})
+		if err != nil {
+			return 0, fmt.Errorf("submit: %w", err)
+		}
+		ids = append(ids, u.ID)
+	}
+	var first, last time.Time
+	recorded := 0
+	for _, id := range ids {
+		u, err := api.Wait(ctx, id, nil)
+		if err != nil || u.State != string(uploads.Completed) {
+			return 0, errors.Join(err, fmt.Errorf("upload %s is %s: %+v", id, u.State, u.Failure))
+		}
+		recorded += u.AckedParts
+		if first.IsZero() || u.BegunAt.Before(first) {
+			first = u.BegunAt
+		}
+		if u.LastAckAt.After(last) {
+			last = u.LastAckAt
+		}
+	}
+	return float64(recorded) / last.Sub(first).Seconds(), nil
+}
