@@ -53,7 +53,7 @@ servers() {
 		cd "$work"
 		apt-get download "busybox-static:$arch"
 		dpkg-deb --extract busybox-static_*.deb busybox-package
-		find busybox-package -name busybox -type f -exec cp {} busybox \;
+		find busybox-package -path '*bin/busybox' -exec install -m 755 {} busybox \;
 		rm -rf busybox-package busybox-static_*.deb
 	)
 	server nats nats-server
