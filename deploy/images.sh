@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds every image of compose.yaml on this machine, without a registry.
 #
-#   deploy/images.sh [ours | servers | all]
+#   deploy/images.sh [ours | servers | postgres | all]
 #
 # "ours" are dispatcher, worker and mediaferry, from bin/linux-ARCH/, where the
 # static binaries and ca-certificates.crt lie. "servers" are NATS and versitygw,
@@ -16,12 +16,10 @@ tag=${TAG:-local}
 nats=github.com/nats-io/nats-server/v2@v2.15.2
 versitygw=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 debian=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-work=
 
-cleanup() {
-	[ -z "$work" ] || rm -rf "$work"
-}
-trap cleanup EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work" # not all that debootstrap runs is root
 
 ours() {
 	for name in dispatcher worker mediaferry; do
@@ -37,13 +35,13 @@ server() {
 		COPY busybox /bin/sh
 		COPY busybox /bin/wget
 		COPY $2 /usr/local/bin/$2
+		ENV PATH=/usr/local/bin:/bin
 		ENTRYPOINT ["/usr/local/bin/$2"]
 	EOF
 	"$docker" build --quiet --tag "mediaferry-$1:$tag" "$work"
 }
 
 servers() {
-	work=$(mktemp -d)
 	# Without GOBIN and with the cache as it is: go install refuses GOBIN when
 	# it builds for another architecture.
 	for module in "$nats" "$versitygw"; do
@@ -55,25 +53,29 @@ servers() {
 		cd "$work"
 		apt-get download "busybox-static:$arch"
 		dpkg-deb --extract busybox-static_*.deb busybox-package
-		find busybox-package -name busybox -type f -exec cp {} busybox \;
+		find busybox-package -path '*bin/busybox' -exec install -m 755 {} busybox \;
 		rm -rf busybox-package busybox-static_*.deb
 	)
 	server nats nats-server
 	server s3 versitygw
+	postgres
+}
 
-	root=$(mktemp -d)
+postgres() {
+	root=$work/postgres
 	debootstrap --arch="$arch" --variant=minbase --include=postgresql-15,ca-certificates bookworm "$root" "$debian"
 	install -m 755 deploy/postgres-entrypoint.sh "$root/usr/local/bin/entrypoint"
 	ln -s "$(cd "$root" && ls -d usr/lib/postgresql/*/bin/pg_isready | sed 's|^|/|')" "$root/usr/local/bin/pg_isready"
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/var/lib/postgresql/*/main
 	tar --directory "$root" --create . | "$docker" import \
-		--change 'ENTRYPOINT ["/usr/local/bin/entrypoint"]' --change 'STOPSIGNAL SIGINT' - "mediaferry-postgres:$tag"
-	rm -rf "$root"
+		--change 'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+		--change 'ENTRYPOINT ["/usr/local/bin/entrypoint"]' - "mediaferry-postgres:$tag"
 }
 
 case ${1:-all} in
 ours) ours ;;
 servers) servers ;;
+postgres) postgres ;;
 all)
 	ours
 	servers
