@@ -38,7 +38,8 @@ test: setup ## run all tests
 
 .PHONY: bench
 bench: setup ## compare with other movers, of which make bench-peers installs some; BENCH=… for its flags
-	go run ./bench $(BENCH)
+	go build -trimpath -o bench/.bin/ ./bench/... ./cmd/dispatcher ./cmd/worker
+	bench/.bin/bench $(BENCH)
 
 .PHONY: bench-peers
 bench-peers: ## install the other movers into bench/.peers

@@ -179,7 +179,7 @@ func TestReport(t *testing.T) {
 	}
 	var out bytes.Buffer
 	results := t.TempDir()
-	if err := report(t.Context(), b, config{results: results}, &out); err != nil {
+	if err := report(t.Context(), b, settings{results: results}, &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{

@@ -39,7 +39,7 @@ func main() {
 // errRunsFailed: the table and the figures are printed all the same.
 var errRunsFailed = errors.New("a mover failed or did not move everything: see the table")
 
-type config struct {
+type settings struct {
 	large, small string        // datasets, "4x1GiB"; empty leaves one out
 	movers       string        // names, comma-separated; empty is all
 	rounds       int           // of each dataset
@@ -50,8 +50,8 @@ type config struct {
 	bin          string        // folder of floor, gateway, sinkserver
 }
 
-func parseFlags(args []string, stderr io.Writer) (config, error) {
-	var c config
+func parseFlags(args []string, stderr io.Writer) (settings, error) {
+	var c settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&c.large, "large", "4x1GiB", "large objects; empty: none")
@@ -141,10 +141,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return report(ctx, b, c, stdout)
 }
 
-// competitors lists every mover. Ours belongs at the front.
-func competitors(env movers.Env) []movers.Mover { return movers.Peers(env) }
+// competitors lists every mover.
+func competitors(env movers.Env) []movers.Mover {
+	return append([]movers.Mover{newMediaferry(env)}, movers.Peers(env)...)
+}
 
-func (c config) sets() ([]*dataset, error) {
+func (c settings) sets() ([]*dataset, error) {
 	var sets []*dataset
 	for _, s := range []struct{ name, text string }{{"large", c.large}, {"small", c.small}} {
 		if s.text == "" {
@@ -186,7 +188,7 @@ func closeAll(all []movers.Mover) error {
 }
 
 // report prints the table and the figures, and writes all of it as JSON.
-func report(ctx context.Context, b *bench, c config, stdout io.Writer) error {
+func report(ctx context.Context, b *bench, c settings, stdout io.Writer) error {
 	sheet := &figures.Sheet{}
 	all := b.summaries()
 	compare(sheet, all)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -73,8 +75,8 @@ func (m *mediaferry) Prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	settings := m.dir.Join("dispatcher.yaml")
-	if err := os.WriteFile(settings, []byte(fmt.Sprintf(`accounts:
+	accounts := m.dir.Join("dispatcher.yaml")
+	if err := os.WriteFile(accounts, []byte(fmt.Sprintf(`accounts:
   - name: %s
     provider: s3
     settings: {endpoint: "%s", bucket: %s, region: us-east-1, path_style: "true"}
@@ -91,7 +93,7 @@ func (m *mediaferry) Prepare(ctx context.Context) (err error) {
 	)
 	if err := m.start(ctx, movers.RoleDispatcher, append(common,
 		"MEDIAFERRY_POSTGRES_DSN="+m.postgres.DSN(), "MEDIAFERRY_API_LISTEN="+api, "MEDIAFERRY_SEAL_KEY="+sealing.NewKey(),
-	), "--config", settings); err != nil {
+	), "--config", accounts); err != nil {
 		return err
 	}
 	if err := m.start(ctx, movers.RoleWorker, append(common,
@@ -243,10 +245,7 @@ func (m *mediaferry) Close() error {
 	if m.api != nil {
 		m.api.Close()
 	}
-	for i := len(m.children) - 1; i >= 0; i-- {
-		cmd := m.children[i]
-		errs = append(errs, cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
-	}
+	errs = append(errs, m.stopProcesses())
 	if m.postgres != nil {
 		m.postgres.Stop()
 	}
@@ -257,6 +256,35 @@ func (m *mediaferry) Close() error {
 		errs = append(errs, m.dir.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// stopProcesses stops dispatcher and worker; the servers go on.
+func (m *mediaferry) stopProcesses() error {
+	var errs []error
+	for i := len(m.children) - 1; i >= 0; i-- {
+		cmd := m.children[i]
+		errs = append(errs, cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
+	}
+	m.children = nil
+	return errors.Join(errs...)
+}
+
+// putObject stores size random bytes in a bucket of the source.
+func putObject(ctx context.Context, source *minio.Client, bucket, key string, size int64) error {
+	exists, err := source.BucketExists(ctx, bucket)
+	if err != nil {
+		return fmt.Errorf("look for bucket %s: %w", bucket, err)
+	}
+	if !exists {
+		if err := source.MakeBucket(ctx, bucket, minio.MakeBucketOptions{}); err != nil {
+			return fmt.Errorf("make bucket %s: %w", bucket, err)
+		}
+	}
+	body := io.LimitReader(rand.NewChaCha8([32]byte{}), size)
+	if _, err := source.PutObject(ctx, bucket, key, body, size, minio.PutObjectOptions{DisableContentSha256: true}); err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	return nil
 }
 
 // freeAddress returns a loopback address that nobody listens on now.

@@ -231,6 +231,9 @@ func (p *Postgres) Stop() {
 	p.child = nil
 }
 
+// PID returns the process id of the server, whose backends are its children.
+func (p *Postgres) PID() int { return p.child.cmd.Process.Pid }
+
 // Restart stops the server and starts it over the same data, on the same port.
 func (p *Postgres) Restart(ctx context.Context) error {
 	p.Stop()
