@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"mediaferry/internal/hashing"
 )
 
 // Part is a byte range of an upload.
@@ -27,7 +29,11 @@ type Receipt struct {
 // Stored is a part that the platform holds.
 type Stored struct {
 	Part
+
 	Receipt Receipt
+	// Digest is what the platform confirmed of the part's bytes, zero if that is
+	// not known, as it may be for a part that was found upstream.
+	Digest hashing.Digest
 }
 
 // Limits bound the division of an upload into parts. All sizes are bytes.

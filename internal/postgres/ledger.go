@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/postgres/db"
 	"mediaferry/internal/uploads"
@@ -121,9 +122,13 @@ func (s *Store) Receipts(ctx context.Context, ids []uploads.ID) (map[uploads.ID]
 	}
 	out := make(map[uploads.ID][]parts.Stored, len(ids))
 	for _, r := range rows {
+		var digest hashing.Digest
+		if err := digest.UnmarshalText([]byte(r.Digest)); err != nil {
+			return nil, fmt.Errorf("digest of part %d of %s: %w", r.Part, r.UploadID, err)
+		}
 		out[r.UploadID] = append(out[r.UploadID], parts.Stored{
 			Part:    parts.Part{Number: int(r.Part), Offset: r.Offset, Length: r.Length},
-			Receipt: parts.Receipt{Tag: r.Receipt},
+			Receipt: parts.Receipt{Tag: r.Receipt}, Digest: digest,
 		})
 	}
 	return out, nil

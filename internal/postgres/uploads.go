@@ -229,7 +229,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 			r := parts.Report{Upload: o.Upload, Epoch: o.Epoch, Delivery: 0}
 			for _, st := range o.Found {
 				r.Acks = append(r.Acks, parts.Ack{
-					Part: st.Number, Offset: st.Offset, Length: st.Length, Receipt: st.Receipt, Started: now, Finished: now,
+					Part: st.Number, Offset: st.Offset, Length: st.Length, Receipt: st.Receipt, Digest: st.Digest, Started: now, Finished: now,
 				})
 			}
 			found = append(found, r)

@@ -61,6 +61,13 @@ type MediaChecker interface {
 	CheckMedia(media Media) error
 }
 
+// Renewer is a Provider whose sessions lapse and can be prolonged. Renew returns
+// the session to use from now on; the old one stays usable until it lapses, so
+// parts in hand are not disturbed. It may be repeated.
+type Renewer interface {
+	Renew(ctx context.Context, account Account, media Media, session Session) (Session, error)
+}
+
 // Account is credentials and settings at a platform.
 type Account struct {
 	Name     string
@@ -98,6 +105,18 @@ type Media struct {
 	PartSize    int64 // bytes; what the plan proposes
 	Digests     []hashing.Digest
 	Options     map[string]string
+	// Attachments are what Limits.Attachments names, where the submission has them.
+	Attachments map[string]Attachment
+}
+
+// Attachment is a second, small staging object that goes with the media, such
+// as a cover image. Begin sends it.
+type Attachment struct {
+	Name string // file name
+	Size int64  // bytes
+	// Open reads the object from its start, pinned to its version. It may be
+	// called again.
+	Open func(ctx context.Context) (io.ReadCloser, error)
 }
 
 // Digest returns the media's whole-object digest of the kind, zero if unknown.
@@ -176,6 +195,15 @@ type Limits struct {
 
 	// ObjectDigests must be known before Begin; a digest pass makes them.
 	ObjectDigests []hashing.Kind
+
+	// UniqueNames means that a name is the asset's address, so that a second
+	// upload of the same name replaces the first.
+	UniqueNames bool
+
+	// Attachments are the options whose value is the key of another object in
+	// the media's bucket, sent along with it; MaxAttachment bounds each, in bytes.
+	Attachments   []string
+	MaxAttachment int64
 
 	// SessionLife is how long an upstream session lasts, 0 if unbounded or unknown.
 	SessionLife time.Duration

@@ -203,7 +203,7 @@ func (q *Queries) NextEvents(ctx context.Context, db DBTX, most int32) ([]NextEv
 }
 
 const receipts = `-- name: Receipts :many
-SELECT a.upload_id, a.part, a."offset", a.length, a.receipt FROM part_acks a
+SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
 JOIN uploads u ON u.id = a.upload_id AND u.epoch = a.epoch
 WHERE a.upload_id = ANY($1::uuid[])
 ORDER BY a.upload_id, a.part
@@ -215,6 +215,7 @@ type ReceiptsRow struct {
 	Offset   int64
 	Length   int64
 	Receipt  string
+	Digest   string
 }
 
 // What finish is given: the parts of the current epoch in order.
@@ -233,6 +234,7 @@ func (q *Queries) Receipts(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Rec
 			&i.Offset,
 			&i.Length,
 			&i.Receipt,
+			&i.Digest,
 		); err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epo
 
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.
-SELECT a.upload_id, a.part, a."offset", a.length, a.receipt FROM part_acks a
+SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
 JOIN uploads u ON u.id = a.upload_id AND u.epoch = a.epoch
 WHERE a.upload_id = ANY(@ids::uuid[])
 ORDER BY a.upload_id, a.part;
