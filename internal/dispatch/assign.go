@@ -28,7 +28,7 @@ func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool
 		return parts.Assignment{}, ErrStale
 	}
 	if err != nil {
-		return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+		return parts.Assignment{}, err
 	}
 	_, p, err := d.provider(a.Account, a.Provider)
 	if err != nil {
@@ -55,7 +55,7 @@ func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool
 	if redelivered {
 		d.awaitLedger(ctx, job)
 		if out.Acked, err = d.store.AckedParts(ctx, job.Upload, job.Epoch, job.Run.First, job.Run.Last()); err != nil {
-			return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+			return parts.Assignment{}, err
 		}
 	}
 	return out, nil

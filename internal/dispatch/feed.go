@@ -58,7 +58,7 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 			return fed, nil
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		kept := jobs[:0]
 		for _, j := range jobs {
@@ -68,7 +68,7 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 		}
 		if len(kept) > 0 {
 			if err := d.queue.Publish(ctx, kept); err != nil {
-				return err //nolint:wrapcheck // says what was being done
+				return err
 			}
 		}
 		if full || len(took) == 0 {

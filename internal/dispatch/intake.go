@@ -60,7 +60,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	in.Items[0].RequestHash = hash
 	took, err := d.store.Insert(ctx, in)
 	if err != nil {
-		return uploads.Upload{}, false, err //nolint:wrapcheck // says what was being done
+		return uploads.Upload{}, false, err
 	}
 	id := in.Items[0].ID // that of the first submission where the key was there
 	d.opens.wake()
@@ -90,7 +90,7 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return result, &uploads.FieldError{Field: "idempotency_key", Detail: "is for one object, not for a prefix; leave it and digests out"}
 	}
 	if result.Batch, err = uploads.NewID(); err != nil {
-		return result, err //nolint:wrapcheck // says what was being done
+		return result, err
 	}
 	in, err := intakeOf(account, s, result.Batch)
 	if err != nil {
@@ -102,7 +102,7 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 			return nil
 		}
 		if _, err := d.store.Insert(ctx, in); err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		result.Submitted += len(in.Items)
 		in.Items = in.Items[:0]
@@ -113,12 +113,12 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		one := s
 		one.Source = o
 		one.Name = path.Base(o.Key)
-		err := one.Validate()
-		if err == nil {
-			err = d.checkObject(account, one)
+		problem := one.Validate()
+		if problem == nil {
+			problem = d.checkObject(account, one)
 		}
-		if err != nil {
-			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: err.Error()})
+		if problem != nil {
+			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: problem.Error()})
 			return nil
 		}
 		it, err := itemOf(one)
@@ -234,7 +234,7 @@ func intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads
 func itemOf(s uploads.Submission) (uploads.IntakeItem, error) {
 	id, err := uploads.NewID()
 	if err != nil {
-		return uploads.IntakeItem{}, err //nolint:wrapcheck // says what was being done
+		return uploads.IntakeItem{}, err
 	}
 	return uploads.IntakeItem{
 		ID: id, IdempotencyKey: s.IdempotencyKey, RequestHash: []byte{}, Source: s.Source, Name: s.Name, ContentType: s.ContentType,
@@ -261,7 +261,7 @@ func requestHash(s uploads.Submission) []byte {
 func (d *Dispatcher) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	u, err := d.store.Upload(ctx, tenant, id)
 	if err != nil {
-		return u, err //nolint:wrapcheck // says what was being done
+		return u, err
 	}
 	d.live.fill(&u)
 	return u, nil
@@ -273,7 +273,7 @@ func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.U
 	for i := range list {
 		d.live.fill(&list[i])
 	}
-	return list, err //nolint:wrapcheck // says what was being done
+	return list, err
 }
 
 // Cancel ends an upload: durable on return. Its jobs are withdrawn, runs in
@@ -282,7 +282,7 @@ func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.U
 func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	account, err := d.store.Cancel(ctx, tenant, id)
 	if err != nil {
-		return uploads.Upload{}, err //nolint:wrapcheck // says what was being done
+		return uploads.Upload{}, err
 	}
 	d.steps.wake()
 	d.events.wake()
@@ -298,7 +298,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (
 func (d *Dispatcher) Accounts(ctx context.Context) ([]uploads.AccountStatus, error) {
 	loads, err := d.store.AccountLoads(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	out := make([]uploads.AccountStatus, 0, len(d.accounts))
 	for name, a := range d.accounts {

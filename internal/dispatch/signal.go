@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -121,8 +122,6 @@ func (l *leases) all() map[uploads.ID]uploads.Lease {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make(map[uploads.ID]uploads.Lease, len(l.held))
-	for id, lease := range l.held {
-		out[id] = lease
-	}
+	maps.Copy(out, l.held)
 	return out
 }

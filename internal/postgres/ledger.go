@@ -284,9 +284,9 @@ func (s *Store) MakePartitions(ctx context.Context, from time.Time, months int) 
 // the first 48 bits (RFC 9562, section 5.7), zeros in the rest.
 func lowestID(t time.Time) uuid.UUID {
 	var id uuid.UUID
-	ms := uint64(t.UnixMilli()) //nolint:gosec // after 1970
+	ms := uint64(t.UnixMilli())
 	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
+		id[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // the lowest eight bits are meant
 	}
 	return id
 }

@@ -94,7 +94,7 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	}
 	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
 		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states,
-		After: optional(f.After), Page: int32(page), //nolint:gosec // at most 1000
+		After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
 		return nil, unavailable("list uploads", err)
@@ -449,7 +449,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 	err = s.inTx(ctx, "take events", func(tx pgx.Tx) error {
 		rows, err := s.q.NextEvents(ctx, tx, int32(most)) //nolint:gosec // a small constant
 		if err != nil || len(rows) == 0 {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		events := make([]uploads.Event, len(rows))
 		ids := make([]int64, len(rows))
@@ -461,7 +461,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 			return err
 		}
 		n = len(rows)
-		return s.q.DeleteEvents(ctx, tx, ids) //nolint:wrapcheck // wrapped by inTx
+		return s.q.DeleteEvents(ctx, tx, ids)
 	})
 	return n, err
 }

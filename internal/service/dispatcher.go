@@ -33,11 +33,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	}
 	store, err := postgres.Open(ctx, cfg.Postgres.DSN.Reveal(), cfg.Postgres.MaxConns, log)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	defer store.Close()
 	if _, err := postgres.MigrateUp(ctx, cfg.Postgres.DSN.Reveal()); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	bucket, err := openStaging(cfg.Staging)
 	if err != nil {
@@ -97,7 +97,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			if err == nil {
 				log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
 			}
-			return reply, err //nolint:wrapcheck // says what was being done
+			return reply, err
 		})
 	})
 	g.Go(func() error {
@@ -120,7 +120,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
-	return g.Wait() //nolint:wrapcheck // each says what was being done
+	return g.Wait()
 }
 
 // listen takes what workers say of themselves.
@@ -129,7 +129,7 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 		d.NoteWorker(uploads.WorkerStatus{ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: time.Now()})
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	stopLive, err := conn.SubscribeLive(uploads.ID{}, func(l jobs.Live) {
 		if l.Run.Count == 0 {
@@ -138,7 +138,7 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 	})
 	if err != nil {
 		stopHeartbeats()
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	return func() { stopHeartbeats(); stopLive() }, nil
 }
@@ -151,7 +151,7 @@ var _ dispatch.Queue = queue{}
 func (q queue) Publish(ctx context.Context, publications []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return q.PublishJobs(ctx, publications) //nolint:wrapcheck // says what was being done
+	return q.PublishJobs(ctx, publications)
 }
 
-func (q queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done
+func (q queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) }

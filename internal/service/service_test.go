@@ -132,11 +132,11 @@ func (b *bundle) dispatcher(t *testing.T) (stop func()) {
 }
 
 // worker starts a worker.
-func (b *bundle) worker(t *testing.T, id string) (stop func()) {
+func (b *bundle) worker(t *testing.T, id string) {
 	t.Helper()
 	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
 	log := zaptest.NewLogger(t).Named(id)
-	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+	background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
 }
 
 // put stores random bytes in staging and returns them.
