@@ -97,6 +97,10 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return result, err
 	}
 	in.Items = in.Items[:0]
+	var names taken
+	if d.providers[account.Provider].Limits().UniqueNames {
+		names = taken{}
+	}
 	flush := func() error {
 		if len(in.Items) == 0 {
 			return nil
@@ -113,12 +117,8 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		one := s
 		one.Source = o
 		one.Name = path.Base(o.Key)
-		problem := one.Validate()
-		if problem == nil {
-			problem = d.checkObject(account, one)
-		}
-		if problem != nil {
-			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: problem.Error()})
+		if why := names.refuse(one, errors.Join(one.Validate(), d.checkObject(account, one))); why != "" {
+			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: why})
 			return nil
 		}
 		it, err := itemOf(one)
@@ -135,6 +135,26 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return result, sourceError(s.Source, err)
 	}
 	return result, flush()
+}
+
+// taken are the names of a batch by the key that has each; nil where a platform
+// keeps assets of one name apart.
+type taken map[string]string
+
+// refuse says why an object of the batch is not taken, "" if it is: what is
+// wrong with it, or that its asset would replace that of another one.
+func (t taken) refuse(s uploads.Submission, problem error) string {
+	if problem != nil {
+		return problem.Error()
+	}
+	if t == nil {
+		return ""
+	}
+	if key, there := t[s.Name]; there {
+		return fmt.Sprintf("name: %q is also that of %s, and the second would replace the first; submit it alone with a name", s.Name, key)
+	}
+	t[s.Name] = s.Source.Key
+	return ""
 }
 
 // checkSubmission checks what can be told without staging.
