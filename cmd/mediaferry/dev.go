@@ -74,6 +74,7 @@ func (a *app) processCommands() []*cobra.Command {
 		return &cobra.Command{
 			Use: name, Hidden: true, DisableFlagParsing: true,
 			RunE: func(cmd *cobra.Command, args []string) error {
+				service.TuneMemory(a.getenv)
 				err := run(cmd.Context(), args)
 				if errors.Is(err, config.ErrPrinted) {
 					return nil

@@ -13,7 +13,7 @@ type feedStore interface {
 		decide func(pass parts.FeedPass) ([]parts.Fed, error)) (took map[uploads.ID]bool, err error)
 }
 
-const feedSize = 256 // uploads looked at in one pass
+const feedSize = 64 // uploads looked at in one pass
 
 // feed puts further runs of an account on the queue while its window is open.
 // What is taken is committed first and published after: a crash between leaves

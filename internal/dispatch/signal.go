@@ -42,7 +42,7 @@ type groupReply[R any] struct {
 }
 
 const (
-	groupDelay = 2 * time.Millisecond
+	groupDelay = 4 * time.Millisecond
 	groupSize  = 256
 )
 

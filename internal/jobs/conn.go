@@ -124,6 +124,9 @@ func (c *Conn) options(where string) []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(delay),
 		nats.PingInterval(pingEvery),
+		// A pull's inbox holds one message and a few heartbeats; the default of
+		// 65,536 costs half a megabyte for each pull.
+		nats.SyncQueueLen(pullInbox),
 		nats.MaxPingsOutstanding(maxPingsOut),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: we closed it

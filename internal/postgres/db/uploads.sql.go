@@ -61,7 +61,7 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 const assignmentOf = `-- name: AssignmentOf :one
 SELECT account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = $1 AND state IN ('uploading', 'digesting') AND NOT paused
+FROM uploads WHERE id = $1 AND state::text IN ('uploading', 'digesting') AND NOT paused
 `
 
 type AssignmentOfRow struct {
@@ -688,7 +688,7 @@ FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token,
         unnest($3::int[]) AS epoch, unnest($4::bigint[]) AS part_size,
         unnest($5::int[]) AS part_count, unnest($6::bytea[]) AS session,
         unnest($7::timestamptz[]) AS expires) AS b
-WHERE u.id = b.id AND u.state = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
+WHERE u.id = b.id AND u.state::text = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
 RETURNING u.id
 `
 
