@@ -64,6 +64,7 @@ type Conn struct {
 	log *zap.Logger
 
 	reports condition // whether reports reach the stream
+	asks    asks
 	closed  chan struct{}
 
 	mu sync.Mutex
@@ -166,6 +167,7 @@ func (c *Conn) options(where string) []nats.Option {
 // was published and closes the connection. It waits for that until ctx ends;
 // the connection is closed in any case.
 func (c *Conn) Close(ctx context.Context) error {
+	defer c.asks.running.Wait() // requests fail once the connection is closed
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

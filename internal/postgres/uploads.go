@@ -416,30 +416,31 @@ func (s *Store) TouchDigesting(ctx context.Context, id uploads.ID, grace time.Du
 	return n == 1, nil
 }
 
-// Assignable returns what a worker may be told of an upload, or
-// uploads.ErrNotFound if there is nothing to work on.
-func (s *Store) Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error) {
-	r, err := s.q.AssignmentOf(ctx, s.pool, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return parts.Assignable{}, uploads.ErrNotFound
-	}
+// Assignable returns what a worker may be told of each upload; those with
+// nothing to work on are left out.
+func (s *Store) Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.ID]parts.Assignable, error) {
+	rows, err := s.q.Assignable(ctx, s.pool, ids)
 	if err != nil {
-		return parts.Assignable{}, unavailable("read assignment", err)
+		return nil, unavailable("read assignments", err)
 	}
-	a := parts.Assignable{
-		Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
-		Source: uploads.Object{
-			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
-		},
-		PartSize: value(r.PartSize), Session: r.Session,
-	}
-	if len(r.DigestCheckpoint) > 0 {
-		a.Checkpoint = new(hashing.Checkpoint)
-		if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
-			return parts.Assignable{}, fmt.Errorf("checkpoint of %s: %w", id, err)
+	out := make(map[uploads.ID]parts.Assignable, len(rows))
+	for _, r := range rows {
+		a := parts.Assignable{
+			Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
+			Source: uploads.Object{
+				Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+			},
+			PartSize: value(r.PartSize), Session: r.Session,
 		}
+		if len(r.DigestCheckpoint) > 0 {
+			a.Checkpoint = new(hashing.Checkpoint)
+			if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
+				return nil, fmt.Errorf("checkpoint of %s: %w", r.ID, err)
+			}
+		}
+		out[r.ID] = a
 	}
-	return a, nil
+	return out, nil
 }
 
 // TakeEvents hands up to most events of the outbox to publish, oldest first,

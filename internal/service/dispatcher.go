@@ -83,12 +83,8 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
 	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports) })
 	g.Go(func() error {
-		return conn.ServeAssignments(ctx, func(ctx context.Context, r jobs.AssignmentRequest) (parts.Assignment, error) {
-			a, err := d.Assign(ctx, parts.Job{Upload: r.Upload, Account: r.Account, Epoch: r.Epoch, Run: r.Run}, r.Redelivered)
-			if errors.Is(err, dispatch.ErrStale) {
-				return a, jobs.ErrStale
-			}
-			return a, err
+		return conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
+			return assign(ctx, d, requests)
 		})
 	})
 	g.Go(func() error {
@@ -121,6 +117,24 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		ready(listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// assign puts workers' requests to dispatch and its answers to jobs.
+func assign(ctx context.Context, d *dispatch.Dispatcher, requests []jobs.AssignmentRequest) []jobs.Answer {
+	asks := make([]dispatch.Ask, len(requests))
+	for i, r := range requests {
+		asks[i] = dispatch.Ask{
+			Job: parts.Job{Upload: r.Upload, Account: r.Account, Epoch: r.Epoch, Run: r.Run}, Redelivered: r.Redelivered,
+		}
+	}
+	answers := make([]jobs.Answer, len(asks))
+	for i, a := range d.Assign(ctx, asks) {
+		answers[i] = jobs.Answer(a)
+		if errors.Is(a.Err, dispatch.ErrStale) {
+			answers[i].Err = jobs.ErrStale
+		}
+	}
+	return answers
 }
 
 // listen takes what workers say of themselves.
