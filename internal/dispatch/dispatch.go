@@ -153,7 +153,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		})
 	}
 	run(loop{name: "open", wake: d.opens, rest: 50 * time.Millisecond, every: time.Second, pass: d.openQueued})
-	run(loop{name: "steps", wake: d.steps, rest: 10 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
+	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
 	run(loop{name: "renew", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
