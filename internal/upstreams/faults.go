@@ -28,6 +28,11 @@ type Fault struct {
 	BytesPerSecond int   `json:"bytes_per_second,omitempty"` // bound on the body of each such call
 	Apply          bool  `json:"apply,omitempty"`            // carry the call out, then fail it as below
 
+	FlipBit  bool `json:"flip_bit,omitempty"`  // flip a bit of the body before it is looked at
+	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
+	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
+	ListNone bool `json:"list_none,omitempty"` // list no part as stored, whether one is or not
+
 	Status     int    `json:"status,omitempty"`      // answer this HTTP status
 	RetryAfter int    `json:"retry_after,omitempty"` // with Status, seconds
 	Code       int    `json:"code,omitempty"`        // answer this code of the platform
@@ -159,6 +164,29 @@ func (s *slow) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p[:min(len(p), s.limiter.Burst())])
 	if werr := s.limiter.WaitN(s.ctx, n); werr != nil {
 		return n, fmt.Errorf("slowed read: %w", werr)
+	}
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
+// flipped returns r, with the first bit of its first byte turned over where the
+// fault asks for it.
+func flipped(r io.Reader, f Fault) io.Reader {
+	if !f.FlipBit {
+		return r
+	}
+	return &flip{r: r}
+}
+
+type flip struct {
+	r    io.Reader
+	done bool
+}
+
+func (f *flip) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if n > 0 && !f.done {
+		p[0] ^= 0x80
+		f.done = true
 	}
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
