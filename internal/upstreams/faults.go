@@ -28,11 +28,6 @@ type Fault struct {
 	BytesPerSecond int   `json:"bytes_per_second,omitempty"` // bound on the body of each such call
 	Apply          bool  `json:"apply,omitempty"`            // carry the call out, then fail it as below
 
-	FlipBit  bool `json:"flip_bit,omitempty"`  // flip a bit of the body before it is looked at
-	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
-	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
-	ListNone bool `json:"list_none,omitempty"` // list no part as stored, whether one is or not
-
 	Status     int    `json:"status,omitempty"`      // answer this HTTP status
 	RetryAfter int    `json:"retry_after,omitempty"` // with Status, seconds
 	Code       int    `json:"code,omitempty"`        // answer this code of the platform
@@ -40,6 +35,11 @@ type Fault struct {
 	Text       string `json:"text,omitempty"`        // answer 200 with this body
 	Reset      bool   `json:"reset,omitempty"`       // reset the connection
 	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
+
+	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes of the body as they arrive
+	HidePart int  `json:"hide_part,omitempty"` // leave the part of this number out of a list
+	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
+	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
 }
 
 // fails reports whether the fault replaces the call's answer.

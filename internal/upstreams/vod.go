@@ -118,7 +118,6 @@ func NewVOD(config VODConfig) *VOD {
 		uploads:  make(map[vodKey]*vodUpload),
 		media:    make(map[string]*vodUpload),
 		oneTime:  make(map[string]string),
-		nonces:   make(vodNonces),
 		sequence: uint64(time.Now().UnixNano()),
 	}
 }
@@ -416,9 +415,6 @@ func (v *VOD) misreport(c *vodCall, answer vodAnswer, fault Fault) vodAnswer {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if fault.ListNone {
-		answer.ListParts = nil
-	}
 	if fault.ListAll {
 		answer.Code, answer.DataSize, answer.ListParts = 1, u.partSize, nil
 		for offset := int64(0); offset < u.size; offset += u.partSize {
@@ -428,6 +424,10 @@ func (v *VOD) misreport(c *vodCall, answer vodAnswer, fault Fault) vodAnswer {
 			}
 			answer.ListParts = append(answer.ListParts, vodListedPart{Offset: offset, DataSize: p.length, DataMD5: p.md5})
 		}
+	}
+	if fault.HidePart > 0 {
+		hidden := int64(fault.HidePart-1) * u.partSize
+		answer.ListParts = slices.DeleteFunc(answer.ListParts, func(p vodListedPart) bool { return p.Offset == hidden })
 	}
 	return answer
 }

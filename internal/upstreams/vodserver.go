@@ -192,23 +192,24 @@ type vodNonce struct {
 	nonce   uint64
 }
 
-// vodNonces holds when each came.
-type vodNonces map[vodNonce]time.Time
-
-// maxNonces is how many are held before old ones are looked for: as many as the
-// published rate allows within the bounds of the clock.
-const maxNonces = 2 * 120 * 10_000
+// vodNonces holds those that came within the bounds of the clock, in two
+// generations: the younger becomes the older when no clock in bounds can bring
+// the older back.
+type vodNonces struct {
+	since          time.Time // the younger began
+	younger, older map[vodNonce]bool
+}
 
 // firstUse notes the nonce and reports whether it did not come before.
 func (v *VOD) firstUse(n vodNonce, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.nonces) >= maxNonces {
-		maps.DeleteFunc(v.nonces, func(_ vodNonce, came time.Time) bool { return now.Sub(came) > 2*vodClockSkew })
+	if now.Sub(v.nonces.since) > 2*vodClockSkew {
+		v.nonces = vodNonces{since: now, younger: make(map[vodNonce]bool), older: v.nonces.younger}
 	}
-	if _, ok := v.nonces[n]; ok {
+	if v.nonces.younger[n] || v.nonces.older[n] {
 		return false
 	}
-	v.nonces[n] = now
+	v.nonces.younger[n] = true
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -107,9 +108,7 @@ func TestConforms(t *testing.T) {
 				t.Helper()
 				strict := settings["param_style"] == ""
 				client, vod, account := start(t, upstreams.VODConfig{Dir: t.TempDir(), Strict: strict})
-				for name, value := range settings {
-					account.Settings[name] = value
-				}
+				maps.Copy(account.Settings, settings)
 				revoked := account
 				revoked.Secrets = map[string]providers.Secret{"secret_id": dummyID, "secret_key": "another-secret-key"}
 				return providertest.Harness{
@@ -351,7 +350,7 @@ func TestLyingPartList(t *testing.T) {
 	if err := put(t, client, begun.Session, planOf(media).Part(2)); err != nil {
 		t.Fatal(err)
 	}
-	vod.AddFaults(upstreams.Fault{Action: actionInit, Times: 1, ListAll: true}, upstreams.Fault{Action: actionInit, From: 2, Times: 1, ListNone: true})
+	vod.AddFaults(upstreams.Fault{Action: actionInit, Times: 1, ListAll: true}, upstreams.Fault{Action: actionInit, From: 2, Times: 1, HidePart: 2})
 	if begun = begin(t, client, account, media); len(begun.Found) != 2 {
 		t.Fatalf("found %+v, want two parts", begun.Found)
 	}
