@@ -119,6 +119,13 @@ func (s *signedCall) send(t *testing.T, c vodClient) vodAnswer {
 func TestServerSideCalls(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
+	report := func(method string) func(*signedCall) {
+		return func(s *signedCall) {
+			s.method = method
+			s.query.Set("Action", ActionReport)
+			s.query.Del("fileSha")
+		}
+	}
 	for name, tt := range map[string]struct {
 		bend            func(s *signedCall)
 		lenient, strict int
@@ -128,16 +135,14 @@ func TestServerSideCalls(t *testing.T) {
 		"unknown parameters": {func(s *signedCall) { s.query.Set("notify_Url", "x"); s.query.Set("tag.1", "a&b=c d") }, 0, 0},
 		"a name in Chinese":  {func(s *signedCall) { s.query.Set("fileName", "我的视频 +1") }, 0, 0},
 
-		"POST":               {func(s *signedCall) { s.method = http.MethodPost }, 0, codeCommon},
-		"path v3":            {func(s *signedCall) { s.path = "/v3/index.php" }, 0, http.StatusNotFound},
-		"the vendor's host":  {func(s *signedCall) { s.host = vendorHost }, 0, codeSignature},
-		"no Region":          {func(s *signedCall) { s.query.Del("Region") }, 0, codeCommon},
-		"upper-case fileSha": {func(s *signedCall) { s.query.Set("fileSha", strings.ToUpper(abcSHA)) }, 0, codeProtocol},
-		"milliseconds":       {func(s *signedCall) { s.query.Set("Timestamp", strconv.FormatInt(now.UnixMilli(), 10)) }, 0, codeReplay},
-		"a Report": {func(s *signedCall) {
-			s.query = url.Values{"Action": {ActionReport}, "SecretId": {dummyID}, "Timestamp": s.query["Timestamp"], "Nonce": {"1"}, "Region": {"gz"}}
-			s.method = http.MethodPost
-		}, 0, codeCommon},
+		"POST":                 {func(s *signedCall) { s.method = http.MethodPost }, 0, codeCommon},
+		"path v3":              {func(s *signedCall) { s.path = "/v3/index.php" }, 0, http.StatusNotFound},
+		"the vendor's host":    {func(s *signedCall) { s.host = vendorHost }, 0, codeSignature},
+		"no Region":            {func(s *signedCall) { s.query.Del("Region") }, 0, codeCommon},
+		"upper-case fileSha":   {func(s *signedCall) { s.query.Set("fileSha", strings.ToUpper(abcSHA)) }, 0, codeProtocol},
+		"milliseconds":         {func(s *signedCall) { s.query.Set("Timestamp", strconv.FormatInt(now.UnixMilli(), 10)) }, 0, codeReplay},
+		"a Report":             {report(http.MethodPost), 0, codeCommon},
+		"a Report by GET":      {report(http.MethodGet), 0, codeCommon},
 		"PUT":                  {func(s *signedCall) { s.method = http.MethodPut }, codeCommon, codeCommon},
 		"another host":         {func(s *signedCall) { s.host = "example.com" }, codeSignature, codeSignature},
 		"another key":          {func(s *signedCall) { s.key = "x" }, codeSignature, codeSignature},

@@ -19,8 +19,8 @@ const (
  "listParts":[{"offset":1048576,"dataSize":1048576,"dataMd5":"0bee89b07a248e27c83fc3d5951213c1"},
  {"offset":0,"dataSize":1048576,"dataSha":"0BEE89B07A248E27C83FC3D5951213C1"},
  {"offset":0,"dataSize":1048576,"dataMd5":"900150983cd24fb0d6963f7d28e17f72"},
- {"offset":1,"dataSize":1048576},{"offset":-1048576,"dataSize":1048576},{"offset":2097152,"dataSize":1048576},
- {"offset":2097152,"dataSize":5},{"offset":3145728,"dataSize":5},{"dataSize":1048576}]}`
+ {"offset":1,"dataSize":1048576},{"offset":-1048576,"dataSize":1048576},{"offset":2097152,"dataSize":5},
+ {"offset":3145728,"dataSize":5},{"offset":4194304,"dataSize":5},{"dataSize":1048576}]}`
 	answerStored  = `{"code":2,"message":"","fileId":"16092504232103571364","url":"http://10013.vod2.myqcloud.com/vod10013/16092504232103571364/f0.mp4"}`
 	answerDone    = `{"code":0,"message":"","fileId":"7031868222808505913","url":"http://10013.vod2.myqcloud.com/vod10013/7031868222808505913/f0.mp4"}`
 	answerRefused = `{"code":-10001,"message":"invalid arg","canRetry":0}`
@@ -41,9 +41,9 @@ func TestAnswers(t *testing.T) {
 	want := []parts.Stored{
 		{Part: parts.Part{Number: 1, Offset: 0, Length: 1048576}, Receipt: parts.Receipt{Tag: "0bee89b07a248e27c83fc3d5951213c1"}},
 		{Part: parts.Part{Number: 2, Offset: 1048576, Length: 1048576}, Receipt: parts.Receipt{Tag: "0bee89b07a248e27c83fc3d5951213c1"}},
-		{Part: parts.Part{Number: 3, Offset: 2097152, Length: 5}},
+		{Part: parts.Part{Number: 4, Offset: 3145728, Length: 5}},
 	}
-	got := resume.found(parts.Plan{Size: 2097157, PartSize: resume.partSize(smallPart)})
+	got := resume.found(parts.Plan{Size: 3145733, PartSize: resume.partSize(smallPart)})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}

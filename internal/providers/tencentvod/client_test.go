@@ -340,6 +340,21 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
+// TestRedirectsAreNotFollowed sends every call to a server that points elsewhere.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere, _ := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s reached another server", r.URL.Query().Get("Action"))
+	}))
+	address, client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere+r.RequestURI, http.StatusFound)
+	}))
+	account := providers.Account{Settings: map[string]string{"endpoint": address}, Secrets: map[string]providers.Secret{"secret_id": dummyID, "secret_key": dummyKey}}
+	if _, err := client.Begin(t.Context(), account, testMedia(t, 3)); providers.KindOf(err) != providers.Rejected {
+		t.Errorf("begin: %v, want rejected", err)
+	}
+}
+
 // TestLyingPartList begins with parts that the platform says it has and has
 // not: finish loses the session, and the next begin sends them.
 func TestLyingPartList(t *testing.T) {
