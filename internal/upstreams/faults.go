@@ -36,7 +36,7 @@ type Fault struct {
 	Reset      bool   `json:"reset,omitempty"`       // reset the connection
 	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
 
-	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes of the body as they arrive
+	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes on their way to the disk
 	HidePart int  `json:"hide_part,omitempty"` // leave the part of this number out of a list
 	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
 	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
