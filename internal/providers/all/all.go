@@ -7,6 +7,7 @@ import (
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/s3"
 	"mediaferry/internal/providers/tencentugc"
+	"mediaferry/internal/providers/tencentvod"
 )
 
 // New returns the providers by the name that an account gives. They share the
@@ -20,5 +21,6 @@ func New(client *http.Client) map[string]providers.Provider {
 	return map[string]providers.Provider{
 		"s3":         s3.New(transport),
 		"tencentugc": tencentugc.New(client),
+		"tencentvod": tencentvod.New(client),
 	}
 }
