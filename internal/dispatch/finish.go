@@ -113,7 +113,7 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 func (d *Dispatcher) beginAgain(ctx context.Context, id uploads.ID, account string, epoch int, lease uploads.Lease, reason string) error {
 	took, err := d.store.BeginAgain(ctx, id, epoch, lease, reason, backoff(epoch, 200*time.Millisecond, time.Minute))
 	if err != nil || !took {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	d.log.Warn("begins again", zap.Stringer("upload", id), zap.Int("epoch", epoch), zap.String("account", account), zap.String("reason", reason))
 	d.steps.wake()

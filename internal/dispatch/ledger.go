@@ -28,7 +28,7 @@ type ledgerStore interface {
 func (d *Dispatcher) HandleReports(ctx context.Context, reports []parts.Report) error {
 	landed, err := d.store.RecordReports(ctx, reports)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	finishing := false
 	for _, l := range landed {
@@ -61,7 +61,7 @@ func (d *Dispatcher) digested(ctx context.Context, r parts.Report) error {
 	}
 	took, err := d.store.RecordDigested(ctx, r.Upload, r.Digested.Object, r.Digested.Sums)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	if took {
 		d.live.forget(r.Upload)
@@ -82,14 +82,14 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	}
 	n, err := d.store.Failures(ctx, r.Upload, r.Epoch, f.Part)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	again := func(cause uploads.Cause, most int, delay time.Duration) error {
 		if n >= most {
 			return failed(cause)
 		}
 		if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		time.AfterFunc(delay, d.sweeps.wake)
 		return nil

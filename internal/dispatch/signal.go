@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ type groupReply[R any] struct {
 }
 
 const (
-	groupDelay = 2 * time.Millisecond
+	groupDelay = 4 * time.Millisecond
 	groupSize  = 256
 )
 
@@ -121,8 +122,6 @@ func (l *leases) all() map[uploads.ID]uploads.Lease {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make(map[uploads.ID]uploads.Lease, len(l.held))
-	for id, lease := range l.held {
-		out[id] = lease
-	}
+	maps.Copy(out, l.held)
 	return out
 }

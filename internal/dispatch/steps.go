@@ -53,7 +53,7 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 	for {
 		loads, err := d.store.AccountLoads(ctx)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		var roomy []string
 		for name, a := range d.accounts {
@@ -71,7 +71,7 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 		}
 		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, claimSize/2, d.cfg.Lease)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		if len(steps) == 0 {
 			return nil
@@ -93,7 +93,7 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 	for {
 		steps, err := d.store.ClaimSteps(ctx, claimSize, d.cfg.Lease)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		if len(steps) == 0 {
 			return nil
@@ -107,7 +107,7 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 		var receipts map[uploads.ID][]parts.Stored
 		if len(finishing) > 0 {
 			if receipts, err = d.store.Receipts(ctx, finishing); err != nil {
-				return err //nolint:wrapcheck // says what was being done
+				return err
 			}
 		}
 		d.each(ctx, steps, func(ctx context.Context, step uploads.Step) error {
@@ -164,7 +164,7 @@ func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (rea
 	}
 	known, err := d.store.KnownDigests(ctx, step.Source)
 	if err != nil {
-		return false, err //nolint:wrapcheck // says what was being done
+		return false, err
 	}
 	for _, k := range known {
 		if !slices.ContainsFunc(step.Digests, func(have hashing.Digest) bool { return have.Kind == k.Kind }) {
@@ -175,7 +175,7 @@ func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (rea
 		if (providers.Media{Digests: step.Digests}).Digest(kind).IsZero() {
 			took, err := d.store.MoveToDigesting(ctx, *step)
 			if err != nil || !took {
-				return false, err //nolint:wrapcheck // says what was being done
+				return false, err
 			}
 			// A crash here leaves an upload in digesting without a job: the sweep
 			// publishes it.
@@ -234,13 +234,13 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		Found: begun.Found,
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	if !took {
 		// Cancelled while the session was being opened, or our lease passed on.
 		abortCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		return p.Abort(abortCtx, begun.Session) //nolint:wrapcheck // logged as it is
+		return p.Abort(abortCtx, begun.Session)
 	}
 	d.log.Info("session opened", zap.Stringer("upload", step.ID), zap.Int("epoch", epoch), zap.String("account", step.Account),
 		zap.Int("parts", plan.Count()), zap.Int("found", len(begun.Found)))
@@ -350,7 +350,7 @@ func (d *Dispatcher) fail(ctx context.Context, step uploads.Step, f uploads.Fail
 func (d *Dispatcher) failUpload(ctx context.Context, id uploads.ID, account string, epoch int, lease uploads.Lease, f uploads.Failure) error {
 	took, err := d.store.Fail(ctx, id, epoch, lease, f)
 	if err != nil || !took {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	d.log.Error("failed", zap.Stringer("upload", id), zap.Int("epoch", epoch), zap.String("account", account),
 		zap.String("cause", string(f.Cause)), zap.String("code", f.Code), zap.String("message", f.Message), zap.Int("part", f.Part))

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,14 @@ func serve(tb testing.TB, c *Conn, answer func(context.Context, AssignmentReques
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := c.ServeAssignments(ctx, answer); err != nil {
+		err := c.ServeAssignments(ctx, func(ctx context.Context, asks []AssignmentRequest) []Answer {
+			answers := make([]Answer, len(asks))
+			for i, a := range asks {
+				answers[i].Assignment, answers[i].Err = answer(ctx, a)
+			}
+			return answers
+		})
+		if err != nil {
 			tb.Error(err)
 		}
 	}()
@@ -126,10 +135,63 @@ func TestAskAssignmentErrors(t *testing.T) {
 	}
 	// Nonsense is answered, not left to time out.
 	reply, err := worker.nc.Request(sessionSubject, []byte("{"), patience)
-	if err != nil || reply.Header.Get(headerStatus) != statusFailed {
+	if err != nil || reply.Header.Get(headerKey) != "" || !strings.Contains(string(reply.Data), "cannot be read") {
 		t.Errorf("a request that cannot be read: %v, %v", reply, err)
 	}
 	stop()
+}
+
+// What slots ask while a request is under way shares the next one, and each
+// gets the answer to its own question.
+func TestAsksShareRequests(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	worker, dispatcher := s.connect(Config{}), s.connect(Config{})
+	const slots = 40
+	proceed := make(chan struct{})
+	arrived := make(chan struct{}, slots)
+	serve(t, dispatcher, func(_ context.Context, r AssignmentRequest) (parts.Assignment, error) {
+		arrived <- struct{}{}
+		<-proceed
+		if r.Epoch%7 == 0 {
+			return parts.Assignment{}, ErrStale
+		}
+		return parts.Assignment{Provider: r.Account}, nil
+	})
+	var requests atomic.Int32
+	if _, err := worker.nc.Subscribe(sessionSubject, func(*nats.Msg) { requests.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	for i := range slots {
+		asking.Go(func() {
+			account := fmt.Sprintf("account-%d", i)
+			got, err := worker.AskAssignment(t.Context(), AssignmentRequest{Upload: newID(t), Account: account, Epoch: i})
+			if i%7 == 0 {
+				if !errors.Is(err, ErrStale) {
+					t.Errorf("ask %d: %v, want ErrStale", i, err)
+				}
+			} else if err != nil || got.Provider != account {
+				t.Errorf("ask %d: %+v, %v; want that of %s", i, got, err, account)
+			}
+		})
+	}
+	for range maxAsking {
+		receive(t, arrived, "the first requests")
+	}
+	eventually(t, "most others wait", func() bool {
+		worker.asks.mu.Lock()
+		defer worker.asks.mu.Unlock()
+		return len(worker.asks.waiting) > slots/2
+	})
+	close(proceed)
+	asking.Wait()
+	if err := worker.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := requests.Load(); n > slots/2 {
+		t.Errorf("%d requests for %d asks", n, slots)
+	}
 }
 
 func TestOneDispatcherAnswersAndAnotherTakesOver(t *testing.T) {

@@ -578,7 +578,8 @@ func TestDigests(t *testing.T) {
 	}
 	check(8)
 	check(4) // late
-	a, err := b.Assignable(t.Context(), id)
+	known, err := b.Assignable(t.Context(), []uploads.ID{id})
+	a := known[id]
 	if err != nil || a.Checkpoint == nil || a.Checkpoint.Offset != 8 {
 		t.Fatalf("Assignable = %+v, %v; want the checkpoint at 8", a, err)
 	}
@@ -591,8 +592,8 @@ func TestDigests(t *testing.T) {
 	if took, err := b.RecordDigested(t.Context(), id, source, []hashing.Digest{sum}); err != nil || !took {
 		t.Errorf("RecordDigested = %v, %v; want it to take", took, err)
 	}
-	known, err := b.KnownDigests(t.Context(), source)
-	if diff := cmp.Diff([]hashing.Digest{sum}, known); diff != "" || err != nil {
+	digests, err := b.KnownDigests(t.Context(), source)
+	if diff := cmp.Diff([]hashing.Digest{sum}, digests); diff != "" || err != nil {
 		t.Errorf("KnownDigests: %v (-want +got)\n%s", err, diff)
 	}
 	if u := b.upload(t, id); u.State != uploads.Beginning {

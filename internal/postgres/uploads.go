@@ -94,7 +94,7 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	}
 	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
 		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states,
-		After: optional(f.After), Page: int32(page), //nolint:gosec // at most 1000
+		After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
 		return nil, unavailable("list uploads", err)
@@ -416,30 +416,31 @@ func (s *Store) TouchDigesting(ctx context.Context, id uploads.ID, grace time.Du
 	return n == 1, nil
 }
 
-// Assignable returns what a worker may be told of an upload, or
-// uploads.ErrNotFound if there is nothing to work on.
-func (s *Store) Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error) {
-	r, err := s.q.AssignmentOf(ctx, s.pool, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return parts.Assignable{}, uploads.ErrNotFound
-	}
+// Assignable returns what a worker may be told of each upload; those with
+// nothing to work on are left out.
+func (s *Store) Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.ID]parts.Assignable, error) {
+	rows, err := s.q.Assignable(ctx, s.pool, ids)
 	if err != nil {
-		return parts.Assignable{}, unavailable("read assignment", err)
+		return nil, unavailable("read assignments", err)
 	}
-	a := parts.Assignable{
-		Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
-		Source: uploads.Object{
-			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
-		},
-		PartSize: value(r.PartSize), Session: r.Session,
-	}
-	if len(r.DigestCheckpoint) > 0 {
-		a.Checkpoint = new(hashing.Checkpoint)
-		if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
-			return parts.Assignable{}, fmt.Errorf("checkpoint of %s: %w", id, err)
+	out := make(map[uploads.ID]parts.Assignable, len(rows))
+	for _, r := range rows {
+		a := parts.Assignable{
+			Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
+			Source: uploads.Object{
+				Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+			},
+			PartSize: value(r.PartSize), Session: r.Session,
 		}
+		if len(r.DigestCheckpoint) > 0 {
+			a.Checkpoint = new(hashing.Checkpoint)
+			if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
+				return nil, fmt.Errorf("checkpoint of %s: %w", r.ID, err)
+			}
+		}
+		out[r.ID] = a
 	}
-	return a, nil
+	return out, nil
 }
 
 // TakeEvents hands up to most events of the outbox to publish, oldest first,
@@ -449,7 +450,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 	err = s.inTx(ctx, "take events", func(tx pgx.Tx) error {
 		rows, err := s.q.NextEvents(ctx, tx, int32(most)) //nolint:gosec // a small constant
 		if err != nil || len(rows) == 0 {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		events := make([]uploads.Event, len(rows))
 		ids := make([]int64, len(rows))
@@ -461,7 +462,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 			return err
 		}
 		n = len(rows)
-		return s.q.DeleteEvents(ctx, tx, ids) //nolint:wrapcheck // wrapped by inTx
+		return s.q.DeleteEvents(ctx, tx, ids)
 	})
 	return n, err
 }

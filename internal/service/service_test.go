@@ -32,7 +32,10 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-func TestMain(m *testing.M) { devtest.Main(m) }
+func TestMain(m *testing.M) {
+	runAsWorker()
+	devtest.Main(m)
+}
 
 const (
 	mib          = 1 << 20
@@ -132,11 +135,28 @@ func (b *bundle) dispatcher(t *testing.T) (stop func()) {
 }
 
 // worker starts a worker.
-func (b *bundle) worker(t *testing.T, id string) (stop func()) {
+func (b *bundle) worker(t *testing.T, id string) {
 	t.Helper()
 	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
 	log := zaptest.NewLogger(t).Named(id)
-	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+	background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+}
+
+// query returns a function that reads one value of the record as text.
+func (b *bundle) query(t *testing.T) func(sql string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return func(sql string) (value string) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), sql).Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
 }
 
 // put stores random bytes in staging and returns them.

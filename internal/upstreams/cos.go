@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
-	"hash"
 	"hash/crc64"
 	"io"
 	"maps"
@@ -522,7 +521,7 @@ func (c *COS) receive(call *cosCall) (cosPart, *cosRefusal) {
 		return cosPart{}, cosRefuse("InternalError", "%v", err)
 	}
 	sum, crc := md5.New(), crc64.New(crc64.MakeTable(crc64.ECMA)) //nolint:gosec // see the import
-	n, err := c.copyBody(into, sum, crc, call, length)
+	n, err := c.copyBody(io.MultiWriter(into, sum, crc), flipped(call, call.fault), length)
 	if cerr := into.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("keep part: %w", cerr)
 	}
@@ -547,23 +546,18 @@ func (c *COS) receive(call *cosCall) (cosPart, *cosRefusal) {
 }
 
 // copyBody reads length bytes of the body; fewer are no error.
-func (c *COS) copyBody(into io.Writer, sum, crc hash.Hash, call *cosCall, length int64) (int64, error) {
+func (c *COS) copyBody(into io.Writer, body io.Reader, length int64) (int64, error) {
 	buffer := c.buffers.Get()
 	defer c.buffers.Put(buffer)
 	var done int64
 	for done < length {
-		n, err := call.Read(buffer[:min(int64(len(buffer)), length-done)])
-		if done == 0 && n > 0 && call.fault.FlipBit {
-			buffer[0] ^= 1
-		}
-		_, _ = sum.Write(buffer[:n]) // a hash never returns an error
-		_, _ = crc.Write(buffer[:n])
+		n, err := body.Read(buffer[:min(int64(len(buffer)), length-done)])
 		if _, werr := into.Write(buffer[:n]); werr != nil {
 			return done, fmt.Errorf("keep part: %w", werr)
 		}
 		done += int64(n)
 		if err != nil {
-			return done, nil //nolint:nilerr // what came is what counts
+			break // what came is what counts
 		}
 	}
 	return done, nil

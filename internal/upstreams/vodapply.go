@@ -29,7 +29,6 @@ const (
 	applyCodeParameter = 4000
 	applyCodeSignature = 4100
 	applyCodeSecretID  = 4104
-	applyCodeReplay    = 4500
 	applyCodeSession   = 31001
 	applyCodeInternal  = 32001
 )
@@ -37,9 +36,7 @@ const (
 // Bounds of the API.
 const (
 	maxApplyBody = 1 << 20          // bytes
-	v2ClockSkew  = 2 * time.Hour    // of API v2
 	v3ClockSkew  = 5 * time.Minute  // of API 3.0
-	unixMillis   = 100_000_000_000  // a timestamp above is in milliseconds
 	grantLife    = 2 * time.Hour    // of temporary keys
 	sessionLife  = 24 * time.Hour   // of session keys
 	actionNone   = "no such action" // in the log
@@ -77,22 +74,22 @@ type VODApply struct {
 	mu       sync.Mutex
 	sessions map[string]*applySession // by session key
 	media    map[string]*applySession // by file id
-	nonces   map[string]bool          // SecretId, Timestamp and Nonce that were used
+	nonces   vodNonces                // of API v2, where they must not come twice
 	sequence uint64
 }
 
 // applySession is one ApplyUpload and what came of it. VODApply.mu guards what
 // follows expires; the rest stays as it was opened.
 type applySession struct {
-	key       string
-	account   string
-	place     cosPlace // of the media
-	cover     string   // key; "" if none was asked for
-	expires   time.Time
-	fileID    string // set once committed
-	url       string
-	coverURL  string
-	commits   int // that succeeded
+	key      string
+	account  string
+	place    cosPlace // of the media
+	cover    string   // key; "" if none was asked for
+	expires  time.Time
+	fileID   string // set once committed
+	url      string
+	coverURL string
+	commits  int // that succeeded
 }
 
 // AppliedFile is what was received of one media file or its cover.
@@ -124,8 +121,7 @@ func NewVODApply(config VODApplyConfig) *VODApply {
 		}),
 		sessions: make(map[string]*applySession),
 		media:    make(map[string]*applySession),
-		nonces:   make(map[string]bool),
-		sequence: uint64(time.Now().UnixNano()), //nolint:gosec // a time of this century
+		sequence: uint64(time.Now().UnixNano()),
 	}
 }
 
@@ -273,28 +269,26 @@ func (v *VODApply) authenticateV2(c *applyCall) *applyRefusal {
 	if !ok {
 		return applyRefuse(applyCodeSecretID, "AuthFailure", "SecretId %q is not known", c.Account)
 	}
-	if want := applyV2Signature(key, c.r.Method, c.r.Host, c.r.URL.Path, params); !hmac.Equal([]byte(want), []byte(params.Get("Signature"))) {
+	if want := signVODRequest(c.r.Method, c.r.Host, c.r.URL.Path, params, key); !hmac.Equal([]byte(want), []byte(params.Get("Signature"))) {
 		return applyRefuse(applyCodeSignature, "AuthFailure", "the signature is not that of the request")
 	}
 	at, err := strconv.ParseInt(params.Get("Timestamp"), 10, 64)
-	if at > unixMillis && !v.config.Strict {
+	if at >= millisecondsFrom && !v.config.Strict {
 		at /= 1000
 	}
-	if off := time.Since(time.Unix(at, 0)).Abs(); err != nil || off > v2ClockSkew {
-		return applyRefuse(applyCodeReplay, "ReplayAttack", "Timestamp %q is off by %s", params.Get("Timestamp"), off)
+	if off := time.Since(time.Unix(at, 0)).Abs(); err != nil || off > vodClockSkew {
+		return applyRefuse(codeReplay, "ReplayAttack", "Timestamp %q is off by %s", params.Get("Timestamp"), off)
 	}
 	nonce, err := strconv.ParseUint(params.Get("Nonce"), 10, 64)
 	if err != nil || nonce == 0 {
 		return applyRefuse(applyCodeParameter, "InvalidParameter", "Nonce %q is not a positive number", params.Get("Nonce"))
 	}
 	if v.config.Strict {
-		used := c.Account + " " + params.Get("Timestamp") + " " + params.Get("Nonce")
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if v.nonces[used] {
-			return applyRefuse(applyCodeReplay, "ReplayAttack", "Nonce and Timestamp were used before")
+		if !v.nonces.firstUse(vodNonce{c.Account, nonce}, time.Now()) {
+			return applyRefuse(codeReplay, "ReplayAttack", "Nonce %d was used before", nonce)
 		}
-		v.nonces[used] = true
 	}
 	return nil
 }
@@ -386,7 +380,8 @@ func v2Name(name string) string {
 	}
 }
 
-// authenticateV1 checks the older signature of API 3.0, over a form.
+// authenticateV1 checks the older signature of API 3.0, over a form: that of
+// API v2, since no name has an underscore here.
 func (v *VODApply) authenticateV1(c *applyCall) *applyRefusal {
 	params, err := v2Params(c.r, c.body)
 	if err != nil {
@@ -397,7 +392,7 @@ func (v *VODApply) authenticateV1(c *applyCall) *applyRefusal {
 	if !ok {
 		return applyRefuse(0, "AuthFailure.SecretIdNotFound", "SecretId %q is not known", c.Account)
 	}
-	if want := applyV1Signature(key, c.r.Method, c.r.Host, c.r.URL.Path, params); !hmac.Equal([]byte(want), []byte(params.Get("Signature"))) {
+	if want := signVODRequest(c.r.Method, c.r.Host, c.r.URL.Path, params, key); !hmac.Equal([]byte(want), []byte(params.Get("Signature"))) {
 		return applyRefuse(0, "AuthFailure.SignatureFailure", "the signature is not that of the request")
 	}
 	at, err := strconv.ParseInt(params.Get("Timestamp"), 10, 64)

@@ -249,7 +249,7 @@ func (q *Queries) Receipts(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Rec
 const recordAcks = `-- name: RecordAcks :many
 WITH locked AS MATERIALIZED (
     SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
-    WHERE u.id = ANY($1::uuid[]) AND u.state = 'uploading'
+    WHERE u.id = ANY($1::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
     INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
@@ -346,7 +346,7 @@ UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count 
     feed_after = now() + $1::interval
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::int[]) AS epoch, unnest($4::int[]) AS fed_before,
         unnest($5::int[]) AS fed, unnest($6::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
 RETURNING u.id
 `
 

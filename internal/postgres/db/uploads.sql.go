@@ -58,13 +58,14 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 	return items, nil
 }
 
-const assignmentOf = `-- name: AssignmentOf :one
-SELECT account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
+const assignable = `-- name: Assignable :many
+SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = $1 AND state IN ('uploading', 'digesting') AND NOT paused
+FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused
 `
 
-type AssignmentOfRow struct {
+type AssignableRow struct {
+	ID               uuid.UUID
 	Account          string
 	Provider         string
 	State            UploadState
@@ -80,26 +81,40 @@ type AssignmentOfRow struct {
 	DigestCheckpoint json.RawMessage
 }
 
-// What a worker asks for; only uploads that may be worked on answer.
-func (q *Queries) AssignmentOf(ctx context.Context, db DBTX, id uuid.UUID) (AssignmentOfRow, error) {
-	row := db.QueryRow(ctx, assignmentOf, id)
-	var i AssignmentOfRow
-	err := row.Scan(
-		&i.Account,
-		&i.Provider,
-		&i.State,
-		&i.Epoch,
-		&i.SourceBucket,
-		&i.SourceKey,
-		&i.SourceVersion,
-		&i.SourceEtag,
-		&i.Size,
-		&i.PartSize,
-		&i.Digests,
-		&i.Session,
-		&i.DigestCheckpoint,
-	)
-	return i, err
+// What workers ask for; only uploads that may be worked on answer.
+func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]AssignableRow, error) {
+	rows, err := db.Query(ctx, assignable, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AssignableRow
+	for rows.Next() {
+		var i AssignableRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Account,
+			&i.Provider,
+			&i.State,
+			&i.Epoch,
+			&i.SourceBucket,
+			&i.SourceKey,
+			&i.SourceVersion,
+			&i.SourceEtag,
+			&i.Size,
+			&i.PartSize,
+			&i.Digests,
+			&i.Session,
+			&i.DigestCheckpoint,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const beginAgain = `-- name: BeginAgain :execrows
@@ -688,7 +703,7 @@ FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token,
         unnest($3::int[]) AS epoch, unnest($4::bigint[]) AS part_size,
         unnest($5::int[]) AS part_count, unnest($6::bytea[]) AS session,
         unnest($7::timestamptz[]) AS expires) AS b
-WHERE u.id = b.id AND u.state = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
+WHERE u.id = b.id AND u.state::text = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
 RETURNING u.id
 `
 

@@ -4,7 +4,7 @@
 -- covers every byte moves it to finishing, here and nowhere else.
 WITH locked AS MATERIALIZED (
     SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
-    WHERE u.id = ANY(@touched::uuid[]) AND u.state = 'uploading'
+    WHERE u.id = ANY(@touched::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
     INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
@@ -76,7 +76,7 @@ UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count 
     feed_after = now() + @grace::interval
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@epochs::int[]) AS epoch, unnest(@fed_before::int[]) AS fed_before,
         unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
 RETURNING u.id;
 
 -- name: Sweepable :many

@@ -57,7 +57,7 @@ const maxCover = 20 << 20
 // Limits returns the storage's documented bounds, and the rates of API v2. API
 // 3.0 allows 100 calls a second; the lower rate is safe for both.
 func (c *Client) Limits() providers.Limits {
-	perMinute := providers.Rate{Count: 100, Per: time.Minute}
+	perMinute := func(count int) providers.Rate { return providers.Rate{Count: count, Per: time.Minute} }
 	return providers.Limits{
 		Limits: parts.Limits{
 			MinPart:   1 << 20,
@@ -69,9 +69,10 @@ func (c *Client) Limits() providers.Limits {
 		Attachments:   []string{coverOption},
 		MaxAttachment: maxCover,
 		Calls: map[providers.Call]providers.Rate{
-			providers.CallBegin:  perMinute,
-			providers.CallFinish: perMinute,
-			providers.CallProbe:  perMinute,
+			providers.CallBegin: perMinute(100),
+			// These share the rate of CommitUpload.
+			providers.CallFinish: perMinute(80),
+			providers.CallProbe:  perMinute(20),
 		},
 	}
 }
@@ -114,7 +115,7 @@ func (c *Client) lapsed(ps providers.Session) bool {
 }
 
 func (s session) encode(expires time.Time) (providers.Session, error) {
-	data, err := json.Marshal(s)
+	data, err := json.Marshal(s) //nolint:gosec // a session is sealed wherever it rests or travels
 	if err != nil {
 		return providers.Session{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
 	}
@@ -319,7 +320,7 @@ func (w *whole) Read(p []byte) (int, error) {
 			err = errors.New("the body is longer than it said")
 		}
 	}
-	return n, err //nolint:wrapcheck // a reader passes on what it is told, io.EOF above all
+	return n, err
 }
 
 // Finish puts the parts together, compares the CRC-64 of the whole with what

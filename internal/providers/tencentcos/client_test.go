@@ -86,8 +86,9 @@ func TestConforms(t *testing.T) {
 			t.Parallel()
 			providertest.Run(t, func(t *testing.T) providertest.Harness {
 				t.Helper()
-				tt.config.Dir = t.TempDir()
-				client, vod, account := start(t, tt.config)
+				config := tt.config
+				config.Dir = t.TempDir()
+				client, vod, account := start(t, config)
 				account = with(account, "api", string(tt.api))
 				revoked := account
 				revoked.Secrets = map[string]providers.Secret{"secret_id": dummyID, "secret_key": "another-secret-key"}

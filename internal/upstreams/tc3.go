@@ -2,54 +2,19 @@ package upstreams
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the protocol signs with HMAC-SHA1
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// applyV2Signature returns the signature of API v2 over the parameters, whose
-// names have their underscores turned into dots: "POSThost/path?a=b&…".
-func applyV2Signature(key, method, host, path string, params url.Values) string {
-	return plainSignature(key, method+host+path+"?", params, func(name string) string {
-		if strings.HasPrefix(name, "_") {
-			return "_" + strings.ReplaceAll(name[1:], "_", ".")
-		}
-		return strings.ReplaceAll(name, "_", ".")
-	})
-}
-
-// applyV1Signature returns the older signature of API 3.0.
-func applyV1Signature(key, method, host, path string, params url.Values) string {
-	return plainSignature(key, method+host+path+"?", params, func(name string) string { return name })
-}
-
-func plainSignature(key, prefix string, params url.Values, rename func(string) string) string {
-	pairs := make([]string, 0, len(params))
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if name != "Signature" {
-			pairs = append(pairs, rename(name)+"="+params.Get(name))
-		}
-	}
-	algorithm := sha1.New
-	if params.Get("SignatureMethod") == "HmacSHA256" {
-		algorithm = sha256.New
-	}
-	return base64.StdEncoding.EncodeToString(applyMAC(algorithm, []byte(key), prefix+strings.Join(pairs, "&")))
-}
-
-func applyMAC(algorithm func() hash.Hash, key []byte, text string) []byte {
-	h := hmac.New(algorithm, key)
+func tc3MAC(key []byte, text string) []byte {
+	h := hmac.New(sha256.New, key)
 	_, _ = h.Write([]byte(text)) // a hash never returns an error
 	return h.Sum(nil)
 }
@@ -107,8 +72,8 @@ func (a tc3) expected(key string, r *http.Request, body []byte, timestamp int64)
 	}, "\n")))
 	scope := a.date + "/" + a.service + "/tc3_request"
 	text := strings.Join([]string{"TC3-HMAC-SHA256", strconv.FormatInt(timestamp, 10), scope, hex.EncodeToString(canonical[:])}, "\n")
-	k := applyMAC(sha256.New, []byte("TC3"+key), a.date)
-	k = applyMAC(sha256.New, k, a.service)
-	k = applyMAC(sha256.New, k, "tc3_request")
-	return hex.EncodeToString(applyMAC(sha256.New, k, text)), nil
+	k := tc3MAC([]byte("TC3"+key), a.date)
+	k = tc3MAC(k, a.service)
+	k = tc3MAC(k, "tc3_request")
+	return hex.EncodeToString(tc3MAC(k, text)), nil
 }
