@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -434,6 +435,78 @@ func TestCOSCountsWhatItReceives(t *testing.T) {
 	want := []COSFile{{Bucket: cosBucket, Key: "k", Size: 3, BytesReceived: 6, Puts: 2, CRC64: "2cd8094a1a277627", Stored: true}}
 	if diff := cmp.Diff(want, cos.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// aborting is a body that makes its upload end before its last bytes are sent.
+type aborting struct {
+	left  int
+	abort func()
+}
+
+func (a *aborting) Read(p []byte) (int, error) {
+	if a.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), a.left)
+	if a.left -= n; a.left == 0 {
+		a.abort()
+	}
+	return n, nil
+}
+
+// TestCOSAbortWhileAPartComesIn sends more than fits on the way, so that the
+// storage is reading when the upload ends.
+func TestCOSAbortWhileAPartComesIn(t *testing.T) {
+	t.Parallel()
+	_, client := startCOS(t, "")
+	id := client.initiate("k")
+	r := client.request(t.Context(), http.MethodPut, "/k?partNumber=1&uploadId="+id, nil)
+	r.ContentLength = 32 << 20
+	r.Body = io.NopCloser(&aborting{left: 32 << 20, abort: func() { client.do(http.MethodDelete, "/k?uploadId="+id, nil) }})
+	if reply := client.send(r); reply.code() != "NoSuchUpload" {
+		t.Errorf("the part was answered with %d %s", reply.status, reply.body)
+	}
+}
+
+// TestCOSIncompleteBody ends a body before its time, in good order.
+func TestCOSIncompleteBody(t *testing.T) {
+	t.Parallel()
+	cos, client := startCOS(t, t.TempDir())
+	r := client.request(t.Context(), http.MethodPut, "/k", nil)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(client.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "PUT /k HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Length: 10\r\n\r\nabc", cosHost, r.Header.Get("Authorization"))
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, conn) // until the server has done with it
+	calls := cos.Calls()
+	if len(calls) != 1 || !strings.HasPrefix(calls[0].Outcome, "IncompleteBody") || calls[0].Received != 3 {
+		t.Errorf("calls %+v", calls)
+	}
+	if reply := client.do(http.MethodHead, "/k", nil); reply.status != http.StatusNotFound {
+		t.Errorf("HEAD answers %d", reply.status)
+	}
+}
+
+func TestOddCOSAuthorizations(t *testing.T) {
+	t.Parallel()
+	good := cosAuth(cosDummyID, cosKeyTime, "host", "", "5f02b5a418364c1a517bb6ba52d414c6a34729bd")
+	if _, err := parseCOSAuthorization(good); err != nil {
+		t.Error(err)
+	}
+	for from, to := range map[string]string{
+		"=sha1&": "=sha256&", "q-key-time=1557989151;1557996351": "q-key-time=1557989151", "q-sign-time=1557989151": "q-sign-time=1557989152",
+		cosDummyID: "", "5f02b5a4": "", "q-ak=": "q-ak",
+	} {
+		if _, err := parseCOSAuthorization(strings.Replace(good, from, to, 1)); err == nil {
+			t.Errorf("%q in place of %q is taken", to, from)
+		}
 	}
 }
 

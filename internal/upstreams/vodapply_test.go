@@ -111,22 +111,27 @@ func (c applyClient) v2(method string, params url.Values) map[string]any {
 // v3 makes a call of API 3.0 with the key, at a time.
 func (c applyClient) v3(action, body, key string, at time.Time) map[string]any {
 	c.t.Helper()
+	return c.v3Of("vod", "2018-07-17", action, body, key, at)
+}
+
+func (c applyClient) v3Of(service, version, action, body, key string, at time.Time) map[string]any {
+	c.t.Helper()
 	r, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.url+"/", strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-TC-Action", action)
-	r.Header.Set("X-TC-Version", "2018-07-17")
+	r.Header.Set("X-TC-Version", version)
 	r.Header.Set("X-TC-Timestamp", strconv.FormatInt(at.Unix(), 10))
-	a := tc3{secretID: dummyID, date: at.UTC().Format("2006-01-02"), service: "vod", headers: []string{"content-type", "host"}}
+	a := tc3{secretID: dummyID, date: at.UTC().Format("2006-01-02"), service: service, headers: []string{"content-type", "host"}}
 	signed := r.Clone(r.Context())
 	signed.Host = c.host()
 	signature, err := a.expected(key, signed, []byte(body), at.Unix())
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential="+dummyID+"/"+a.date+"/vod/tc3_request, SignedHeaders=content-type;host, Signature="+signature)
+	r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential="+dummyID+"/"+a.date+"/"+service+"/tc3_request, SignedHeaders=content-type;host, Signature="+signature)
 	return c.send(r)
 }
 
@@ -289,6 +294,8 @@ func TestApplyV3(t *testing.T) {
 		"nested parameter":    {client.v3(ActionApply, `{"MediaType":["mp4"]}`, dummyKey, now), "InvalidParameter"},
 		"no JSON":             {client.v3(ActionApply, `MediaType=mp4`, dummyKey, now), "InvalidParameter"},
 		"unknown action":      {client.v3("Nothing", `{}`, dummyKey, now), "InvalidAction"},
+		"another service":     {client.v3Of("cvm", "2018-07-17", ActionApply, `{"MediaType":"mp4"}`, dummyKey, now), "AuthFailure.SignatureFailure"},
+		"another version":     {client.v3Of("vod", "2017-01-01", ActionApply, `{"MediaType":"mp4"}`, dummyKey, now), "NoSuchVersion"},
 		"no authorization":    {client.call(http.MethodPost, "/", "application/json", strings.NewReader("{}")), "AuthFailure.InvalidAuthorization"},
 		"a form, strict":      {client.form(now), "AuthFailure.InvalidAuthorization"},
 		"a form, not strict":  {lenient.form(now), ""},
@@ -300,6 +307,13 @@ func TestApplyV3(t *testing.T) {
 	}
 	if own := lenient.v3(ActionApply, `{"MediaType":"mp4"}`, dummyKey, now); own["TempCertificate"] != nil {
 		t.Errorf("the account's own keys are to be used, the answer is %v", own)
+	}
+	if vod.session(key, dummyID) == nil || vod.session(key, "another") != nil {
+		t.Error("a session is not its account's alone")
+	}
+	vod.sessions[key].expires = now.Add(-time.Second)
+	if got := v3Code(client.v3(ActionCommit, commit, dummyKey, now)); got != "InvalidParameterValue.VodSessionKey" {
+		t.Errorf("a session past its time: %q", got)
 	}
 	calls := vod.Storage().Calls()
 	if len(calls) == 0 || calls[0].Action != ActionApply || calls[0].Account != dummyID || calls[0].Outcome != "ok" {
@@ -316,6 +330,16 @@ func (c applyClient) form(at time.Time) map[string]any {
 	}
 	params.Set("Signature", signVODRequest(http.MethodPost, c.host(), "/", params, dummyKey))
 	return c.call(http.MethodPost, "/", "application/x-www-form-urlencoded", strings.NewReader(params.Encode()))
+}
+
+func TestTC3SignsHostAndType(t *testing.T) {
+	t.Parallel()
+	for headers, good := range map[string]bool{"content-type;host": true, "Content-Type;Host;x-tc-action": true, "content-type": false, "host": false} {
+		_, err := parseTC3("TC3-HMAC-SHA256 Credential=AKIDtest/2019-02-25/vod/tc3_request, SignedHeaders=" + headers + ", Signature=ab")
+		if (err == nil) != good {
+			t.Errorf("%s: %v", headers, err)
+		}
+	}
 }
 
 func FuzzParseTC3(f *testing.F) {

@@ -84,6 +84,42 @@ func TestAnswersOfTheDocuments(t *testing.T) {
 	}
 }
 
+// TestListedBeyondThePlan has a part after the last, of no length.
+func TestListedBeyondThePlan(t *testing.T) {
+	t.Parallel()
+	page := cosPartList{Parts: []cosListedPart{{Number: 0}, {Number: 2}, {Number: 3}}}
+	if found := page.found(parts.Plan{Size: 1 << 20, PartSize: 1 << 20}); len(found) != 0 {
+		t.Errorf("found %+v", found)
+	}
+}
+
+func TestPlacesMustBeWhole(t *testing.T) {
+	t.Parallel()
+	good := place{bucket: "b", region: "r", mediaKey: "k", coverKey: "c", sessionKey: "s"}
+	if _, err := good.checked(application{cover: true}); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*place){
+		"bucket": func(p *place) { p.bucket = "" }, "region": func(p *place) { p.region = "" }, "media": func(p *place) { p.mediaKey = "" },
+		"cover": func(p *place) { p.coverKey = "" }, "session key": func(p *place) { p.sessionKey = "" },
+	} {
+		p := good
+		spoil(&p)
+		if _, err := p.checked(application{cover: true}); providers.KindOf(err) != providers.Transient || err == nil {
+			t.Errorf("without its %s: %v", name, err)
+		}
+	}
+}
+
+func TestTitle(t *testing.T) {
+	t.Parallel()
+	for _, tt := range [][3]string{{"my film.mp4", "mp4", "my film"}, {"my film.MP4", "mp4", "my film"}, {"my film.mov", "mp4", "my film.mov"}, {"film", "mp4", "film"}} {
+		if got := title(tt[0], tt[1]); got != tt[2] {
+			t.Errorf("%s of type %s is %q, want %q", tt[0], tt[1], got, tt[2])
+		}
+	}
+}
+
 func TestCompletionsAreRead(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]providers.Kind{

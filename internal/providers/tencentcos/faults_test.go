@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -216,7 +217,7 @@ func TestEchoedSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words := fmt.Sprintf("%s of %s is bad; %s", s.SessionKey, dummyID, strings.Repeat("x", 500))
+		words := fmt.Sprintf("%s of %s is bad; %s", s.SessionKey, dummyID, strings.Repeat("x", 5000))
 		w.vod.Storage().AddFaults(upstreams.Fault{
 			Action: upstreams.ActionCommit,
 			Text:   fmt.Sprintf(`{"code":4000,"message":%q,"Response":{"RequestId":"r","Error":{"Code":"InvalidParameter","Message":%q}}}`, words, words),
@@ -316,6 +317,9 @@ func TestCover(t *testing.T) {
 	w := open(t, upstreams.VODApplyConfig{}, 3)
 	w.attach(nil, "cover")
 	_, err := w.client.Begin(t.Context(), w.account, w.media)
+	wantKind(t, err, providers.Rejected)
+	w.media.Options = nil
+	_, err = w.client.Begin(t.Context(), w.account, w.media)
 	wantKind(t, err, providers.Rejected)
 	w.attach(nil, "cover.jpg")
 	w.media.Attachments = nil
@@ -482,6 +486,11 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	w := open(t, upstreams.VODApplyConfig{Renews: true, Dir: t.TempDir()}, 2<<20)
 	w.attach([]byte("image"), "cover.jpg")
+	sum, err := hashing.Sum(hashing.CRC64ECMA, w.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.media.Digests = []hashing.Digest{sum}
 	w.begin(t)
 	if err := w.put(t.Context(), 1); err != nil {
 		t.Fatal(err)
@@ -493,6 +502,9 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.session = fresh
+	if s, err := readSession(callPart, fresh); err != nil || s.CRC != sum {
+		t.Errorf("the object's digest became %q, %v", s.CRC, err)
+	}
 	if err := w.put(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -555,6 +567,9 @@ func TestAdopts(t *testing.T) {
 				if found := w.begin(t).Found; len(found) != tt.want {
 					t.Fatalf("found %+v, want %d parts", found, tt.want)
 				}
+				if asked := w.count(upstreams.COSListUploads) > 0; asked != (tt.takes && tt.known) {
+					t.Errorf("it was asked for open uploads: %t", asked)
+				}
 				for n := range planOf(w.media).Count() {
 					if !slices.ContainsFunc(w.stored, func(s parts.Stored) bool { return s.Number == n+1 }) {
 						if err := w.put(t.Context(), n+1); err != nil {
@@ -610,6 +625,106 @@ func TestRefusalBeforeTheBodyWasRead(t *testing.T) {
 		_, _ = io.WriteString(w, refused)
 	})
 	wantKind(t, putABC(t.Context(), client, ps), providers.SessionLost)
+}
+
+func TestPartsAreOfTheirLength(t *testing.T) {
+	t.Parallel()
+	client, ps := against(t, func(http.ResponseWriter, *http.Request) { t.Error("a part of another length was sent") })
+	_, err := client.PutPart(t.Context(), ps, parts.Part{Number: 1, Length: 4}, providertest.NewBody(client.Limits(), []byte("abc")))
+	wantKind(t, err, providers.Mismatch)
+}
+
+// TestWholeReadsToTheEnd has a transport that asks for no more than it needs.
+func TestWholeReadsToTheEnd(t *testing.T) {
+	t.Parallel()
+	body := providertest.NewBody((&Client{}).Limits(), []byte("abc"))
+	if _, err := io.ReadFull(&whole{body: body, left: 3}, make([]byte, 3)); err != nil || body.Digest().IsZero() {
+		t.Errorf("the digest is %q, %v", body.Digest(), err)
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	client, ps := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			t.Error("the redirect was followed")
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	_, err := client.Finish(t.Context(), ps, nil)
+	wantKind(t, err, providers.Rejected)
+	wantKind(t, putABC(t.Context(), client, ps), providers.Rejected)
+}
+
+func TestStorageEchoesItsToken(t *testing.T) {
+	t.Parallel()
+	client, ps := against(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, "<Error><Code>InvalidArgument</Code><Message>%s %s</Message></Error>",
+			r.Header.Get(headerToken), strings.ReplaceAll(r.Header.Get("Authorization"), "&", "&amp;"))
+	})
+	err := putABC(t.Context(), client, ps)
+	wantKind(t, err, providers.Rejected)
+	if err == nil || strings.Contains(err.Error(), "SECRET") || strings.Contains(err.Error(), "q-signature") {
+		t.Errorf("a secret shows in %v", err)
+	}
+}
+
+// TestListsInPages has the storage list in pages, and then repeat itself.
+func TestListsInPages(t *testing.T) {
+	t.Parallel()
+	client, ps := against(t, func(w http.ResponseWriter, r *http.Request) {
+		marker, _ := strconv.Atoi(r.URL.Query().Get("part-number-marker"))
+		next := min(marker+1, 3) // the last page says that there are more, and leads nowhere
+		w.Header().Set(headerRequestID, "r")
+		_, _ = fmt.Fprintf(w, "<ListPartsResult><Part><PartNumber>%d</PartNumber><ETag>e</ETag><Size>1</Size></Part>"+
+			"<NextPartNumberMarker>%d</NextPartNumberMarker><IsTruncated>true</IsTruncated></ListPartsResult>", marker+1, next)
+	})
+	s, err := readSession(callList, ps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := client.listParts(t.Context(), s, parts.Plan{Size: 3, PartSize: 1})
+	if err != nil || len(found) != 3 {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// TestOpenUploadIsOfTheKey lists uploads of keys that begin alike.
+func TestOpenUploadIsOfTheKey(t *testing.T) {
+	t.Parallel()
+	client, ps := against(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(headerRequestID, "r")
+		_, _ = io.WriteString(w, "<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>1</UploadId></Upload>"+
+			"<Upload><Key>k</Key><UploadId>2</UploadId></Upload><Upload><Key>kk</Key><UploadId>3</UploadId></Upload></ListMultipartUploadsResult>")
+	})
+	s, err := readSession(callList, ps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := client.openUpload(t.Context(), s); err != nil || id != "2" {
+		t.Errorf("the upload is %q, %v", id, err)
+	}
+}
+
+// TestProbeUsesTheAccountsKey asks with a session of before the key was changed.
+func TestProbeUsesTheAccountsKey(t *testing.T) {
+	t.Parallel()
+	w := open(t, upstreams.VODApplyConfig{}, 2<<20, "api", "v2")
+	s, err := readSession(callPart, w.session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SecretKey, s.COSKey = "before", "before"
+	if w.session, err = s.encode(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, w.put(t.Context(), 1), providers.Unauthorized)
+	if out := w.probe(t); out.Holding != providers.HoldsSession {
+		t.Errorf("probe says %+v", out)
+	}
 }
 
 // TestAnswerFromElsewhere has something answer that is not the storage, with the

@@ -110,7 +110,9 @@ func (c *Client) applyV2(ctx context.Context, t target, a application) (place, e
 			Message: "the answer names no storageAppId or storageRegionV5; set cos_app_id and cos_region for the account",
 		}
 	}
-	p.bucket = got.StorageBucket + "-" + appID
+	if got.StorageBucket != "" {
+		p.bucket = got.StorageBucket + "-" + appID
+	}
 	if got.Video != nil {
 		p.mediaKey = keyOf(got.Video.StoragePath)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 	"github.com/tencentyun/vod-go-sdk"
 
 	"mediaferry/internal/upstreams"
@@ -25,8 +24,8 @@ func TestVODUpload(t *testing.T) {
 			video, data := file(t, "my film.mp4", 6<<20+1)
 			cover, image := file(t, "cover.jpg", 1000)
 			request := vod.NewVodUploadRequest()
-			request.MediaFilePath, request.CoverFilePath = common.StringPtr(video), common.StringPtr(cover)
-			request.SourceContext = common.StringPtr("a&b=c")
+			request.MediaFilePath, request.CoverFilePath = new(video), new(cover)
+			request.SourceContext = new("a&b=c")
 			client := vod.VodUploadClient{SecretId: secretID, SecretKey: secretKey, Transport: way}
 			answer, err := client.Upload("ap-guangzhou", request)
 			if err != nil {
@@ -65,7 +64,7 @@ func TestVODRefusal(t *testing.T) {
 	platform := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: map[string]string{secretID: secretKey}})
 	video, _ := file(t, "my film.mp4", 10)
 	request := vod.NewVodUploadRequest()
-	request.MediaFilePath = common.StringPtr(video)
+	request.MediaFilePath = new(video)
 	client := vod.VodUploadClient{SecretId: secretID, SecretKey: "another", Transport: serve(t, platform)}
 	if _, err := client.Upload("ap-guangzhou", request); err == nil {
 		t.Error("a wrong key is taken")
