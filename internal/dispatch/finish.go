@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,6 +33,10 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
+	}
+	if wait, err := d.budget(ctx, step, p, providers.CallFinish); err != nil || wait > 0 {
+		// The call is not made, so what is known of an earlier one stays as it was.
+		return errors.Join(err, d.postpone(ctx, step, wait, 0, !step.Intent.IsZero()))
 	}
 	callCtx, cancel := context.WithTimeout(ctx, finishTimeout)
 	asset, err := p.Finish(callCtx, session, stored)
@@ -78,6 +83,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 // session is still open, so that finish may be called.
 func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (again bool, err error) {
 	account := d.accounts[step.Account]
+	if wait, err := d.budget(ctx, step, p, providers.CallProbe); err != nil || wait > 0 {
+		return false, errors.Join(err, d.postpone(ctx, step, wait, 0, true))
+	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	outcome, err := p.Probe(callCtx, account.Account, d.media(step, step.Epoch, step.PartSize), session)
 	cancel()

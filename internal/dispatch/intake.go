@@ -205,11 +205,6 @@ func (d *Dispatcher) checkObject(account Account, s uploads.Submission) error {
 				s.Source.URL(), plan.PartSize, account.Name, account.Window),
 		})
 	}
-	if limits.MaxNameBytes > 0 && len(s.Name) > limits.MaxNameBytes {
-		errs = append(errs, &uploads.FieldError{
-			Field: "name", Detail: fmt.Sprintf("has %d bytes; %s takes at most %d, so give a shorter one", len(s.Name), account.Provider, limits.MaxNameBytes),
-		})
-	}
 	if checker, ok := p.(providers.MediaChecker); ok {
 		errs = append(errs, checker.CheckMedia(providers.Media{
 			Name: s.Name, ContentType: s.ContentType, Size: s.Source.Size, PartSize: plan.PartSize, Digests: s.Digests, Options: s.Options,

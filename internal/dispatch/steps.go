@@ -32,6 +32,7 @@ type stepStore interface {
 	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
 	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
 	MakePartitions(ctx context.Context, from time.Time, months int) error
+	TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error)
 }
 
 // Bounds of the control steps.
@@ -211,6 +212,9 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseTooLarge, Message: err.Error()})
 	}
 	media := d.media(step, step.Epoch+1, plan.PartSize)
+	if wait, err := d.budget(ctx, step, p, providers.CallBegin); err != nil || wait > 0 {
+		return errors.Join(err, d.postpone(ctx, step, wait, 0, false))
+	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	begun, err := p.Begin(callCtx, account.Account, media)
 	cancel()
@@ -249,6 +253,16 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		d.steps.wake()
 	}
 	return nil
+}
+
+// budget spends a call of the account's published rate, where the platform
+// publishes one. wait is how long to wait if there is none left.
+func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, p providers.Provider, call providers.Call) (wait time.Duration, err error) {
+	rate, bounded := p.Limits().Calls[call]
+	if !bounded {
+		return 0, nil
+	}
+	return d.store.TakeCall(ctx, step.Account, string(call), rate.Count, rate.Per)
 }
 
 func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error) error {

@@ -686,3 +686,37 @@ func TestReportViewsAnswer(t *testing.T) {
 		}
 	}
 }
+
+// Many dispatchers at once stay within an account's published rate.
+func TestCallRateIsShared(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const count, per = 100, time.Hour // nothing leaks out while the test runs
+	var taken atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				wait, err := b.TakeCall(t.Context(), "acc", "finish", count, per)
+				if err != nil {
+					t.Error(err)
+				}
+				if wait == 0 {
+					taken.Add(1)
+				} else if wait > per {
+					t.Errorf("wait %s, longer than the period", wait)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := taken.Load(); n != count/10 {
+		t.Errorf("%d calls were taken at once, want %d", n, count/10)
+	}
+	if wait, err := b.TakeCall(t.Context(), "other", "finish", count, per); err != nil || wait != 0 {
+		t.Errorf("another account: wait %s, %v; want its own budget", wait, err)
+	}
+	if wait, err := b.TakeCall(t.Context(), "acc", "begin", count, per); err != nil || wait != 0 {
+		t.Errorf("another call: wait %s, %v; want its own budget", wait, err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -454,8 +455,11 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 
 func TestBadSubmissionsKeepNothing(t *testing.T) {
 	t.Parallel()
-	b := setup(t, limits())
+	l := limits()
+	l.MaxSize = 100
+	b := setup(t, l)
 	b.put(t, "empty.mp4", 0)
+	b.put(t, "large.mp4", 101)
 	b.put(t, "film.mp4", 10)
 	b.dispatcher(t)
 	tests := []struct {
@@ -466,6 +470,7 @@ func TestBadSubmissionsKeepNothing(t *testing.T) {
 		{"missing object", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
 		{"missing bucket", client.Submission{Account: "acc", Source: client.Source{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
 		{"empty file", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
+		{"too large", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "large.mp4"}}, "source.key"},
 		{"unknown account", client.Submission{Account: "other", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "account"},
 		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "name"},
 	}
@@ -531,4 +536,74 @@ func TestPostgresConnectionsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustComplete(t, id, data)
+}
+
+// Staging goes away in mid-run and comes back; the upload goes on.
+func TestStagingAwayAndBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 48*mib)
+	reached, away := make(chan struct{}), make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 5 {
+			close(reached)
+			<-away
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	b.s3.Stop()
+	close(away)
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.mustComplete(t, id, data)
+}
+
+func TestWrongStagingCredentialsAreNamedAtTheStart(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.cfg.Staging.SecretKey = "not-the-secret"
+	err := service.RunDispatcher(t.Context(), b.cfg, b.known(), zaptest.NewLogger(t), nil)
+	if err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("dispatcher: %v, want the settings named", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "not-the-secret") {
+		t.Errorf("the secret is in the error: %v", err)
+	}
+	worker := config.Worker{ID: "w1", Pool: "default", Slots: 1, NATS: b.cfg.NATS, Staging: b.cfg.Staging}
+	if err := service.RunWorker(t.Context(), worker, b.known(), zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("worker: %v, want the settings named", err)
+	}
+}
+
+// Services start in any order: a dispatcher and a worker wait for what they
+// need, and work once it is there.
+func TestServersThatComeLate(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 3*mib)
+	b.nats.Stop()
+	b.s3.Stop()
+	b.worker(t, "w1")
+	ready := make(chan string, 1)
+	log := zaptest.NewLogger(t).Named("dispatcher")
+	background(t, func(ctx context.Context) error {
+		return service.RunDispatcher(ctx, b.cfg, b.known(), log, func(addr string) { ready <- addr })
+	})
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.api, err = client.New("http://"+<-ready, "default"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.api.Close)
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 }
