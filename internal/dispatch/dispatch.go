@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -116,7 +117,8 @@ type Dispatcher struct {
 	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
-	inHand  *leases
+	hand    *hand
+	taking  sync.WaitGroup // steps in hand
 	live    *live
 }
 
@@ -131,7 +133,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), events: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
-		inHand: newLeases(), live: newLive(),
+		hand:   newHand(), live: newLive(),
 	}
 	for _, a := range accounts {
 		d.accounts[a.Name] = a
@@ -164,12 +166,17 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			pass: func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) },
 		})
 	}
-	g.Go(func() error { d.opened.run(ctx); return nil })
-	g.Go(func() error { d.done.run(ctx); return nil })
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("dispatcher: %w", err)
-	}
-	return nil
+	// What steps in hand have done upstream is recorded before anything else ends.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { d.opened.run(recording); return nil })
+	g.Go(func() error { d.done.run(recording); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		d.taking.Wait()
+		stopRecording()
+		return nil
+	})
+	return g.Wait()
 }
 
 // loop is work that is done whenever it is woken, and every so often in case a

@@ -42,7 +42,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	asset, err := p.Finish(callCtx, session, stored)
 	cancel()
 	if err == nil {
-		return d.complete(ctx, step, asset, false, "finished")
+		return d.complete(step, asset, false, "finished")
 	}
 	if ctx.Err() != nil {
 		// Cut short by a stop: the call may have taken effect.
@@ -99,7 +99,7 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 		zap.String("holding", string(outcome.Holding)), zap.String("evidence", outcome.Evidence))
 	switch outcome.Holding {
 	case providers.HoldsAsset:
-		return false, d.complete(ctx, step, outcome.Asset, false, "found by a probe after an unknown outcome")
+		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome")
 	case providers.HoldsSession:
 		return true, nil
 	case providers.HoldsNothing:

@@ -157,7 +157,7 @@ func TestAsksShareRequests(t *testing.T) {
 	proceed := make(chan struct{})
 	serveAll(t, dispatcher, func(_ context.Context, asks []AssignmentRequest) []Answer {
 		requests.Add(1)
-		taken.Add(int32(len(asks))) //nolint:gosec // few
+		taken.Add(int32(len(asks)))
 		<-proceed
 		answers := make([]Answer, len(asks))
 		for i, r := range asks {

@@ -114,6 +114,16 @@ func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (i
 	return int(n), nil
 }
 
+// FailuresOfKind counts the failed tries of an upload that were of a kind, over
+// all its epochs.
+func (s *Store) FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error) {
+	n, err := s.q.CountKind(ctx, s.pool, id, kind)
+	if err != nil {
+		return 0, unavailable("count failures", err)
+	}
+	return int(n), nil
+}
+
 // HoldFeeding keeps the sweep from feeding an upload again before delay is over.
 func (s *Store) HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error {
 	if err := s.q.HoldFeeding(ctx, s.pool, delay, id, int32(epoch)); err != nil { //nolint:gosec // counts sessions

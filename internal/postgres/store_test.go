@@ -329,7 +329,7 @@ func TestALeaseThatPassedOnRecordsNothing(t *testing.T) {
 	if err != nil || len(steps) != 1 {
 		t.Fatalf("claim: %v, %v", steps, err)
 	}
-	again, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	again, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(again) != 1 {
 		t.Fatalf("claim after the lease ran out: %v, %v; want the step", again, err)
 	}
@@ -397,21 +397,21 @@ func TestFinishIntentOutlivesItsHolder(t *testing.T) {
 	if _, err := b.RecordReports(t.Context(), []parts.Report{report(id, 1, plan, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	first, err := b.ClaimSteps(t.Context(), 10, time.Nanosecond)
+	first, err := b.ClaimSteps(t.Context(), 10, nil, time.Nanosecond)
 	if err != nil || len(first) != 1 || !first[0].Intent.IsZero() {
 		t.Fatalf("first claim: %+v, %v; want a step without an earlier intent", first, err)
 	}
 	if _, err := b.Cancel(t.Context(), "default", id); !errors.Is(err, uploads.ErrFinal) {
 		t.Errorf("cancel while finish may have taken effect: %v, want ErrFinal", err)
 	}
-	second, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	second, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(second) != 1 || second[0].Intent.IsZero() {
 		t.Fatalf("second claim: %+v, %v; want a step with the intent of the first", second, err)
 	}
 	if err := b.Postpone(t.Context(), second[0], 0, 1, false); err != nil { // a definite no
 		t.Fatal(err)
 	}
-	third, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	third, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(third) != 1 || !third[0].Intent.IsZero() {
 		t.Errorf("third claim: %+v, %v; want no intent after a definite answer", third, err)
 	}
@@ -431,7 +431,7 @@ func TestBeginAgainOpensANewEpoch(t *testing.T) {
 	if took, err := b.BeginAgain(t.Context(), id, 1, uploads.Lease{}, "lost", 0); err != nil || !took {
 		t.Fatalf("begin again: %v, %v", took, err)
 	}
-	steps, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	steps, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(steps) != 1 {
 		t.Fatalf("claim: %v, %v", steps, err)
 	}
@@ -547,7 +547,7 @@ func TestCancelledSessionIsDueToBeDiscarded(t *testing.T) {
 	if _, err := b.Cancel(t.Context(), "default", id); err != nil {
 		t.Fatal(err)
 	}
-	steps, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	steps, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(steps) != 1 || !steps[0].AbortDue || string(steps[0].Session) != "sealed" {
 		t.Fatalf("steps %+v, %v; want the abort with its session", steps, err)
 	}

@@ -70,6 +70,21 @@ func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[upl
 	return created, err
 }
 
+// ByKey finds the upload that was submitted under an idempotency key. Where the
+// key belongs to another submission it fails with uploads.ErrKeyTaken.
+func (s *Store) ByKey(ctx context.Context, tenant, key string, requestHash []byte) (id uploads.ID, found bool, err error) {
+	there, err := s.q.UploadByKey(ctx, s.pool, tenant, &key)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return uploads.ID{}, false, nil
+	case err != nil:
+		return uploads.ID{}, false, unavailable("look up idempotency key", err)
+	case !bytes.Equal(there.RequestHash, requestHash):
+		return uploads.ID{}, false, fmt.Errorf("%w: upload %s", uploads.ErrKeyTaken, there.ID)
+	}
+	return there.ID, true, nil
+}
+
 // Upload returns one upload of a tenant, or uploads.ErrNotFound.
 func (s *Store) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	row, err := s.q.Upload(ctx, s.pool, id, tenant)
@@ -169,11 +184,14 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	return out, nil
 }
 
-// ClaimSteps claims up to most control steps that are due. For those in state
+// ClaimSteps claims up to most control steps that are due, of all accounts but
+// those in without. For those in state
 // finishing the intent to call finish is durable on return.
-func (s *Store) ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error) {
+func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
 	token := uuid.New()
-	rows, err := s.q.ClaimSteps(ctx, s.pool, &token, lease, int32(most)) //nolint:gosec // a small constant
+	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
+		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
+	})
 	if err != nil {
 		return nil, unavailable("claim steps", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -53,6 +54,7 @@ type bundle struct {
 	dsn      string
 	api      *client.Client
 	cfg      config.Dispatcher
+	extra    map[string]providers.Provider
 }
 
 func limits() providers.Limits {
@@ -111,7 +113,9 @@ func background(t *testing.T, run func(ctx context.Context) error) (stop func())
 }
 
 func (b *bundle) known() map[string]providers.Provider {
-	return map[string]providers.Provider{"fake": b.platform}
+	known := map[string]providers.Provider{"fake": b.platform}
+	maps.Copy(known, b.extra)
+	return known
 }
 
 // dispatcher starts a dispatcher and waits until it takes submissions.
@@ -347,9 +351,6 @@ func TestRejectedAndUnauthorizedFailWithTheirCause(t *testing.T) {
 		providers.Rejected: uploads.CauseRejected, providers.Unauthorized: uploads.CauseUnauthorized,
 	} {
 		for _, call := range []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish} {
-			if kind == providers.Unauthorized && call == providers.CallPut {
-				continue // opens a session anew: see below
-			}
 			t.Run(fmt.Sprintf("%s at %s", kind, call), func(t *testing.T) {
 				t.Parallel()
 				b := setup(t, limits())
@@ -450,6 +451,57 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 	}
 	if seen := b.platform.Seen(uuid.MustParse(id)); len(seen.Assets) != 0 {
 		t.Error("a cancelled upload has an asset")
+	}
+}
+
+// A platform that hangs holds up its own account alone.
+func TestAHangingPlatformHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.cfg.Accounts = append(b.cfg.Accounts, config.Account{
+		Name: "hung", Tenant: "default", Provider: "hung", Pool: "default", Window: 64 * mib,
+	})
+	hung := providertest.NewFake(limits())
+	release := make(chan struct{})
+	hung.SetHook(func(call providers.Call, _ int) (bool, error) {
+		<-release
+		return true, nil
+	})
+	defer close(release)
+	b.extra = map[string]providers.Provider{"hung": hung}
+	data := b.put(t, "film.mp4", 3*mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	for i := range 300 { // more than are claimed or called at once
+		_, _, err := b.api.Submit(t.Context(), client.Submission{
+			Account: "hung", Name: fmt.Sprintf("%d.mp4", i), Source: client.Source{Bucket: "staging", Key: "film.mp4"}, Priority: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+}
+
+func TestASubmissionMayBeRepeatedWhenItsObjectIsGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", mib)
+	b.dispatcher(t)
+	s := client.Submission{Account: "acc", IdempotencyKey: "film-7", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}
+	first, created, err := b.api.Submit(t.Context(), s)
+	if err != nil || !created {
+		t.Fatalf("first: created %v, %v", created, err)
+	}
+	if err := b.staging.Delete(t.Context(), "staging", "film.mp4"); err != nil {
+		t.Fatal(err)
+	}
+	if again, created, err := b.api.Submit(t.Context(), s); err != nil || created || again.ID != first.ID {
+		t.Errorf("again: %s created %v, %v; want %s as it is", again.ID, created, err, first.ID)
+	}
+	s.Name = "other.mp4"
+	if _, _, err := b.api.Submit(t.Context(), s); err == nil {
+		t.Error("another submission under the key was taken")
 	}
 }
 

@@ -48,6 +48,17 @@ func (q *Queries) CountFailures(ctx context.Context, db DBTX, uploadID uuid.UUID
 	return count, err
 }
 
+const countKind = `-- name: CountKind :one
+SELECT count(*) FROM part_failures WHERE upload_id = $1 AND kind = $2
+`
+
+func (q *Queries) CountKind(ctx context.Context, db DBTX, uploadID uuid.UUID, kind string) (int64, error) {
+	row := db.QueryRow(ctx, countKind, uploadID, kind)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deleteEvents = `-- name: DeleteEvents :exec
 DELETE FROM outbox WHERE id = ANY($1::bigint[])
 `

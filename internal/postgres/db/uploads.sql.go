@@ -270,8 +270,9 @@ const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL($3::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
-    ORDER BY d.step_at LIMIT $3::int
+    ORDER BY d.step_at LIMIT $4::int
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
@@ -281,6 +282,13 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
     u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due
 `
+
+type ClaimStepsParams struct {
+	LeaseToken *uuid.UUID
+	Lease      time.Duration
+	Without    []string
+	Most       int32
+}
 
 type ClaimStepsRow struct {
 	ID             uuid.UUID
@@ -310,8 +318,13 @@ type ClaimStepsRow struct {
 // Takes control steps that are due: beginning again, finishing, discarding a
 // session. For finishing the intent is committed here, before the call; what
 // it was before tells whether an earlier call may have taken effect.
-func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, leaseToken *uuid.UUID, lease time.Duration, most int32) ([]ClaimStepsRow, error) {
-	rows, err := db.Query(ctx, claimSteps, leaseToken, lease, most)
+func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams) ([]ClaimStepsRow, error) {
+	rows, err := db.Query(ctx, claimSteps,
+		arg.LeaseToken,
+		arg.Lease,
+		arg.Without,
+		arg.Most,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,9 @@ ON CONFLICT DO NOTHING;
 -- name: CountFailures :one
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part;
 
+-- name: CountKind :one
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind;
+
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.
 SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a

@@ -78,6 +78,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL(@without::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT @most::int
     FOR UPDATE SKIP LOCKED
