@@ -125,9 +125,9 @@ func TestNamesOfABatchDoNotReplaceEachOther(t *testing.T) {
 	if why := apart.refuse(one("b/1.mp4", "1.mp4"), nil); why == "" {
 		t.Error("a second object of the same name was taken")
 	}
-	var any taken
+	var kept taken
 	for _, key := range []string{"a/1.mp4", "b/1.mp4"} {
-		if why := any.refuse(one(key, "1.mp4"), nil); why != "" {
+		if why := kept.refuse(one(key, "1.mp4"), nil); why != "" {
 			t.Errorf("a platform that keeps names apart: %s", why)
 		}
 	}

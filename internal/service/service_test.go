@@ -463,7 +463,7 @@ func TestAHangingPlatformHoldsUpNobodyElse(t *testing.T) {
 	})
 	hung := providertest.NewFake(limits())
 	release := make(chan struct{})
-	hung.SetHook(func(call providers.Call, _ int) (bool, error) {
+	hung.SetHook(func(providers.Call, int) (bool, error) {
 		<-release
 		return true, nil
 	})
