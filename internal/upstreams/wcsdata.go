@@ -43,7 +43,7 @@ func parseDataPath(text string) (dataPath, error) {
 		if err != nil {
 			return 0, fmt.Errorf("%q is not a number", s)
 		}
-		return int64(n), nil //nolint:gosec // 62 bits
+		return int64(n), nil
 	}
 	var err error
 	switch {

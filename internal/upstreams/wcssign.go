@@ -2,7 +2,6 @@ package upstreams
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the protocol signs with HMAC-SHA1
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -70,7 +69,7 @@ func verifyControl(r *http.Request, payload []byte, keys map[string]string, now 
 	if user, password, ok := r.BasicAuth(); ok && lenient {
 		at, err := http.ParseTime(r.Header.Get("Date"))
 		if err != nil || now.Sub(at).Abs() > clockSkew*time.Second {
-			return user, fmt.Errorf("Date %q is not within %d seconds", r.Header.Get("Date"), clockSkew)
+			return user, fmt.Errorf("date %q is not within %d seconds", r.Header.Get("Date"), clockSkew)
 		}
 		key, known := keys[user]
 		if !known || !hmac.Equal([]byte(password), []byte(basicPassword(key, r.Header.Get("Date")))) {
@@ -152,42 +151,61 @@ type wcsPolicy struct {
 // mintToken returns the upload token of a policy's JSON.
 func mintToken(accessKey, secretKey string, policy []byte) string {
 	encoded := base64.URLEncoding.EncodeToString(policy)
-	sign := hex.EncodeToString(macOf(secretKey, []byte(encoded)))
-	return accessKey + ":" + base64.URLEncoding.EncodeToString([]byte(sign)) + ":" + encoded
+	return accessKey + ":" + signToken(secretKey, encoded) + ":" + encoded
 }
 
-// verifyToken checks an upload token, bare or behind "UpToken ". The words of
-// its errors are the platform's.
+// signToken returns Base64 of the MAC's hex, not of its bytes.
+func signToken(secretKey, text string) string {
+	return base64.URLEncoding.EncodeToString([]byte(hex.EncodeToString(macOf(secretKey, []byte(text)))))
+}
+
+// tokenError is why a token is refused, in the platform's words.
+type tokenError string
+
+// Error returns the words.
+func (e tokenError) Error() string { return string(e) }
+
+// What may be wrong with a token.
+const (
+	errNoToken      tokenError = "Authorization Required"
+	errTokenFormat  tokenError = "Token Format Invalid"
+	errTokenKey     tokenError = "AK/SK Not Found"
+	errTokenSign    tokenError = "Token Invalid"
+	errNoDeadline   tokenError = "ExpireTime Is Null"
+	errTokenExpired tokenError = "Token Expired"
+)
+
+// verifyToken checks an upload token, bare or behind "UpToken ". Its errors are
+// of type tokenError.
 func verifyToken(text, accessKey, secretKey string, now time.Time) (wcsPolicy, error) {
 	text = strings.TrimPrefix(text, "UpToken ")
 	if text == "" {
-		return wcsPolicy{}, errors.New("Authorization Required") //nolint:staticcheck,revive // the platform's words
+		return wcsPolicy{}, errNoToken
 	}
 	fields := strings.Split(text, ":")
 	if len(fields) != 3 {
-		return wcsPolicy{}, errors.New("Token Format Invalid") //nolint:staticcheck,revive // as above
+		return wcsPolicy{}, errTokenFormat
 	}
 	if fields[0] != accessKey {
-		return wcsPolicy{}, errors.New("AK/SK Not Found") //nolint:staticcheck,revive // as above
+		return wcsPolicy{}, errTokenKey
 	}
-	sign, serr := base64.URLEncoding.DecodeString(fields[1])
-	policy, perr := base64.URLEncoding.DecodeString(fields[2])
-	want := hex.EncodeToString(macOf(secretKey, []byte(fields[2])))
+	if !hmac.Equal([]byte(fields[1]), []byte(signToken(secretKey, fields[2]))) {
+		return wcsPolicy{}, errTokenSign
+	}
+	policy, err := base64.URLEncoding.DecodeString(fields[2])
 	var p wcsPolicy
 	switch {
-	case serr != nil || perr != nil || sha1.Size*2 != len(sign):
-		return wcsPolicy{}, errors.New("Token Format Invalid") //nolint:staticcheck,revive // as above
-	case !hmac.Equal(sign, []byte(want)):
-		return wcsPolicy{}, errors.New("Token Invalid") //nolint:staticcheck,revive // as above
+	case err != nil:
+		return wcsPolicy{}, errTokenFormat
 	case json.Unmarshal(policy, &p) != nil:
-		return wcsPolicy{}, errors.New("Token Format Invalid") //nolint:staticcheck,revive // as above
+		return wcsPolicy{}, errTokenFormat
 	}
 	deadline, err := p.Deadline.Int64()
 	switch {
 	case err != nil:
-		return wcsPolicy{}, errors.New("ExpireTime Is Null") //nolint:staticcheck,revive // as above
+		return wcsPolicy{}, errNoDeadline
 	case now.UnixMilli() >= deadline:
-		return wcsPolicy{}, errors.New("Token Expired") //nolint:staticcheck,revive // as above
+		return wcsPolicy{}, errTokenExpired
 	}
 	return p, nil
 }
