@@ -136,7 +136,7 @@ func TestTokenVectors(t *testing.T) {
 		for text, want := range map[string]error{
 			"":                        errNoToken,
 			"a:b":                     errTokenFormat,
-			"x" + token:               errTokenKey,
+			"x" + token:               errTokenOwner,
 			token + "x":               errTokenSign,
 			token[:len(token)-4] + "": errTokenSign,
 		} {
@@ -338,7 +338,8 @@ func TestWCSRefusals(t *testing.T) {
 	w, c := startWCS(t, WCSConfig{Strict: true})
 	c = c.open(t, w, url.Values{})
 	full := c.chunk(t, "/mkblk/3/0", []byte("abc"))
-	half := c.chunk(t, "/mkblk/6/1", []byte("abc"))
+	half := c.chunk(t, "/mkblk/6/0", []byte("abc"))
+	fresh := c.chunk(t, "/mkblk/6/0", []byte("abc"))
 	c.chunk(t, "/bput/"+half.Ctx+"/3", []byte("d"))
 	odd := c.chunk(t, "/mkblk/3/1", []byte("abc"))
 	for name, tt := range map[string]struct {
@@ -359,7 +360,7 @@ func TestWCSRefusals(t *testing.T) {
 		"a query":               {"/mkblk/3/0?chunk=0&chunks=1", "abc", nil, 200},
 		"an unknown ctx":        {"/bput/00/3", "d", nil, 401},
 		"ctx of another batch":  {"/bput/" + half.Ctx + "/3", "d", []string{"UploadBatch", "other"}, 401},
-		"an offset behind":      {"/bput/" + half.Ctx + "/2", "d", nil, 401},
+		"an offset behind":      {"/bput/" + fresh.Ctx + "/2", "d", nil, 401},
 		"a chunk repeated":      {"/bput/" + half.Ctx + "/3", "d", nil, 401},
 		"past the block":        {"/bput/" + full.Ctx + "/3", "d", nil, 400},
 		"no ctx":                {"/mkfile/3", "", nil, 401},

@@ -169,7 +169,7 @@ func (e tokenError) Error() string { return string(e) }
 const (
 	errNoToken      tokenError = "Authorization Required"
 	errTokenFormat  tokenError = "Token Format Invalid"
-	errTokenKey     tokenError = "AK/SK Not Found"
+	errTokenOwner   tokenError = "AK/SK Not Found"
 	errTokenSign    tokenError = "Token Invalid"
 	errNoDeadline   tokenError = "ExpireTime Is Null"
 	errTokenExpired tokenError = "Token Expired"
@@ -187,7 +187,7 @@ func verifyToken(text, accessKey, secretKey string, now time.Time) (wcsPolicy, e
 		return wcsPolicy{}, errTokenFormat
 	}
 	if fields[0] != accessKey {
-		return wcsPolicy{}, errTokenKey
+		return wcsPolicy{}, errTokenOwner
 	}
 	if !hmac.Equal([]byte(fields[1]), []byte(signToken(secretKey, fields[2]))) {
 		return wcsPolicy{}, errTokenSign

@@ -533,6 +533,44 @@ func TestFormUploadOnlyWhereItMayBeRepeated(t *testing.T) {
 	}
 }
 
+// TestTokenStaysWhereItBelongs: it is not sent on, and not shown where it is echoed.
+func TestTokenStaysWhereItBelongs(t *testing.T) {
+	t.Parallel()
+	var calls []string
+	transport, url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		calls = append(calls, r.URL.Path)
+		if r.URL.Path == "/mkfile/3" {
+			http.Redirect(w, r, "/elsewhere", http.StatusSeeOther)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"code":"400","message":"odd token %s"}`, r.Header.Get("Authorization"))
+	}))
+	client := New(&http.Client{Transport: transport})
+	ps, err := session{UploadURL: url, Token: "SIGNED", Chunk: blockSize}.encode(time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := parts.Part{Number: 1, Length: 3}
+	sum, err := hashing.Sum(hashing.SHA1, []byte("abc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.PutPart(t.Context(), ps, part, providertest.NewBody(client.Limits(), []byte("abc")))
+	wantKind(t, "put part", err, providers.Rejected)
+	if err == nil || strings.Contains(err.Error(), "SIGNED") || !strings.Contains(err.Error(), "odd token [redacted]") {
+		t.Errorf("the error is %q", err)
+	}
+	_, err = client.Finish(t.Context(), ps, []parts.Stored{{Part: part, Receipt: parts.Receipt{Tag: "0"}, Digest: sum}})
+	wantKind(t, "finish", err, providers.Rejected)
+	_, err = client.PutPart(t.Context(), ps, part, providertest.NewBody(client.Limits(), []byte("abcd")))
+	wantKind(t, "put part with another length", err, providers.Mismatch)
+	if diff := cmp.Diff([]string{"/mkblk/3/0", "/mkfile/3"}, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
 // TestCancelledWhileThePlatformIsSilent cancels a part whose answer does not come.
 func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
 	t.Parallel()
@@ -562,17 +600,31 @@ func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
 	}
 }
 
-// TestFinishIsSentOnce breaks a kept connection under mkfile: the transport
-// must not call again by itself.
+// once is a transport that refuses requests that a transport may send again by itself.
+type once struct{ http.RoundTripper }
+
+var errTwice = errors.New("the body can be had twice")
+
+func (o once) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.GetBody != nil && strings.HasPrefix(r.URL.Path, "/mkfile/") {
+		return nil, errTwice
+	}
+	return o.RoundTripper.RoundTrip(r)
+}
+
+// TestFinishIsSentOnce breaks a kept connection under mkfile.
 func TestFinishIsSentOnce(t *testing.T) {
 	t.Parallel()
 	b := start(t, upstreams.WCSConfig{})
-	media := testMedia(t, 3)
-	ps := b.begin(t, media)
+	b.client.http.Transport = once{b.client.http.Transport}
+	ps := b.begin(t, testMedia(t, 3))
 	stored := b.put(t, ps, []byte("abc")) // leaves a connection behind
 	b.wcs.AddFaults(upstreams.Fault{Action: callFile, Reset: true})
 	_, err := b.client.Finish(t.Context(), ps, stored)
 	wantKind(t, "finish", err, providers.UnknownOutcome)
+	if errors.Is(err, errTwice) {
+		t.Error(err)
+	}
 	var n int
 	for _, c := range b.wcs.Calls() {
 		if c.Action == callFile {
