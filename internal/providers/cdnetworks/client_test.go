@@ -407,6 +407,7 @@ func TestFailures(t *testing.T) {
 		"no JSON":       {upstreams.Fault{Text: "<html>"}, transient, transient, transient, unknown, transient},
 		"no code":       {upstreams.Fault{Text: "{}"}, transient, transient, transient, unknown, transient},
 		"no data":       {upstreams.Fault{Text: `{"code":200}`}, transient, transient, transient, unknown, transient},
+		"no address":    {upstreams.Fault{Action: callToken, Text: `{"code":200,"data":{"uploadToken":"t","fileKey":"k","videoId":"v"}}`}, transient, "", "", "", ""},
 		"code 1500":     {upstreams.Fault{Action: callToken, Code: 1500}, rejected, "", "", "", ""},
 		"code 1301":     {upstreams.Fault{Action: callToken, Code: 1301}, denied, "", "", "", ""},
 		"code 429":      {upstreams.Fault{Action: callToken, Code: 429}, throttled, "", "", "", ""},
