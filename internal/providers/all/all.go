@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/cdnetworks"
 	"mediaferry/internal/providers/s3"
 	"mediaferry/internal/providers/tencentugc"
 	"mediaferry/internal/providers/tencentvod"
@@ -19,6 +20,7 @@ func New(client *http.Client) map[string]providers.Provider {
 		transport = http.DefaultTransport
 	}
 	return map[string]providers.Provider{
+		"cdnetworks": cdnetworks.New(client),
 		"s3":         s3.New(transport),
 		"tencentugc": tencentugc.New(client),
 		"tencentvod": tencentvod.New(client),
