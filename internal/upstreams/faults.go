@@ -32,13 +32,19 @@ type Fault struct {
 	RetryAfter int    `json:"retry_after,omitempty"` // with Status, seconds
 	Code       int    `json:"code,omitempty"`        // answer this code of the platform
 	CanRetry   int    `json:"can_retry,omitempty"`   // with Code
+	ErrorCode  string `json:"error_code,omitempty"`  // answer this error of the platform, where its codes are words
 	Text       string `json:"text,omitempty"`        // answer 200 with this body
 	Reset      bool   `json:"reset,omitempty"`       // reset the connection
 	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
+
+	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes on their way to the disk
+	HidePart int  `json:"hide_part,omitempty"` // leave the part of this number out of a list
 }
 
 // fails reports whether the fault replaces the call's answer.
-func (f Fault) fails() bool { return f.Status != 0 || f.Code != 0 || f.Text != "" || f.Reset }
+func (f Fault) fails() bool {
+	return f.Status != 0 || f.Code != 0 || f.ErrorCode != "" || f.Text != "" || f.Reset
+}
 
 // faultList is the faults in force, with how many calls each has matched.
 type faultList struct {

@@ -6,6 +6,7 @@ import (
 
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/s3"
+	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentugc"
 )
 
@@ -19,6 +20,7 @@ func New(client *http.Client) map[string]providers.Provider {
 	}
 	return map[string]providers.Provider{
 		"s3":         s3.New(transport),
+		"tencentsmh": tencentsmh.New(client),
 		"tencentugc": tencentugc.New(client),
 	}
 }
