@@ -270,7 +270,7 @@ func (s *SMH) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if c.Action == "" && r.Method == http.MethodGet && s.serveObject(w, r) {
 			return
 		}
-		s.serveCall(w, c)
+		s.serveCall(w, r, c)
 	}
 }
 
@@ -404,10 +404,10 @@ func smhAction(method string, query url.Values) (action, flag string) {
 }
 
 // serveCall lets a fault have its way, carries the call out and logs it.
-func (s *SMH) serveCall(w http.ResponseWriter, c *smhCall) {
+func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 	c.fault = s.faults.hit(c.Action, c.Account, c.File)
-	fault, ctx := c.fault, c.r.Context()
-	c.body = slowed(ctx, c.r.Body, fault.BytesPerSecond)
+	fault, ctx := c.fault, r.Context()
+	c.body = slowed(ctx, r.Body, fault.BytesPerSecond)
 	if fault.DelayMS > 0 && wait(ctx, time.Duration(fault.DelayMS)*time.Millisecond) != nil {
 		c.Outcome = "the caller left"
 		s.record(c)

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -503,9 +504,7 @@ func (c *Client) call(ctx context.Context, endpoint string, r request) (int, []b
 		return 0, nil, &providers.Error{Kind: providers.Rejected, Call: r.name, Err: err}
 	}
 	query := url.Values{}
-	for name, values := range r.query {
-		query[name] = values
-	}
+	maps.Copy(query, r.query)
 	if r.token != "" {
 		query.Set("access_token", r.token)
 	}

@@ -206,7 +206,8 @@ func upload(t *testing.T, client *Client, account providers.Account, media provi
 	return asset, begun.Session
 }
 
-func wantKind(t *testing.T, what string, err error, want providers.Kind) *providers.Error {
+// refused checks the kind of an error, and that it shows no secret.
+func refused(t *testing.T, what string, err error, want providers.Kind) *providers.Error {
 	t.Helper()
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != want {
@@ -218,6 +219,11 @@ func wantKind(t *testing.T, what string, err error, want providers.Kind) *provid
 		}
 	}
 	return e
+}
+
+func wantKind(t *testing.T, what string, err error, want providers.Kind) {
+	t.Helper()
+	_ = refused(t, what, err, want)
 }
 
 func countCalls(smh *upstreams.SMH, action string) int {
@@ -246,9 +252,9 @@ func TestNames(t *testing.T) {
 	again := func(strategy conflict) (providers.Media, []byte) {
 		return testMedia(t, first.Name, map[string]string{"conflict": string(strategy)})
 	}
-	refused, _ := again(conflictAsk)
-	_, err := client.Begin(t.Context(), account, refused)
-	if e := wantKind(t, "begin under a name that is taken", err, providers.Rejected); !strings.Contains(e.Message, "options.conflict") {
+	asks, _ := again(conflictAsk)
+	_, err := client.Begin(t.Context(), account, asks)
+	if e := refused(t, "begin under a name that is taken", err, providers.Rejected); !strings.Contains(e.Message, "options.conflict") {
 		t.Errorf("no remedy in %q", e)
 	}
 	renamed, data := again(conflictRename)
@@ -264,7 +270,7 @@ func TestNames(t *testing.T) {
 	}
 	missing, _ := testMedia(t, "a.mp4", map[string]string{"directory": "nowhere"})
 	_, err = client.Begin(t.Context(), account, missing)
-	if e := wantKind(t, "begin in no directory", err, providers.Rejected); !strings.Contains(e.Message, "create the directory") {
+	if e := refused(t, "begin in no directory", err, providers.Rejected); !strings.Contains(e.Message, "create the directory") {
 		t.Errorf("no remedy in %q", e)
 	}
 	if n := countCalls(smh, upstreams.ActionSMHConfirm); n != 3 {
@@ -422,7 +428,7 @@ func TestRenew(t *testing.T) {
 	smh.ExpireHeaders(decode(t, begun.Session).ConfirmKey)
 	part := planOf(media).Part(2)
 	_, err = client.PutPart(t.Context(), begun.Session, part, providertest.NewBody(client.Limits(), data[part.Offset:]))
-	if e := wantKind(t, "a part under headers that lapsed", err, providers.Unauthorized); !strings.Contains(e.Message, "Request has expired") {
+	if e := refused(t, "a part under headers that lapsed", err, providers.Unauthorized); !strings.Contains(e.Message, "Request has expired") {
 		t.Errorf("the storage's words are lost: %v", e)
 	}
 	smh.ExpireTokens()
@@ -540,7 +546,7 @@ func TestFinishChecksTheWhole(t *testing.T) {
 	wrong := two
 	wrong.Digest = one.Digest
 	_, err = client.Finish(t.Context(), begun.Session, []parts.Stored{one, wrong})
-	if e := wantKind(t, "a part with another's digest", err, providers.Mismatch); e.Code != "BadCrc64" {
+	if e := refused(t, "a part with another's digest", err, providers.Mismatch); e.Code != "BadCrc64" {
 		t.Errorf("code %q, want BadCrc64", e.Code)
 	}
 	asset, err := client.Finish(t.Context(), begun.Session, []parts.Stored{two, one})
@@ -636,7 +642,7 @@ func TestFailures(t *testing.T) {
 				if want == "" {
 					return
 				}
-				if e := wantKind(t, call, err, want); e.RetryAfter != tt.wantRetryAfter {
+				if e := refused(t, call, err, want); e.RetryAfter != tt.wantRetryAfter {
 					t.Errorf("%s: retry after %s, want %s", call, e.RetryAfter, tt.wantRetryAfter)
 				}
 			}
