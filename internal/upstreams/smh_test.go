@@ -2,7 +2,7 @@ package upstreams
 
 import (
 	"bytes"
-	"crypto/md5" //nolint:gosec // the protocol checks MD5
+	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -292,7 +292,7 @@ func TestSMHParts(t *testing.T) {
 	smh, c := startSMH(t, SMHConfig{Dir: dir})
 	task, other := c.started("a.mp4", "&traffic_limit=102400"), c.started("b.mp4", "")
 	data := []byte("123456789")
-	sum := md5.Sum(data) //nolint:gosec // see the import
+	sum := md5.Sum(data)
 	good := c.part(task, "1", data, map[string]string{"Content-MD5": base64.StdEncoding.EncodeToString(sum[:])})
 	good.want(t, "a part", 200, "")
 	if etag, crc := good.header.Get("ETag"), good.header.Get("X-Cos-Hash-Crc64ecma"); etag != `"`+hex.EncodeToString(sum[:])+`"` || crc != "11051210869376104954" {
@@ -311,7 +311,7 @@ func TestSMHParts(t *testing.T) {
 		"no headers":        {"1", map[string]string{"Authorization": ""}, 403, "AccessDenied"},
 		"no token":          {"1", map[string]string{"x-cos-security-token": ""}, 403, "AccessDenied"},
 		"no limit":          {"1", map[string]string{"x-cos-traffic-limit": ""}, 403, "AccessDenied"},
-		"another's headers": {"1", map[string]string{"Authorization": other.Headers["Authorization"].(string)}, 403, "AccessDenied"}, //nolint:errcheck // it is a string
+		"another's headers": {"1", map[string]string{"Authorization": other.Headers["Authorization"].(string)}, 403, "AccessDenied"},
 	} {
 		c.part(task, tt.number, data, tt.with).want(t, name, tt.status, tt.code)
 	}
