@@ -342,6 +342,7 @@ func TestSMHParts(t *testing.T) {
 	if kept, err := os.ReadDir(dir); err != nil || len(kept) != 2 {
 		t.Errorf("%d files are kept of two parts (%v)", len(kept), err)
 	}
+	c.do(http.MethodDelete, "/api/v1/file/smh1abc/other/"+task.ConfirmKey+"?upload&access_token="+c.token, nil, nil).want(t, "cancel in another space", 404, "ConfirmKeyNotFound")
 	c.api(http.MethodDelete, "upload", task.ConfirmKey, "", "").want(t, "cancel", 204, "")
 	c.api(http.MethodDelete, "upload", task.ConfirmKey, "", "").want(t, "cancel again", 404, "UploadNotFound")
 	c.part(renewed, "2", data, nil).want(t, "a part after that", 404, "NoSuchUpload")

@@ -85,15 +85,12 @@ func (s *SMH) part(c *smhCall) smhAnswer {
 	default:
 		refused = s.checkHeaders(c, t)
 	}
-	open := t != nil && t.state == smhOpen
 	s.sequence++
 	sequence := s.sequence
 	s.mu.Unlock()
 	switch {
 	case refused.code != "":
 		return refused
-	case !open:
-		return smhRefuse("NoSuchUpload", "the upload is complete or was aborted")
 	case err != nil || number < 1 || number > smhMaxParts:
 		return smhRefuse("InvalidArgument", "partNumber %q is not from 1 to %d", c.query.Get("partNumber"), smhMaxParts)
 	case length < 0:

@@ -179,13 +179,11 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	}
 	req.URL.RawQuery = url.Values{"uploadId": {s.UploadID}, "partNumber": {strconv.Itoa(part.Number)}}.Encode()
 	for name, value := range s.Headers {
-		switch http.CanonicalHeaderKey(name) {
-		case "Content-Length": // the part's own
-		case "Host":
+		if strings.EqualFold(name, "Host") {
 			req.Host = value
-		default:
-			req.Header.Set(name, value)
+			continue
 		}
+		req.Header.Set(name, value) // net/http drops a Content-Length, it writes the part's own
 	}
 	var loan lent.Loan
 	defer loan.Return()

@@ -249,6 +249,15 @@ func TestNames(t *testing.T) {
 	if !strings.HasSuffix(asset.URL, "/api/v1/file/smh1abc/space1/movie%20one.mp4") || asset.Detail["crc64"] == "" {
 		t.Errorf("asset %+v", asset)
 	}
+	for kind, fault := range map[providers.Kind]upstreams.Fault{
+		providers.Transient: {Action: upstreams.ActionSMHInfo, Times: 1, Status: 500}, // whose the file is cannot be told yet
+		providers.Rejected:  {Action: upstreams.ActionSMHInfo, Times: 1, ErrorCode: "ReadForbidden"},
+	} {
+		smh.AddFaults(fault)
+		other, _ := testMedia(t, first.Name, nil)
+		_, err := client.Begin(t.Context(), account, other)
+		wantKind(t, "begin while the file cannot be looked at", err, kind)
+	}
 	again := func(strategy conflict) (providers.Media, []byte) {
 		return testMedia(t, first.Name, map[string]string{"conflict": string(strategy)})
 	}
@@ -408,6 +417,38 @@ func TestTokenRequest(t *testing.T) {
 	}
 	if s.Token != "acctk01f0e1d2" || lapses.Before(before.Add(time.Hour)) || lapses.After(time.Now().Add(time.Hour)) {
 		t.Errorf("token %q lapses %s", s.Token, lapses)
+	}
+}
+
+// TestWire compares a part and a confirmation with what the documents ask for.
+func TestWire(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	client, address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // what is read is compared
+		headers := []string{r.Host, r.Header.Get("Authorization"), r.Header.Get("X-Cos-Traffic-Limit"), r.Header.Get("Content-Length")}
+		asked = append(asked, r.Method+" "+r.RequestURI+" "+strings.Join(headers, " ")+" "+string(body))
+		w.Header().Set("ETag", `"0BEE"`)
+		_, _ = io.WriteString(w, answerFile)
+	}))
+	ps := encode(t, session{
+		Endpoint: address, Library: "lib", Space: "-", Token: "acctk01", File: []string{"a.mp4"}, Conflict: conflictRename,
+		ConfirmKey: "7e84", Object: address + "/smhxxx/xxx.mp4", UploadID: "u=1",
+		Headers: map[string]string{"Authorization": "q-sign", "x-cos-traffic-limit": "204800", "Host": "bucket.example", "Content-Length": "7"},
+	})
+	receipt, err := client.PutPart(t.Context(), ps, parts.Part{Number: 12, Length: 3}, providertest.NewBody(client.Limits(), []byte("abc")))
+	if err != nil || receipt.Tag != "0bee" {
+		t.Errorf("receipt %+v, %v", receipt, err)
+	}
+	_, err = client.Finish(t.Context(), ps, []parts.Stored{{Part: parts.Part{Number: 1, Length: 9}, Digest: hashing.Digest{Kind: hashing.CRC64ECMA, Sum: "995dc9bbdf1939fa"}}})
+	wantKind(t, "a file of other bytes", err, providers.Mismatch)
+	want := []string{
+		"PUT /smhxxx/xxx.mp4?partNumber=12&uploadId=u%3D1 bucket.example q-sign 204800 3 abc",
+		"POST /api/v1/file/lib/-/7e84?confirm&access_token=acctk01&conflict_resolution_strategy=rename " +
+			strings.TrimPrefix(address, "http://") + "   32 " + `{"crc64":"11051210869376104954"}`,
+	}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
 
@@ -693,7 +734,7 @@ func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
 	}))
 	ps := encode(t, session{
 		Endpoint: address, Object: address + "/o", UploadID: "u", Token: "acctk01",
-		Headers: map[string]string{"Authorization": "q-sign-algorithm=sha1&x", "Content-Length": "7", "Host": "example.com"},
+		Headers: map[string]string{"Authorization": "q-sign-algorithm=sha1&x"},
 	})
 	stopped := errors.New("the worker stops")
 	ctx, cancel := context.WithCancelCause(t.Context())
