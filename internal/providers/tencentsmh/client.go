@@ -173,6 +173,10 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	if body.Len() != part.Length {
 		return parts.Receipt{}, mismatch(callPart, "part of %d bytes came with %d", part.Length, body.Len())
 	}
+	if !ps.Expires.IsZero() && c.now().After(ps.Expires) {
+		// The storage would say so too, but only once the bytes are on their way.
+		return parts.Receipt{}, &providers.Error{Kind: providers.Unauthorized, Call: callPart, Message: "the headers lapsed at " + ps.Expires.UTC().Format(time.RFC3339)}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.Object, nil)
 	if err != nil {
 		return parts.Receipt{}, &providers.Error{Kind: providers.Rejected, Call: callPart, Err: err}

@@ -472,6 +472,13 @@ func TestRenew(t *testing.T) {
 	if e := refused(t, "a part under headers that lapsed", err, providers.Unauthorized); !strings.Contains(e.Message, "Request has expired") {
 		t.Errorf("the storage's words are lost: %v", e)
 	}
+	sent, past := countCalls(smh, upstreams.ActionSMHPart), begun.Session
+	past.Expires = time.Now().Add(-time.Second)
+	_, err = client.PutPart(t.Context(), past, part, providertest.NewBody(client.Limits(), data[part.Offset:]))
+	wantKind(t, "a part under headers known to have lapsed", err, providers.Unauthorized)
+	if n := countCalls(smh, upstreams.ActionSMHPart); n != sent {
+		t.Error("a part was sent under headers known to have lapsed")
+	}
 	smh.ExpireTokens()
 	_, err = client.Finish(t.Context(), begun.Session, []parts.Stored{one})
 	wantKind(t, "finish with a token that lapsed", err, providers.Unauthorized)
