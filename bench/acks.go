@@ -111,7 +111,7 @@ func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
 		}
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return 0, err //nolint:wrapcheck // says what was being done
+		return 0, err
 	}
 	return rate, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -142,7 +143,7 @@ func (m *mediaferry) await(ctx context.Context, done func(context.Context) (bool
 func (m *mediaferry) Move(ctx context.Context, srcBucket, _ string, keys []string) (movers.Cost, error) {
 	meter, err := movers.StartMeter(m.roots)
 	if err != nil {
-		return movers.Cost{}, err //nolint:wrapcheck // says what was being done
+		return movers.Cost{}, err
 	}
 	batch, err := m.api.SubmitPrefix(ctx, client.PrefixSubmission{Account: oursAccount, Bucket: srcBucket})
 	if err != nil {
@@ -154,7 +155,7 @@ func (m *mediaferry) Move(ctx context.Context, srcBucket, _ string, keys []strin
 	// What arrived is asked of the sink, whose work is counted for nobody.
 	err = m.await(ctx, func(ctx context.Context) (bool, error) {
 		stats, err := m.sink.Stats(ctx)
-		return stats.Objects == len(keys), err //nolint:wrapcheck // says what was being done
+		return stats.Objects == len(keys), err
 	})
 	if err != nil {
 		return movers.Cost{}, err
@@ -163,7 +164,7 @@ func (m *mediaferry) Move(ctx context.Context, srcBucket, _ string, keys []strin
 	if err != nil {
 		return movers.Cost{}, err
 	}
-	return meter.Stop() //nolint:wrapcheck // says what was being done
+	return meter.Stop()
 }
 
 // settled reports whether every upload of the batch has completed.
@@ -261,8 +262,7 @@ func (m *mediaferry) Close() error {
 // stopProcesses stops dispatcher and worker; the servers go on.
 func (m *mediaferry) stopProcesses() error {
 	var errs []error
-	for i := len(m.children) - 1; i >= 0; i-- {
-		cmd := m.children[i]
+	for _, cmd := range slices.Backward(m.children) {
 		errs = append(errs, cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
 	}
 	m.children = nil

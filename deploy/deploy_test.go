@@ -37,7 +37,7 @@ type compose struct {
 
 func read(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(name) //nolint:gosec // files of this folder
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func read(t *testing.T, name string) string {
 }
 
 // variable is ${NAME:-default}, or what looks like a variable and is not one.
-var variable = regexp.MustCompile(`\$\{(\w+)(:-([^}]*))?[^}]*\}|\$\w+`) //nolint:gochecknoglobals // a constant
+var variable = regexp.MustCompile(`\$\{(\w+)(:-([^}]*))?[^}]*\}|\$\w+`)
 
 // interpolate puts the defaults in, as Compose does where nothing is set.
 func interpolate(t *testing.T, text string) string {

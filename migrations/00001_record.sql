@@ -78,6 +78,8 @@ CREATE INDEX uploads_queued ON uploads (account, priority DESC, id) WHERE state 
 CREATE INDEX uploads_uploading ON uploads (account, priority DESC, id) WHERE state = 'uploading';
 CREATE INDEX uploads_steps ON uploads (step_at) WHERE state IN ('beginning', 'finishing') OR abort_due;
 CREATE INDEX uploads_digesting ON uploads (id) WHERE state = 'digesting';
+-- What the accounts have in hand: counted often, and few among many.
+CREATE INDEX uploads_in_hand ON uploads (account) WHERE state IN ('digesting', 'beginning', 'uploading');
 
 -- The ledger: the only place that says that a part is done. Insert-only.
 -- Partitioned by time, since a UUIDv7 begins with its milliseconds.
@@ -166,7 +168,8 @@ CREATE TABLE stream_marks (
 -- No state changes without its row in the audit trail, and no upload ends
 -- without its event, whichever statement made the move.
 -- +goose StatementBegin
-CREATE FUNCTION uploads_record_moves() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Without nested loops: the planner takes transition tables for single rows.
+CREATE FUNCTION uploads_record_moves() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
     INSERT INTO state_changes (upload_id, from_state, to_state, reason)
     SELECT n.id, o.state, n.state, n.reason

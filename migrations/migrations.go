@@ -7,4 +7,4 @@ import "embed"
 // FS has the files NNNNN_name.sql, in the format of goose.
 //
 //go:embed *.sql
-var FS embed.FS //nolint:gochecknoglobals // go:embed needs a package variable
+var FS embed.FS

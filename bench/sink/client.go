@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 )
+
+const statsTimeout = 10 * time.Second
 
 // Client asks a sink in another process what it received.
 type Client struct {
@@ -42,7 +45,7 @@ func (c Client) do(ctx context.Context, method, path string) (*http.Response, er
 	if err != nil {
 		return nil, fmt.Errorf("ask the sink: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: statsTimeout}).Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the sink: %w", err)
 	}

@@ -134,7 +134,10 @@ func (d *demo) makeVideo(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make a file: %w", err)
 	}
 	d.printf("no ffmpeg here: made a file of %s random bytes in place of a video\n", humanize.IBytes(demoMade))
-	return path, f.Close() //nolint:wrapcheck // names the file
+	if err := f.Close(); err != nil {
+		return "", fmt.Errorf("make a file: %w", err)
+	}
+	return path, nil
 }
 
 // stage puts the file into the staging bucket, hashing it on the way.
@@ -152,7 +155,7 @@ func (d *demo) stage(ctx context.Context, file, key string) error {
 	hash := sha256.New()
 	start := d.now()
 	if _, err := d.bucket.Put(ctx, stagingBucket, key, "video/mp4", io.TeeReader(f, hash), d.size); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	d.sum = hex.EncodeToString(hash.Sum(nil))
 	d.printf("%s is in staging as s3://%s/%s, %s, SHA-256 %s… (%.1f s)\n", file, stagingBucket, key,
@@ -169,7 +172,7 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 			Account: account, Source: client.Source{Bucket: stagingBucket, Key: key}, Name: "demo" + filepath.Ext(key),
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		ids = append(ids, u.ID)
 	}
@@ -188,7 +191,7 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 	for _, id := range ids {
 		u, err := d.stack.api.Show(ctx, id)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		row, err := d.check(ctx, u)
 		if err != nil {
@@ -208,7 +211,7 @@ func (d *demo) killWorker(ctx context.Context, ids []string) error {
 		for _, id := range ids {
 			u, err := d.stack.api.Show(ctx, id)
 			if err != nil {
-				return err //nolint:wrapcheck // says what was being done
+				return err
 			}
 			switch {
 			case !u.FinishedAt.IsZero():
@@ -231,7 +234,7 @@ func (d *demo) killWorker(ctx context.Context, ids []string) error {
 	}
 	pid := d.stack.processes.PIDs()[1]
 	if err := d.stack.processes.Kill(1); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	_, _ = fmt.Fprintf(d.stderr, "--- killed worker-1 (process %d) with SIGKILL ---\n\n\n", pid)
 	return nil
@@ -258,42 +261,52 @@ func (d *demo) check(ctx context.Context, u client.Upload) (demoRow, error) {
 // arrived returns how many bytes an account's platform has received, and the
 // SHA-256 of the upload's asset.
 func (d *demo) arrived(ctx context.Context, u client.Upload) (received int64, sum string, err error) {
-	hash := sha256.New()
-	switch u.Account {
-	case accountS3:
+	var body io.ReadCloser
+	if u.Account == accountS3 {
 		for _, f := range d.stack.meter.Files() {
 			received += f.BytesReceived
 		}
-		object, err := d.bucket.Stat(ctx, destBucket, u.Name)
-		if err != nil {
-			return 0, "", err //nolint:wrapcheck // says what was being done
-		}
-		body, err := d.bucket.Open(ctx, object, 0, object.Size)
-		if err != nil {
-			return 0, "", err //nolint:wrapcheck // says what was being done
-		}
-		defer body.Close() //nolint:errcheck // read only
-		if _, err := io.Copy(hash, body); err != nil {
-			return 0, "", err //nolint:wrapcheck // says what was being done
-		}
-	default:
+		body, err = d.openObject(ctx, u.Name)
+	} else {
 		for _, f := range d.stack.vod.Files() {
 			received += f.BytesReceived
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.Asset.URL, nil)
-		if err != nil {
-			return 0, "", err //nolint:wrapcheck // names the URL
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return 0, "", err //nolint:wrapcheck // names the URL
-		}
-		defer res.Body.Close() //nolint:errcheck // read only
-		if _, err := io.Copy(hash, res.Body); err != nil {
-			return 0, "", err //nolint:wrapcheck // names the URL
-		}
+		body, err = openURL(ctx, u.Asset.URL)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	defer body.Close() //nolint:errcheck // read only
+	hash := sha256.New()
+	if _, err := io.Copy(hash, body); err != nil {
+		return 0, "", fmt.Errorf("read the asset: %w", err)
 	}
 	return received, hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+func (d *demo) openObject(ctx context.Context, key string) (io.ReadCloser, error) {
+	object, err := d.bucket.Stat(ctx, destBucket, key)
+	if err != nil {
+		return nil, err
+	}
+	return d.bucket.Open(ctx, object, 0, object.Size)
+}
+
+func openURL(ctx context.Context, url string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the asset: %w", err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read the asset: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("read the asset: %s", res.Status)
+	}
+	return res.Body, nil
 }
 
 // conclude prints the table and the figures, and fails unless all is well.

@@ -74,6 +74,7 @@ func (a *app) processCommands() []*cobra.Command {
 		return &cobra.Command{
 			Use: name, Hidden: true, DisableFlagParsing: true,
 			RunE: func(cmd *cobra.Command, args []string) error {
+				service.TuneMemory(a.getenv)
 				err := run(cmd.Context(), args)
 				if errors.Is(err, config.ErrPrinted) {
 					return nil
@@ -93,7 +94,7 @@ func (a *app) processCommands() []*cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			return service.RunDispatcher(ctx, cfg, known, log, nil) //nolint:wrapcheck // says what was being done
+			return service.RunDispatcher(ctx, cfg, known, log, nil)
 		}),
 		hidden("worker", func(ctx context.Context, args []string) error {
 			cfg, err := config.LoadWorker(args, os.Environ(), a.stdout)
@@ -104,7 +105,7 @@ func (a *app) processCommands() []*cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			return service.RunWorker(ctx, cfg, known, log) //nolint:wrapcheck // says what was being done
+			return service.RunWorker(ctx, cfg, known, log)
 		}),
 	}
 }
@@ -139,13 +140,13 @@ func (a *app) migrate(ctx context.Context, what, dsn string) error {
 		if err == nil && len(names) == 0 {
 			a.printf("nothing to apply\n")
 		}
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	case "down":
 		name, err := postgres.MigrateDown(ctx, dsn)
 		if err == nil {
 			a.printf("took back %s\n", name)
 		}
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	default:
 		all, err := postgres.Migrations(ctx, dsn)
 		for _, m := range all {

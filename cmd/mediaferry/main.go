@@ -89,7 +89,7 @@ func (a *app) openAPICommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			text, err := api.OpenAPI()
 			if err != nil {
-				return err //nolint:wrapcheck // says what it was doing
+				return err
 			}
 			a.printf("%s", text)
 			return nil

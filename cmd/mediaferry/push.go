@@ -192,7 +192,7 @@ func (p *push) object(ctx context.Context, source client.Source) error {
 			Labels: p.labels, Priority: p.priority, IdempotencyKey: key,
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // the client says what it was doing
+			return err
 		}
 		accepted = append(accepted, u)
 		if !p.wait {
@@ -221,7 +221,7 @@ func (p *push) prefix(ctx context.Context, bucket, prefix string) error {
 			Options: p.options, Labels: p.labels, Priority: p.priority,
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // the client says what it was doing
+			return err
 		}
 		for _, r := range res.Rejected {
 			p.printf("rejected  %s  %s: %s\n", account, r.Key, r.Error)
@@ -312,7 +312,7 @@ func (p *push) wholeBatch(ctx context.Context, batch string) ([]client.Upload, e
 	for after := ""; ; {
 		page, err := p.api.List(ctx, client.Filter{Batch: batch, After: after, Limit: 1000})
 		if err != nil {
-			return nil, err //nolint:wrapcheck // the client says what it was doing
+			return nil, err
 		}
 		all = append(all, page.Uploads...)
 		if after = page.Next; after == "" {

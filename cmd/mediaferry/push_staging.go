@@ -23,7 +23,7 @@ type stagingSettings struct {
 
 // newStaging connects to the staging store.
 func newStaging(s stagingSettings) (putter, error) {
-	return staging.New(staging.Config{ //nolint:wrapcheck // names the field
+	return staging.New(staging.Config{
 		Endpoint: s.Endpoint, Region: s.Region, AccessKey: providers.Secret(s.AccessKey), SecretKey: s.SecretKey, PathStyle: true,
 	})
 }

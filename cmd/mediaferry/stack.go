@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -75,7 +76,7 @@ func startStack(ctx context.Context, opts stackOptions) (s *stack, err error) {
 		s.dir, err = devstack.TempDir()
 	}
 	if err != nil {
-		return s, err //nolint:wrapcheck // says what was being done
+		return s, err
 	}
 	s.onStop(s.dir.Close)
 	for _, start := range []func(context.Context) error{s.startServers, s.startPlatforms, s.startDispatcher} {
@@ -96,8 +97,8 @@ func (s *stack) onStop(f func() error) { s.stops = append(s.stops, f) }
 // stop stops everything in the reverse order of the starts.
 func (s *stack) stop() error {
 	var errs []error
-	for i := len(s.stops) - 1; i >= 0; i-- {
-		errs = append(errs, s.stops[i]())
+	for _, v := range slices.Backward(s.stops) {
+		errs = append(errs, v())
 	}
 	s.stops = nil
 	return errors.Join(errs...)
@@ -105,16 +106,16 @@ func (s *stack) stop() error {
 
 func (s *stack) startServers(ctx context.Context) (err error) {
 	if s.nats, err = devstack.StartNATS(s.dir.Join("nats"), 0); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	s.onStop(func() error { s.nats.Stop(); return nil })
 	if s.postgres, err = devstack.StartPostgres(ctx, s.dir.Join("postgres"), devstack.PostgresOptions{}); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	s.onStop(func() error { s.postgres.Stop(); return nil })
 	s.s3, err = devstack.StartS3(ctx, s.dir.Join("s3"), devstack.S3Options{Buckets: []string{stagingBucket, destBucket}})
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	s.onStop(func() error { s.s3.Stop(); return nil })
 	return nil
@@ -129,17 +130,17 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 	s.vod = upstreams.NewVOD(upstreams.VODConfig{Keys: map[string]string{ugcKeyID: s.ugcSecret.Reveal()}, Dir: media})
 	ugc, err := upstreams.Serve(ctx, "", s.vod)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	s.onStop(ugc.Close)
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // always so
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
 	transport.MaxIdleConnsPerHost = 64
 	if s.meter, err = upstreams.NewMeter(s.s3.Endpoint(), transport, 0); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	meter, err := upstreams.Serve(ctx, "", s.meter)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	s.onStop(func() error { transport.CloseIdleConnections(); return meter.Close() })
 	s.ugcURL, s.meterURL = ugc.URL, meter.URL
@@ -155,9 +156,12 @@ func (s *stack) sealKey() (string, error) {
 	key, err := os.ReadFile(path) //nolint:gosec // in our own folder
 	if errors.Is(err, os.ErrNotExist) {
 		fresh := sealing.NewKey()
-		return fresh, os.WriteFile(path, []byte(fresh), 0o600) //nolint:wrapcheck // names the file
+		if err := os.WriteFile(path, []byte(fresh), 0o600); err != nil {
+			return "", fmt.Errorf("keep the seal key: %w", err)
+		}
+		return fresh, nil
 	}
-	return string(key), err //nolint:wrapcheck // names the file
+	return string(key), err
 }
 
 func (s *stack) startDispatcher(ctx context.Context) error {
@@ -177,12 +181,12 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 		{
 			"name": accountS3, "provider": "s3",
 			"settings": map[string]string{"endpoint": s.meterURL, "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
-			"secrets":  map[string]string{"access_key": "env:DEV_S3_ACCESS_KEY", "secret_key": "env:DEV_S3_SECRET_KEY"},
+			"secrets":  map[string]string{"access_key": "env:DEV_S3_ACCESS_KEY", "secret_key": "env:DEV_S3_SECRET_KEY"}, //nolint:gosec // references
 		},
 		{
 			"name": accountUGC, "provider": "tencentugc",
 			"settings": map[string]string{"endpoint": s.ugcURL},
-			"secrets":  map[string]string{"secret_id": "env:DEV_UGC_SECRET_ID", "secret_key": "env:DEV_UGC_SECRET_KEY"},
+			"secrets":  map[string]string{"secret_id": "env:DEV_UGC_SECRET_ID", "secret_key": "env:DEV_UGC_SECRET_KEY"}, //nolint:gosec // references
 		},
 	}})
 	if err != nil {
@@ -203,7 +207,7 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 			"DEV_UGC_SECRET_ID="+ugcKeyID, "DEV_UGC_SECRET_KEY="+s.ugcSecret.Reveal(),
 		),
 	})
-	return err //nolint:wrapcheck // says what was being done
+	return err
 }
 
 // common is the environment of dispatcher and workers alike.
@@ -231,14 +235,14 @@ func (s *stack) startWorker(ctx context.Context) error {
 		Name: name, Args: []string{"worker"},
 		Env: append(s.common(), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(s.opts.slots)),
 	})
-	return err //nolint:wrapcheck // says what was being done
+	return err
 }
 
 // awaitAPI returns when the dispatcher takes submissions and every worker has
 // been heard of.
 func (s *stack) awaitAPI(ctx context.Context) (err error) {
 	if s.api, err = client.New(s.apiURL, "default"); err != nil {
-		return err //nolint:wrapcheck // names the URL
+		return err
 	}
 	s.onStop(func() error { s.api.Close(); return nil })
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -262,7 +266,7 @@ func (s *stack) awaitAPI(ctx context.Context) (err error) {
 }
 
 func (s *stack) openStaging() (*staging.Store, error) {
-	return staging.New(s.s3.Config()) //nolint:wrapcheck // names the field
+	return staging.New(s.s3.Config())
 }
 
 // freeAddress returns a loopback address that nobody listens on now.

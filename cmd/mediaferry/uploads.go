@@ -38,7 +38,7 @@ func (a *app) listCommand() *cobra.Command {
 		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			page, err := api.List(cmd.Context(), filter)
 			if err != nil {
-				return err //nolint:wrapcheck // the client says what it was doing
+				return err
 			}
 			if output == "json" {
 				return a.printJSON(page)
@@ -65,7 +65,7 @@ func (a *app) showCommand() *cobra.Command {
 		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
 			u, err := api.Show(cmd.Context(), args[0])
 			if err != nil {
-				return err //nolint:wrapcheck // the client says what it was doing
+				return err
 			}
 			if output == "json" {
 				return a.printJSON(u)

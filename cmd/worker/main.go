@@ -17,6 +17,7 @@ import (
 )
 
 func main() {
+	service.TuneMemory(os.Getenv)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	stop()
@@ -33,12 +34,12 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // names each field
+		return err
 	}
 	log, err := service.NewLogger(cfg.Log)
 	if err != nil {
-		return err //nolint:wrapcheck // names the field
+		return err
 	}
-	defer log.Sync()                                             //nolint:errcheck // standard error cannot be synced everywhere
-	return service.RunWorker(ctx, cfg, service.Providers(), log) //nolint:wrapcheck // says what was being done
+	defer log.Sync() //nolint:errcheck // standard error cannot be synced everywhere
+	return service.RunWorker(ctx, cfg, service.Providers(), log)
 }

@@ -63,5 +63,5 @@ func submitMessage(ctx context.Context, uc submitter, tenant, id string, payload
 		s.IdempotencyKey = id
 	}
 	u, _, err := uc.Submit(ctx, s)
-	return u, err //nolint:wrapcheck // says what was being done
+	return u, err
 }

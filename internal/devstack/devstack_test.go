@@ -74,7 +74,7 @@ func TestKilledStackLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), roleEnv+"=stack")
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

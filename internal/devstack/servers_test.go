@@ -187,7 +187,7 @@ func TestPostgresOutOfReach(t *testing.T) {
 		t.Skip("only root runs the server under another account")
 	}
 	closed := t.TempDir()
-	if err := os.Chmod(closed, 0o700); err != nil { //nolint:gosec // a folder
+	if err := os.Chmod(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	_, err := devstack.StartPostgres(t.Context(), filepath.Join(closed, "pg"), devstack.PostgresOptions{})

@@ -11,24 +11,51 @@ import (
 )
 
 type assignStore interface {
-	Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error)
+	Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.ID]parts.Assignable, error)
 }
 
 // ErrStale answers a worker whose job is of an upload that has ended, is held,
 // or is in another epoch: the job is to be dropped.
 var ErrStale = errors.New("the job is stale")
 
-// Assign tells a worker what it needs for a job. On redelivery the answer
-// names the parts of the run that the ledger has, so that they are not sent
-// twice. The answer holds the upstream session in clear and is to be sealed to
-// the worker.
-func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool) (parts.Assignment, error) {
-	a, err := d.store.Assignable(ctx, job.Upload)
-	if errors.Is(err, uploads.ErrNotFound) {
-		return parts.Assignment{}, ErrStale
+// Ask is a worker's question about a job that it was delivered.
+type Ask struct {
+	Job         parts.Job
+	Redelivered bool
+}
+
+// Answer is what the worker is told: an assignment, ErrStale, or why not now.
+type Answer struct {
+	Assignment parts.Assignment
+	Err        error
+}
+
+// Assign tells a worker what it needs for jobs, an Answer to each Ask in order.
+// On redelivery the answer names the parts of the run that the ledger has, so
+// that they are not sent twice. Answers hold upstream sessions in clear and are
+// to be sealed to the worker.
+func (d *Dispatcher) Assign(ctx context.Context, asks []Ask) []Answer {
+	ids := make([]uploads.ID, len(asks))
+	for i, a := range asks {
+		ids[i] = a.Job.Upload
 	}
-	if err != nil {
-		return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+	answers := make([]Answer, len(asks))
+	known, err := d.store.Assignable(ctx, ids)
+	for i, a := range asks {
+		if err != nil {
+			answers[i].Err = err
+			continue
+		}
+		answers[i].Assignment, answers[i].Err = d.assign(ctx, a, known)
+	}
+	return answers
+}
+
+func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]parts.Assignable) (parts.Assignment, error) {
+	job := ask.Job
+	a, ok := known[job.Upload]
+	if !ok {
+		return parts.Assignment{}, ErrStale
 	}
 	_, p, err := d.provider(a.Account, a.Provider)
 	if err != nil {
@@ -52,10 +79,10 @@ func (d *Dispatcher) Assign(ctx context.Context, job parts.Job, redelivered bool
 	if out.Session, err = d.sealer.Open(a.Session, sessionUse(job.Upload, a.Epoch)); err != nil {
 		return parts.Assignment{}, fmt.Errorf("session of %s: %w", job.Upload, err)
 	}
-	if redelivered {
+	if ask.Redelivered {
 		d.awaitLedger(ctx, job)
 		if out.Acked, err = d.store.AckedParts(ctx, job.Upload, job.Epoch, job.Run.First, job.Run.Last()); err != nil {
-			return parts.Assignment{}, err //nolint:wrapcheck // says what was being done
+			return parts.Assignment{}, err
 		}
 	}
 	return out, nil

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -116,7 +117,8 @@ type Dispatcher struct {
 	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
-	inHand  *leases
+	hand    *hand
+	taking  sync.WaitGroup // steps in hand
 	live    *live
 }
 
@@ -131,7 +133,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), events: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
-		inHand: newLeases(), live: newLive(),
+		hand:   newHand(), live: newLive(),
 	}
 	for _, a := range accounts {
 		d.accounts[a.Name] = a
@@ -146,66 +148,89 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 // has run out.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	loop := func(name string, wake *signal, every time.Duration, pass func(context.Context) error) {
+	run := func(l loop) {
 		g.Go(func() error {
-			d.loop(ctx, name, wake, every, pass)
+			d.keep(ctx, l)
 			return nil
 		})
 	}
-	loop("open", d.opens, time.Second, d.openQueued)
-	loop("steps", d.steps, 500*time.Millisecond, d.takeSteps)
-	loop("renew", newSignal(), d.cfg.Lease/3, d.renewLeases)
-	loop("sweep", d.sweeps, d.cfg.SweepInterval, d.sweep)
-	loop("events", d.events, time.Second, d.relayEvents)
-	loop("partitions", newSignal(), time.Hour, d.makePartitions)
+	run(loop{name: "open", wake: d.opens, rest: 50 * time.Millisecond, every: time.Second, pass: d.openQueued})
+	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
+	run(loop{name: "renew", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
+	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
+	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
+	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
 	for name, wake := range d.feeders {
-		loop("feed "+name, wake, 2*time.Second, func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) })
+		run(loop{
+			name: "feed " + name, wake: wake, rest: 10 * time.Millisecond, every: 2 * time.Second,
+			pass: func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) },
+		})
 	}
-	g.Go(func() error { d.opened.run(ctx); return nil })
-	g.Go(func() error { d.done.run(ctx); return nil })
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("dispatcher: %w", err)
-	}
-	return nil
+	// What steps in hand have done upstream is recorded before anything else ends.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { d.opened.run(recording); return nil })
+	g.Go(func() error { d.done.run(recording); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		d.taking.Wait()
+		stopRecording()
+		return nil
+	})
+	return g.Wait()
 }
 
-// loop runs pass at once, whenever it is woken, and every so often in case a
-// wake was lost with the process that would have given it. A pass that fails
-// is tried again with growing delay; the first failure of a row is logged, and
-// so is the recovery.
-func (d *Dispatcher) loop(ctx context.Context, name string, wake *signal, every time.Duration, pass func(context.Context) error) {
+// loop is work that is done whenever it is woken, and every so often in case a
+// wake was lost with the process that would have given it.
+type loop struct {
+	name  string
+	wake  *signal
+	rest  time.Duration // after a pass, so that wakes of a busy moment share the next
+	every time.Duration
+	pass  func(context.Context) error
+}
+
+// keep runs the loop until ctx ends, beginning at once. A pass that fails is
+// tried again with growing delay; the first failure of a row is logged, and so
+// is the recovery.
+func (d *Dispatcher) keep(ctx context.Context, l loop) {
 	failures := 0
 	for {
-		err := pass(ctx)
-		delay := every
+		err := l.pass(ctx)
+		delay := l.every
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			if failures == 0 {
-				d.log.Warn(name+" is held up", zap.Error(err))
+				d.log.Warn(l.name+" is held up", zap.Error(err))
 			}
 			failures++
 			delay = backoff(failures, 200*time.Millisecond, 5*time.Second)
 		case failures > 0:
-			d.log.Info(name+" goes on", zap.Int("failures", failures))
+			d.log.Info(l.name+" goes on", zap.Int("failures", failures))
 			failures = 0
 		}
-		wakeUp := wake.c
+		wake, rest := l.wake.c, l.rest
 		if err != nil {
-			wakeUp = nil // wait out the delay
+			wake, rest = nil, 0 // wait out the delay
 		}
-		timer := time.NewTimer(delay)
-		select {
-		case <-ctx.Done():
-		case <-wakeUp:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
+		if !pause(ctx, nil, rest) || !pause(ctx, wake, delay) {
 			return
 		}
 	}
+}
+
+// pause waits until it is woken or the time is over, and reports whether ctx
+// goes on.
+func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-timer.C:
+	}
+	return ctx.Err() == nil
 }
 
 func (d *Dispatcher) makePartitions(ctx context.Context) error {

@@ -28,13 +28,13 @@ func (d *Dispatcher) relayEvents(ctx context.Context) error {
 		n, err := d.store.TakeEvents(ctx, eventBatch, func(events []uploads.Event) error {
 			for _, e := range events {
 				if err := d.queue.PublishEvent(ctx, e.Tenant, e.Type, fmt.Sprintf("outbox-%d", e.Number), e.Payload); err != nil {
-					return err //nolint:wrapcheck // says what was being done
+					return err
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		if n < eventBatch {
 			return nil

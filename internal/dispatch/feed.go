@@ -13,7 +13,7 @@ type feedStore interface {
 		decide func(pass parts.FeedPass) ([]parts.Fed, error)) (took map[uploads.ID]bool, err error)
 }
 
-const feedSize = 256 // uploads looked at in one pass
+const feedSize = 64 // uploads looked at in one pass
 
 // feed puts further runs of an account on the queue while its window is open.
 // What is taken is committed first and published after: a crash between leaves
@@ -58,7 +58,7 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 			return fed, nil
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		kept := jobs[:0]
 		for _, j := range jobs {
@@ -68,7 +68,7 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 		}
 		if len(kept) > 0 {
 			if err := d.queue.Publish(ctx, kept); err != nil {
-				return err //nolint:wrapcheck // says what was being done
+				return err
 			}
 		}
 		if full || len(took) == 0 {

@@ -16,6 +16,7 @@ import (
 )
 
 type intakeStore interface {
+	ByKey(ctx context.Context, tenant, key string, requestHash []byte) (id uploads.ID, found bool, err error)
 	Insert(ctx context.Context, in *uploads.Intake) (created map[uploads.ID]bool, err error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
@@ -33,6 +34,17 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 		return uploads.Upload{}, false, err
 	}
 	hash := requestHash(s)
+	if s.IdempotencyKey != "" {
+		// Before staging is asked: the object may be gone by now, and rightly so.
+		id, found, err := d.store.ByKey(ctx, s.Tenant, s.IdempotencyKey, hash)
+		if err != nil {
+			return uploads.Upload{}, false, err
+		}
+		if found {
+			u, err := d.store.Upload(ctx, s.Tenant, id)
+			return u, false, err
+		}
+	}
 	object, err := d.staging.Stat(ctx, s.Source.Bucket, s.Source.Key)
 	if err != nil {
 		return uploads.Upload{}, false, sourceError(s.Source, err)
@@ -60,7 +72,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	in.Items[0].RequestHash = hash
 	took, err := d.store.Insert(ctx, in)
 	if err != nil {
-		return uploads.Upload{}, false, err //nolint:wrapcheck // says what was being done
+		return uploads.Upload{}, false, err
 	}
 	id := in.Items[0].ID // that of the first submission where the key was there
 	d.opens.wake()
@@ -90,19 +102,23 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return result, &uploads.FieldError{Field: "idempotency_key", Detail: "is for one object, not for a prefix; leave it and digests out"}
 	}
 	if result.Batch, err = uploads.NewID(); err != nil {
-		return result, err //nolint:wrapcheck // says what was being done
+		return result, err
 	}
 	in, err := intakeOf(account, s, result.Batch)
 	if err != nil {
 		return result, err
 	}
 	in.Items = in.Items[:0]
+	var names taken
+	if d.providers[account.Provider].Limits().UniqueNames {
+		names = taken{}
+	}
 	flush := func() error {
 		if len(in.Items) == 0 {
 			return nil
 		}
 		if _, err := d.store.Insert(ctx, in); err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		result.Submitted += len(in.Items)
 		in.Items = in.Items[:0]
@@ -113,12 +129,8 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		one := s
 		one.Source = o
 		one.Name = path.Base(o.Key)
-		err := one.Validate()
-		if err == nil {
-			err = d.checkObject(account, one)
-		}
-		if err != nil {
-			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: err.Error()})
+		if why := names.refuse(one, errors.Join(one.Validate(), d.checkObject(account, one))); why != "" {
+			result.Rejected = append(result.Rejected, uploads.Rejected{Key: o.Key, Err: why})
 			return nil
 		}
 		it, err := itemOf(one)
@@ -135,6 +147,26 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return result, sourceError(s.Source, err)
 	}
 	return result, flush()
+}
+
+// taken are the names of a batch by the key that has each; nil where a platform
+// keeps assets of one name apart.
+type taken map[string]string
+
+// refuse says why an object of the batch is not taken, "" if it is: what is
+// wrong with it, or that its asset would replace that of another one.
+func (t taken) refuse(s uploads.Submission, problem error) string {
+	if problem != nil {
+		return problem.Error()
+	}
+	if t == nil {
+		return ""
+	}
+	if key, there := t[s.Name]; there {
+		return fmt.Sprintf("name: %q is also that of %s, and the second would replace the first; submit it alone with a name", s.Name, key)
+	}
+	t[s.Name] = s.Source.Key
+	return ""
 }
 
 // checkSubmission checks what can be told without staging.
@@ -185,11 +217,6 @@ func (d *Dispatcher) checkObject(account Account, s uploads.Submission) error {
 				s.Source.URL(), plan.PartSize, account.Name, account.Window),
 		})
 	}
-	if limits.MaxNameBytes > 0 && len(s.Name) > limits.MaxNameBytes {
-		errs = append(errs, &uploads.FieldError{
-			Field: "name", Detail: fmt.Sprintf("has %d bytes; %s takes at most %d, so give a shorter one", len(s.Name), account.Provider, limits.MaxNameBytes),
-		})
-	}
 	if checker, ok := p.(providers.MediaChecker); ok {
 		errs = append(errs, checker.CheckMedia(providers.Media{
 			Name: s.Name, ContentType: s.ContentType, Size: s.Source.Size, PartSize: plan.PartSize, Digests: s.Digests, Options: s.Options,
@@ -234,7 +261,7 @@ func intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads
 func itemOf(s uploads.Submission) (uploads.IntakeItem, error) {
 	id, err := uploads.NewID()
 	if err != nil {
-		return uploads.IntakeItem{}, err //nolint:wrapcheck // says what was being done
+		return uploads.IntakeItem{}, err
 	}
 	return uploads.IntakeItem{
 		ID: id, IdempotencyKey: s.IdempotencyKey, RequestHash: []byte{}, Source: s.Source, Name: s.Name, ContentType: s.ContentType,
@@ -261,7 +288,7 @@ func requestHash(s uploads.Submission) []byte {
 func (d *Dispatcher) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	u, err := d.store.Upload(ctx, tenant, id)
 	if err != nil {
-		return u, err //nolint:wrapcheck // says what was being done
+		return u, err
 	}
 	d.live.fill(&u)
 	return u, nil
@@ -273,7 +300,7 @@ func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.U
 	for i := range list {
 		d.live.fill(&list[i])
 	}
-	return list, err //nolint:wrapcheck // says what was being done
+	return list, err
 }
 
 // Cancel ends an upload: durable on return. Its jobs are withdrawn, runs in
@@ -282,7 +309,7 @@ func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.U
 func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	account, err := d.store.Cancel(ctx, tenant, id)
 	if err != nil {
-		return uploads.Upload{}, err //nolint:wrapcheck // says what was being done
+		return uploads.Upload{}, err
 	}
 	d.steps.wake()
 	d.events.wake()
@@ -298,7 +325,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (
 func (d *Dispatcher) Accounts(ctx context.Context) ([]uploads.AccountStatus, error) {
 	loads, err := d.store.AccountLoads(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	out := make([]uploads.AccountStatus, 0, len(d.accounts))
 	for name, a := range d.accounts {

@@ -19,6 +19,7 @@ type ledgerStore interface {
 	RecordDigested(ctx context.Context, id uploads.ID, o uploads.Object, digests []hashing.Digest) (bool, error)
 	RecordCheckpoint(ctx context.Context, id uploads.ID, o uploads.Object, c hashing.Checkpoint) error
 	Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error)
+	FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error)
 	HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error
 }
 
@@ -28,7 +29,7 @@ type ledgerStore interface {
 func (d *Dispatcher) HandleReports(ctx context.Context, reports []parts.Report) error {
 	landed, err := d.store.RecordReports(ctx, reports)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	finishing := false
 	for _, l := range landed {
@@ -61,7 +62,7 @@ func (d *Dispatcher) digested(ctx context.Context, r parts.Report) error {
 	}
 	took, err := d.store.RecordDigested(ctx, r.Upload, r.Digested.Object, r.Digested.Sums)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	if took {
 		d.live.forget(r.Upload)
@@ -82,14 +83,14 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	}
 	n, err := d.store.Failures(ctx, r.Upload, r.Epoch, f.Part)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	again := func(cause uploads.Cause, most int, delay time.Duration) error {
 		if n >= most {
 			return failed(cause)
 		}
 		if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		time.AfterFunc(delay, d.sweeps.wake)
 		return nil
@@ -109,8 +110,17 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case providers.Rejected:
 		return failed(uploads.CauseRejected)
 	case providers.SessionLost, providers.Unauthorized:
-		// A new session carries fresh authorisation; if the credentials themselves
-		// are refused, begin says so.
+		// A new session carries fresh authorisation. Where begin makes no call, it
+		// is parts that tell that the credentials themselves are refused.
+		if f.Kind == string(providers.Unauthorized) {
+			refused, err := d.store.FailuresOfKind(ctx, r.Upload, f.Kind)
+			if err != nil {
+				return err
+			}
+			if refused >= maxDeniedTries {
+				return failed(uploads.CauseUnauthorized)
+			}
+		}
 		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
 	case providers.Throttled:
 		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))

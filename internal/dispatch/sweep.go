@@ -43,7 +43,7 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 	}
 	toSweep, err := d.store.Sweepable(ctx, lost, sweepLimit(lost))
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	var errs []error
 	for _, f := range toSweep {
@@ -61,7 +61,7 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 	// Kept only now: a crash before this finds the loss again.
 	for _, m := range marks {
 		if err := d.store.SetStreamMark(ctx, m); err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 	}
 	return nil
@@ -97,7 +97,7 @@ func (d *Dispatcher) look(ctx context.Context) (changed []parts.StreamMark, lost
 	for _, m := range *marks {
 		before, err := d.store.StreamMark(ctx, m.Stream)
 		if err != nil {
-			return nil, false, err //nolint:wrapcheck // says what was being done
+			return nil, false, err
 		}
 		if m.LostSince(before) {
 			d.log.Warn("the queue was lost: all work in flight is fed again", zap.String("stream", m.Stream),
@@ -118,14 +118,14 @@ func (d *Dispatcher) look(ctx context.Context) (changed []parts.StreamMark, lost
 func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
 	held, err := d.queue.Held(ctx, f.Account, f.Upload, f.Epoch)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	if pending, err := d.queue.PendingAcks(ctx, f.Account, f.Upload); err != nil || pending > 0 {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	acked, err := d.store.AckedParts(ctx, f.Upload, f.Epoch, 1, f.Fed)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	var there parts.Set
 	for _, n := range acked {
@@ -144,7 +144,7 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
 	}
 	took, err := d.store.RecordSwept(ctx, f, d.cfg.FeedGrace)
 	if err != nil || !took || len(jobs) == 0 {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	d.log.Info("feeds again", zap.Stringer("upload", f.Upload), zap.Int("epoch", f.Epoch), zap.String("account", f.Account),
 		zap.Int("runs", len(jobs)), zap.Int("held", len(held)))
@@ -154,7 +154,7 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
 func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {
 	waiting, err := d.store.Digesting(ctx, sweepSize)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	for _, w := range waiting {
 		if !w.Due && !lost {
@@ -162,7 +162,7 @@ func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {
 		}
 		held, err := d.queue.HeldDigest(ctx, w.ID)
 		if err != nil {
-			return err //nolint:wrapcheck // says what was being done
+			return err
 		}
 		if held {
 			continue
@@ -177,7 +177,7 @@ func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {
 func (d *Dispatcher) publishDigestJob(ctx context.Context, w uploads.DigestWait) error {
 	took, err := d.store.TouchDigesting(ctx, w.ID, d.cfg.FeedGrace)
 	if err != nil || !took {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	return d.queue.Publish(ctx, []parts.Publication{{
 		Job: parts.Job{Upload: w.ID, Account: w.Account, Pool: w.Pool}, Feed: w.FeedCount + 1,

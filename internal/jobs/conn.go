@@ -64,6 +64,7 @@ type Conn struct {
 	log *zap.Logger
 
 	reports condition // whether reports reach the stream
+	asks    asks
 	closed  chan struct{}
 
 	mu sync.Mutex
@@ -124,6 +125,9 @@ func (c *Conn) options(where string) []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(delay),
 		nats.PingInterval(pingEvery),
+		// A pull's inbox holds one message and a few heartbeats; the default of
+		// 65,536 costs half a megabyte for each pull.
+		nats.SyncQueueLen(pullInbox),
 		nats.MaxPingsOutstanding(maxPingsOut),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: we closed it
@@ -163,6 +167,7 @@ func (c *Conn) options(where string) []nats.Option {
 // was published and closes the connection. It waits for that until ctx ends;
 // the connection is closed in any case.
 func (c *Conn) Close(ctx context.Context) error {
+	defer c.asks.running.Wait() // requests fail once the connection is closed
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

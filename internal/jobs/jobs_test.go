@@ -229,7 +229,7 @@ func messages(tb testing.TB, c *Conn, stream string) int {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return int(s.CachedInfo().State.Msgs) //nolint:gosec // few
+	return int(s.CachedInfo().State.Msgs)
 }
 
 // watch returns a logger and what it has logged.
@@ -288,7 +288,7 @@ func TestConnectEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	_, err := Connect(ctx, Config{URL: "nats://u:hunter2@127.0.0.1:1"}, zap.NewNop()) //nolint:gosec // no secret
+	_, err := Connect(ctx, Config{URL: "nats://u:hunter2@127.0.0.1:1"}, zap.NewNop())
 	if !errors.Is(err, why) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v, want the cause and no password", err)
 	}

@@ -14,6 +14,7 @@ const (
 	// pullHeartbeat. Silence twice as long means that nobody knows of the pull.
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 5 * time.Second
+	pullInbox     = 64 // messages; those that leave finds late
 	// leaveWait bounds the round trip after which no message can come.
 	leaveWait = time.Second
 )

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,17 @@ import (
 )
 
 func serve(tb testing.TB, c *Conn, answer func(context.Context, AssignmentRequest) (parts.Assignment, error)) (stop func()) {
+	tb.Helper()
+	return serveAll(tb, c, func(ctx context.Context, asks []AssignmentRequest) []Answer {
+		answers := make([]Answer, len(asks))
+		for i, a := range asks {
+			answers[i].Assignment, answers[i].Err = answer(ctx, a)
+		}
+		return answers
+	})
+}
+
+func serveAll(tb testing.TB, c *Conn, answer func(context.Context, []AssignmentRequest) []Answer) (stop func()) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan struct{})
@@ -126,10 +140,62 @@ func TestAskAssignmentErrors(t *testing.T) {
 	}
 	// Nonsense is answered, not left to time out.
 	reply, err := worker.nc.Request(sessionSubject, []byte("{"), patience)
-	if err != nil || reply.Header.Get(headerStatus) != statusFailed {
+	if err != nil || reply.Header.Get(headerKey) != "" || !strings.Contains(string(reply.Data), "cannot be read") {
 		t.Errorf("a request that cannot be read: %v, %v", reply, err)
 	}
 	stop()
+}
+
+// What slots ask while a request is under way shares the next one, and each
+// gets the answer to its own question.
+func TestAsksShareRequests(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	worker, dispatcher := s.connect(Config{}), s.connect(Config{})
+	const slots = 40
+	var taken, requests atomic.Int32
+	proceed := make(chan struct{})
+	serveAll(t, dispatcher, func(_ context.Context, asks []AssignmentRequest) []Answer {
+		requests.Add(1)
+		taken.Add(int32(len(asks)))
+		<-proceed
+		answers := make([]Answer, len(asks))
+		for i, r := range asks {
+			answers[i].Assignment.Provider = r.Account
+			if r.Epoch%7 == 0 {
+				answers[i] = Answer{Err: ErrStale}
+			}
+		}
+		return answers
+	})
+	var asking sync.WaitGroup
+	for i := range slots {
+		asking.Go(func() {
+			account := fmt.Sprintf("account-%d", i)
+			got, err := worker.AskAssignment(t.Context(), AssignmentRequest{Upload: newID(t), Account: account, Epoch: i})
+			if i%7 == 0 {
+				if !errors.Is(err, ErrStale) {
+					t.Errorf("ask %d: %v, want ErrStale", i, err)
+				}
+			} else if err != nil || got.Provider != account {
+				t.Errorf("ask %d: %+v, %v; want that of %s", i, got, err, account)
+			}
+		})
+	}
+	// Nothing is answered yet, so all that is not taken waits to share.
+	asked := func() bool {
+		worker.asks.mu.Lock()
+		defer worker.asks.mu.Unlock()
+		return int(taken.Load())+len(worker.asks.waiting) == slots
+	}
+	for deadline := time.Now().Add(patience); !asked() && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	close(proceed)
+	asking.Wait()
+	if n := requests.Load(); n > 2*maxAsking {
+		t.Errorf("%d requests for %d asks, want at most %d: those under way and one more of each", n, slots, 2*maxAsking)
+	}
 }
 
 func TestOneDispatcherAnswersAndAnotherTakesOver(t *testing.T) {

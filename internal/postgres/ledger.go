@@ -22,6 +22,14 @@ import (
 // last byte was among them comes back in state finishing, and no other call
 // will return it so.
 func (s *Store) RecordReports(ctx context.Context, reports []parts.Report) ([]parts.Landed, error) {
+	if !slices.ContainsFunc(reports, func(r parts.Report) bool { return r.Failure != nil }) {
+		// One statement is a transaction of its own, without the round trips of one.
+		landed, err := s.recordAcks(ctx, s.pool, reports, false)
+		if err != nil {
+			return nil, unavailable("record reports", err)
+		}
+		return landed, nil
+	}
 	var landed []parts.Landed
 	err := s.inTx(ctx, "record reports", func(tx pgx.Tx) error {
 		var err error
@@ -36,8 +44,8 @@ func (s *Store) RecordReports(ctx context.Context, reports []parts.Report) ([]pa
 func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Report, found bool) ([]parts.Landed, error) {
 	var p db.RecordAcksParams
 	for _, r := range reports {
-		if len(r.Acks) > 0 && !slices.Contains(p.Touched, r.Upload) {
-			p.Touched = append(p.Touched, r.Upload)
+		if len(r.Acks) > 0 {
+			p.Touched = append(p.Touched, r.Upload) // more than once is once
 		}
 		for _, a := range r.Acks {
 			p.UploadIds = append(p.UploadIds, r.Upload)
@@ -100,6 +108,16 @@ func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.
 // not about a part.
 func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error) {
 	n, err := s.q.CountFailures(ctx, s.pool, id, int32(epoch), int32(part)) //nolint:gosec // within the plan
+	if err != nil {
+		return 0, unavailable("count failures", err)
+	}
+	return int(n), nil
+}
+
+// FailuresOfKind counts the failed tries of an upload that were of a kind, over
+// all its epochs.
+func (s *Store) FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error) {
+	n, err := s.q.CountKind(ctx, s.pool, id, kind)
 	if err != nil {
 		return 0, unavailable("count failures", err)
 	}
@@ -237,6 +255,24 @@ func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Du
 	return n == 1, nil
 }
 
+// TakeCall spends one call of an account's published rate: count calls in each
+// per, shared by all dispatchers. It returns 0 if the call may be made now, else
+// how long to wait before asking again. A call that is taken is spent, whether
+// it is made or not.
+func (s *Store) TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error) {
+	perSecond := float64(count) / per.Seconds()
+	// A tenth of a period at once, and the rest spread over it: however the
+	// platform cuts its minutes, no minute has more than count.
+	burst := max(1, float64(count)/10)
+	seconds, err := s.q.TakeCall(ctx, s.pool, db.TakeCallParams{
+		Account: account, Call: call, PerSecond: perSecond * 0.9, Burst: burst,
+	})
+	if err != nil {
+		return 0, unavailable("take a call", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
 // StreamMark returns how the stream looked when it was last seen, a mark
 // without a creation time if it never was.
 func (s *Store) StreamMark(ctx context.Context, stream string) (parts.StreamMark, error) {
@@ -284,9 +320,9 @@ func (s *Store) MakePartitions(ctx context.Context, from time.Time, months int) 
 // the first 48 bits (RFC 9562, section 5.7), zeros in the rest.
 func lowestID(t time.Time) uuid.UUID {
 	var id uuid.UUID
-	ms := uint64(t.UnixMilli()) //nolint:gosec // after 1970
+	ms := uint64(t.UnixMilli())
 	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
+		id[i] = byte(ms >> (40 - 8*i)) //nolint:gosec // the lowest eight bits are meant
 	}
 	return id
 }

@@ -44,6 +44,13 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	cfg.MaxConns = int32(maxConns) //nolint:gosec // bounded by the configuration
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	cfg.ConnConfig.RuntimeParams["application_name"] = "mediaferry"
+	// Every statement here is a few look-ups by index, whose plan does not depend
+	// on the values: planned once on each connection. But a plan that is made
+	// while a table is new and empty prefers to scan it, and is kept while the
+	// table fills. So no scans; and where a statement goes by primary key, its
+	// state is compared as text, which hides it from the small partial indexes.
+	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"

@@ -70,6 +70,21 @@ func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[upl
 	return created, err
 }
 
+// ByKey finds the upload that was submitted under an idempotency key. Where the
+// key belongs to another submission it fails with uploads.ErrKeyTaken.
+func (s *Store) ByKey(ctx context.Context, tenant, key string, requestHash []byte) (id uploads.ID, found bool, err error) {
+	there, err := s.q.UploadByKey(ctx, s.pool, tenant, &key)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return uploads.ID{}, false, nil
+	case err != nil:
+		return uploads.ID{}, false, unavailable("look up idempotency key", err)
+	case !bytes.Equal(there.RequestHash, requestHash):
+		return uploads.ID{}, false, fmt.Errorf("%w: upload %s", uploads.ErrKeyTaken, there.ID)
+	}
+	return there.ID, true, nil
+}
+
 // Upload returns one upload of a tenant, or uploads.ErrNotFound.
 func (s *Store) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	row, err := s.q.Upload(ctx, s.pool, id, tenant)
@@ -94,7 +109,7 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	}
 	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
 		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states,
-		After: optional(f.After), Page: int32(page), //nolint:gosec // at most 1000
+		After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
 		return nil, unavailable("list uploads", err)
@@ -169,11 +184,14 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	return out, nil
 }
 
-// ClaimSteps claims up to most control steps that are due. For those in state
+// ClaimSteps claims up to most control steps that are due, of all accounts but
+// those in without. For those in state
 // finishing the intent to call finish is durable on return.
-func (s *Store) ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error) {
+func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
 	token := uuid.New()
-	rows, err := s.q.ClaimSteps(ctx, s.pool, &token, lease, int32(most)) //nolint:gosec // a small constant
+	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
+		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
+	})
 	if err != nil {
 		return nil, unavailable("claim steps", err)
 	}
@@ -416,30 +434,31 @@ func (s *Store) TouchDigesting(ctx context.Context, id uploads.ID, grace time.Du
 	return n == 1, nil
 }
 
-// Assignable returns what a worker may be told of an upload, or
-// uploads.ErrNotFound if there is nothing to work on.
-func (s *Store) Assignable(ctx context.Context, id uploads.ID) (parts.Assignable, error) {
-	r, err := s.q.AssignmentOf(ctx, s.pool, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return parts.Assignable{}, uploads.ErrNotFound
-	}
+// Assignable returns what a worker may be told of each upload; those with
+// nothing to work on are left out.
+func (s *Store) Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.ID]parts.Assignable, error) {
+	rows, err := s.q.Assignable(ctx, s.pool, ids)
 	if err != nil {
-		return parts.Assignable{}, unavailable("read assignment", err)
+		return nil, unavailable("read assignments", err)
 	}
-	a := parts.Assignable{
-		Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
-		Source: uploads.Object{
-			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
-		},
-		PartSize: value(r.PartSize), Session: r.Session,
-	}
-	if len(r.DigestCheckpoint) > 0 {
-		a.Checkpoint = new(hashing.Checkpoint)
-		if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
-			return parts.Assignable{}, fmt.Errorf("checkpoint of %s: %w", id, err)
+	out := make(map[uploads.ID]parts.Assignable, len(rows))
+	for _, r := range rows {
+		a := parts.Assignable{
+			Account: r.Account, Provider: r.Provider, State: uploads.State(r.State), Epoch: int(r.Epoch),
+			Source: uploads.Object{
+				Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
+			},
+			PartSize: value(r.PartSize), Session: r.Session,
 		}
+		if len(r.DigestCheckpoint) > 0 {
+			a.Checkpoint = new(hashing.Checkpoint)
+			if err := json.Unmarshal(r.DigestCheckpoint, a.Checkpoint); err != nil {
+				return nil, fmt.Errorf("checkpoint of %s: %w", r.ID, err)
+			}
+		}
+		out[r.ID] = a
 	}
-	return a, nil
+	return out, nil
 }
 
 // TakeEvents hands up to most events of the outbox to publish, oldest first,
@@ -449,7 +468,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 	err = s.inTx(ctx, "take events", func(tx pgx.Tx) error {
 		rows, err := s.q.NextEvents(ctx, tx, int32(most)) //nolint:gosec // a small constant
 		if err != nil || len(rows) == 0 {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		events := make([]uploads.Event, len(rows))
 		ids := make([]int64, len(rows))
@@ -461,7 +480,7 @@ func (s *Store) TakeEvents(ctx context.Context, most int, publish func([]uploads
 			return err
 		}
 		n = len(rows)
-		return s.q.DeleteEvents(ctx, tx, ids) //nolint:wrapcheck // wrapped by inTx
+		return s.q.DeleteEvents(ctx, tx, ids)
 	})
 	return n, err
 }

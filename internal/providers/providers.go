@@ -192,8 +192,6 @@ type Outcome struct {
 type Limits struct {
 	parts.Limits
 
-	MaxNameBytes int // 0 for no bound below uploads.MaxNameLength
-
 	// PartDigest is the digest of each part that the platform checks, or the one
 	// that we choose. DigestFirst means that it travels before the bytes, so a
 	// part is held in memory while it is hashed.

@@ -33,11 +33,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	}
 	store, err := postgres.Open(ctx, cfg.Postgres.DSN.Reveal(), cfg.Postgres.MaxConns, log)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	defer store.Close()
 	if _, err := postgres.MigrateUp(ctx, cfg.Postgres.DSN.Reveal()); err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	bucket, err := openStaging(cfg.Staging)
 	if err != nil {
@@ -83,12 +83,8 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
 	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports) })
 	g.Go(func() error {
-		return conn.ServeAssignments(ctx, func(ctx context.Context, r jobs.AssignmentRequest) (parts.Assignment, error) {
-			a, err := d.Assign(ctx, parts.Job{Upload: r.Upload, Account: r.Account, Epoch: r.Epoch, Run: r.Run}, r.Redelivered)
-			if errors.Is(err, dispatch.ErrStale) {
-				return a, jobs.ErrStale
-			}
-			return a, err
+		return conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
+			return assign(ctx, d, requests)
 		})
 	})
 	g.Go(func() error {
@@ -97,7 +93,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			if err == nil {
 				log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
 			}
-			return reply, err //nolint:wrapcheck // says what was being done
+			return reply, err
 		})
 	})
 	g.Go(func() error {
@@ -120,7 +116,25 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
-	return g.Wait() //nolint:wrapcheck // each says what was being done
+	return g.Wait()
+}
+
+// assign puts workers' requests to dispatch and its answers to jobs.
+func assign(ctx context.Context, d *dispatch.Dispatcher, requests []jobs.AssignmentRequest) []jobs.Answer {
+	asks := make([]dispatch.Ask, len(requests))
+	for i, r := range requests {
+		asks[i] = dispatch.Ask{
+			Job: parts.Job{Upload: r.Upload, Account: r.Account, Epoch: r.Epoch, Run: r.Run}, Redelivered: r.Redelivered,
+		}
+	}
+	answers := make([]jobs.Answer, len(asks))
+	for i, a := range d.Assign(ctx, asks) {
+		answers[i] = jobs.Answer(a)
+		if errors.Is(a.Err, dispatch.ErrStale) {
+			answers[i].Err = jobs.ErrStale
+		}
+	}
+	return answers
 }
 
 // listen takes what workers say of themselves.
@@ -129,7 +143,7 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 		d.NoteWorker(uploads.WorkerStatus{ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: time.Now()})
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	stopLive, err := conn.SubscribeLive(uploads.ID{}, func(l jobs.Live) {
 		if l.Run.Count == 0 {
@@ -138,7 +152,7 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 	})
 	if err != nil {
 		stopHeartbeats()
-		return nil, err //nolint:wrapcheck // says what was being done
+		return nil, err
 	}
 	return func() { stopHeartbeats(); stopLive() }, nil
 }
@@ -151,7 +165,7 @@ var _ dispatch.Queue = queue{}
 func (q queue) Publish(ctx context.Context, publications []parts.Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return q.PublishJobs(ctx, publications) //nolint:wrapcheck // says what was being done
+	return q.PublishJobs(ctx, publications)
 }
 
-func (q queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) } //nolint:wrapcheck // says what was being done
+func (q queue) Cancel(id uploads.ID) error { return q.PublishCancel(id) }

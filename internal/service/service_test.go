@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +34,10 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-func TestMain(m *testing.M) { devtest.Main(m) }
+func TestMain(m *testing.M) {
+	runAsWorker()
+	devtest.Main(m)
+}
 
 const (
 	mib          = 1 << 20
@@ -49,6 +54,7 @@ type bundle struct {
 	dsn      string
 	api      *client.Client
 	cfg      config.Dispatcher
+	extra    map[string]providers.Provider
 }
 
 func limits() providers.Limits {
@@ -107,7 +113,9 @@ func background(t *testing.T, run func(ctx context.Context) error) (stop func())
 }
 
 func (b *bundle) known() map[string]providers.Provider {
-	return map[string]providers.Provider{"fake": b.platform}
+	known := map[string]providers.Provider{"fake": b.platform}
+	maps.Copy(known, b.extra)
+	return known
 }
 
 // dispatcher starts a dispatcher and waits until it takes submissions.
@@ -132,11 +140,28 @@ func (b *bundle) dispatcher(t *testing.T) (stop func()) {
 }
 
 // worker starts a worker.
-func (b *bundle) worker(t *testing.T, id string) (stop func()) {
+func (b *bundle) worker(t *testing.T, id string) {
 	t.Helper()
 	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
 	log := zaptest.NewLogger(t).Named(id)
-	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+	background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+}
+
+// query returns a function that reads one value of the record as text.
+func (b *bundle) query(t *testing.T) func(sql string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return func(sql string) (value string) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), sql).Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
 }
 
 // put stores random bytes in staging and returns them.
@@ -326,9 +351,6 @@ func TestRejectedAndUnauthorizedFailWithTheirCause(t *testing.T) {
 		providers.Rejected: uploads.CauseRejected, providers.Unauthorized: uploads.CauseUnauthorized,
 	} {
 		for _, call := range []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish} {
-			if kind == providers.Unauthorized && call == providers.CallPut {
-				continue // opens a session anew: see below
-			}
 			t.Run(fmt.Sprintf("%s at %s", kind, call), func(t *testing.T) {
 				t.Parallel()
 				b := setup(t, limits())
@@ -432,10 +454,64 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 	}
 }
 
-func TestBadSubmissionsKeepNothing(t *testing.T) {
+// A platform that hangs holds up its own account alone.
+func TestAHangingPlatformHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	b := setup(t, limits())
+	b.cfg.Accounts = append(b.cfg.Accounts, config.Account{
+		Name: "hung", Tenant: "default", Provider: "hung", Pool: "default", Window: 64 * mib,
+	})
+	hung := providertest.NewFake(limits())
+	release := make(chan struct{})
+	hung.SetHook(func(providers.Call, int) (bool, error) {
+		<-release
+		return true, nil
+	})
+	defer close(release)
+	b.extra = map[string]providers.Provider{"hung": hung}
+	data := b.put(t, "film.mp4", 3*mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	for i := range 300 { // more than are claimed or called at once
+		_, _, err := b.api.Submit(t.Context(), client.Submission{
+			Account: "hung", Name: fmt.Sprintf("%d.mp4", i), Source: client.Source{Bucket: "staging", Key: "film.mp4"}, Priority: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+}
+
+func TestASubmissionMayBeRepeatedWhenItsObjectIsGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", mib)
+	b.dispatcher(t)
+	s := client.Submission{Account: "acc", IdempotencyKey: "film-7", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}
+	first, created, err := b.api.Submit(t.Context(), s)
+	if err != nil || !created {
+		t.Fatalf("first: created %v, %v", created, err)
+	}
+	if err := b.staging.Delete(t.Context(), "staging", "film.mp4"); err != nil {
+		t.Fatal(err)
+	}
+	if again, created, err := b.api.Submit(t.Context(), s); err != nil || created || again.ID != first.ID {
+		t.Errorf("again: %s created %v, %v; want %s as it is", again.ID, created, err, first.ID)
+	}
+	s.Name = "other.mp4"
+	if _, _, err := b.api.Submit(t.Context(), s); err == nil {
+		t.Error("another submission under the key was taken")
+	}
+}
+
+func TestBadSubmissionsKeepNothing(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.MaxSize = 100
+	b := setup(t, l)
 	b.put(t, "empty.mp4", 0)
+	b.put(t, "large.mp4", 101)
 	b.put(t, "film.mp4", 10)
 	b.dispatcher(t)
 	tests := []struct {
@@ -446,6 +522,7 @@ func TestBadSubmissionsKeepNothing(t *testing.T) {
 		{"missing object", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
 		{"missing bucket", client.Submission{Account: "acc", Source: client.Source{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
 		{"empty file", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
+		{"too large", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "large.mp4"}}, "source.key"},
 		{"unknown account", client.Submission{Account: "other", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "account"},
 		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "name"},
 	}
@@ -511,4 +588,74 @@ func TestPostgresConnectionsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustComplete(t, id, data)
+}
+
+// Staging goes away in mid-run and comes back; the upload goes on.
+func TestStagingAwayAndBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 48*mib)
+	reached, away := make(chan struct{}), make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 5 {
+			close(reached)
+			<-away
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	b.s3.Stop()
+	close(away)
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.mustComplete(t, id, data)
+}
+
+func TestWrongStagingCredentialsAreNamedAtTheStart(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.cfg.Staging.SecretKey = "not-the-secret"
+	err := service.RunDispatcher(t.Context(), b.cfg, b.known(), zaptest.NewLogger(t), nil)
+	if err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("dispatcher: %v, want the settings named", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "not-the-secret") {
+		t.Errorf("the secret is in the error: %v", err)
+	}
+	worker := config.Worker{ID: "w1", Pool: "default", Slots: 1, NATS: b.cfg.NATS, Staging: b.cfg.Staging}
+	if err := service.RunWorker(t.Context(), worker, b.known(), zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("worker: %v, want the settings named", err)
+	}
+}
+
+// Services start in any order: a dispatcher and a worker wait for what they
+// need, and work once it is there.
+func TestServersThatComeLate(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 3*mib)
+	b.nats.Stop()
+	b.s3.Stop()
+	b.worker(t, "w1")
+	ready := make(chan string, 1)
+	log := zaptest.NewLogger(t).Named("dispatcher")
+	background(t, func(ctx context.Context) error {
+		return service.RunDispatcher(ctx, b.cfg, b.known(), log, func(addr string) { ready <- addr })
+	})
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.api, err = client.New("http://"+<-ready, "default"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.api.Close)
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 }

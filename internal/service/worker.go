@@ -40,7 +40,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 		assigner{conn: conn, worker: cfg.ID}, bucket, conn, progress{conn: conn}, known)
 	stop, err := conn.SubscribeCancels(w.Cancel)
 	if err != nil {
-		return err //nolint:wrapcheck // says what was being done
+		return err
 	}
 	defer stop()
 	runner := &jobs.Runner{
@@ -67,7 +67,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 			}
 		}
 	})
-	return g.Wait() //nolint:wrapcheck // each says what was being done
+	return g.Wait()
 }
 
 // assigner is jobs.Conn as transfer wants it.
@@ -84,7 +84,7 @@ func (a assigner) AskAssignment(ctx context.Context, job parts.Job, redelivered 
 	if errors.Is(err, jobs.ErrStale) {
 		return out, transfer.ErrStale
 	}
-	return out, err //nolint:wrapcheck // says what was being done
+	return out, err
 }
 
 // progress is jobs.Conn as transfer wants it.

@@ -80,13 +80,13 @@ func TestBreakPoints(t *testing.T) {
 			w.staging.open = func(int) error { return errBroken }
 		}, want: want{parts.Done, 0, 0, parts.SourceTransient}},
 		{name: "open finds another object", set: func(w *world, _ ends) {
-			w.staging.open = func(int) error { return &sourceError{parts.SourceChanged} }
+			w.staging.open = func(int) error { return &stagingError{parts.SourceChanged} }
 		}, want: want{parts.Done, 0, 0, parts.SourceChanged}},
 		{name: "open finds nothing", set: func(w *world, _ ends) {
-			w.staging.open = func(int) error { return &sourceError{parts.SourceMissing} }
+			w.staging.open = func(int) error { return &stagingError{parts.SourceMissing} }
 		}, want: want{parts.Done, 0, 0, parts.SourceMissing}},
 		{name: "open is denied", set: func(w *world, _ ends) {
-			w.staging.open = func(int) error { return &sourceError{parts.SourceDenied} }
+			w.staging.open = func(int) error { return &stagingError{parts.SourceDenied} }
 		}, want: want{parts.Done, 0, 0, parts.SourceDenied}},
 		{name: "stop while opening", set: func(w *world, e ends) {
 			w.staging.open = func(int) error { e.stop(); return nil }
@@ -113,7 +113,7 @@ func TestBreakPoints(t *testing.T) {
 		}, want: want{parts.Done, 3, 2, parts.SourceTransient}},
 		{name: "read finds another object", reads: true, set: func(w *world, _ ends) {
 			w.staging.read = func(_ context.Context, at int64) error {
-				return only(at >= middle, &sourceError{parts.SourceChanged})
+				return only(at >= middle, &stagingError{parts.SourceChanged})
 			}
 		}, want: want{parts.Done, 3, 1, parts.SourceChanged}},
 		{name: "stop while reading", reads: true, set: func(w *world, e ends) {

@@ -75,7 +75,7 @@ func resume(a parts.Assignment) (*hashing.Pass, error) {
 			return pass, nil
 		}
 	}
-	return hashing.NewPass(a.Kinds, nil) //nolint:wrapcheck // names the kind
+	return hashing.NewPass(a.Kinds, nil)
 }
 
 // hashAll brings the pass to the object's end. A read that fails in a way that
@@ -118,7 +118,7 @@ func (h *hand) hashRest(ctx context.Context, pass *hashing.Pass, obj uploads.Obj
 	left := obj.Size - pass.Offset()
 	src, err := h.source.Open(ctx, obj, pass.Offset(), left)
 	if err != nil {
-		return err //nolint:wrapcheck // becomes a Failure at once
+		return err
 	}
 	defer func() { _ = src.Close() }() // every byte that counts was read before
 

@@ -84,7 +84,7 @@ func TestDigestJob(t *testing.T) {
 			w.staging.open = func(int) error { return errBroken }
 		}, verdict: parts.Retry},
 		{name: "open finds another object", set: func(w *world, _ func()) {
-			w.staging.open = func(int) error { return &sourceError{parts.SourceChanged} }
+			w.staging.open = func(int) error { return &stagingError{parts.SourceChanged} }
 		}, failure: parts.SourceChanged},
 		{name: "read breaks once", set: func(w *world, _ func()) {
 			broken := false

@@ -56,15 +56,20 @@ func platformFailure(part int, started time.Time, err error) *parts.Failure {
 	return f
 }
 
+// sourceError is an error of staging that says which kind of parts.Failure it is.
+type sourceError interface {
+	error
+	SourceKind() string
+}
+
 // sourceFailure makes the Failure of an error that reading staging returned.
 func sourceFailure(part int, started time.Time, err error) *parts.Failure {
 	f := &parts.Failure{
 		Part: part, Kind: parts.SourceTransient, Message: message(err),
 		Started: started, Failed: time.Now(),
 	}
-	var kinded interface{ SourceKind() string }
-	if errors.As(err, &kinded) {
-		f.Kind = kinded.SourceKind()
+	if e, ok := errors.AsType[sourceError](err); ok {
+		f.Kind = e.SourceKind()
 	}
 	return f
 }

@@ -94,11 +94,11 @@ func (r *stagingRead) Read(p []byte) (int, error) {
 
 func (*stagingRead) Close() error { return nil }
 
-// sourceError is a staging error that tells its kind.
-type sourceError struct{ kind string }
+// stagingError is a staging error that tells its kind.
+type stagingError struct{ kind string }
 
-func (e *sourceError) Error() string      { return "staging: " + e.kind }
-func (e *sourceError) SourceKind() string { return e.kind }
+func (e *stagingError) Error() string      { return "staging: " + e.kind }
+func (e *stagingError) SourceKind() string { return e.kind }
 
 // desk is the dispatcher's side: it knows the upload, and its ledger keeps what
 // is reported. The hooks say, like the fake platform's, whether a call takes
@@ -289,7 +289,7 @@ func newWorld(tb testing.TB, cfg worldConfig) *world {
 
 func randomBytes(n int64) []byte {
 	data := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(data) //nolint:errcheck,gosec // never fails
+	rand.NewChaCha8([32]byte{1}).Read(data) //nolint:errcheck // never fails
 	return data
 }
 

@@ -39,6 +39,8 @@ type Fault struct {
 
 	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes on their way to the disk
 	HidePart int  `json:"hide_part,omitempty"` // leave the part of this number out of a list
+	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
+	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
 }
 
 // fails reports whether the fault replaces the call's answer.
@@ -165,6 +167,29 @@ func (s *slow) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p[:min(len(p), s.limiter.Burst())])
 	if werr := s.limiter.WaitN(s.ctx, n); werr != nil {
 		return n, fmt.Errorf("slowed read: %w", werr)
+	}
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
+// flipped returns r, with the first bit of its first byte turned over where the
+// fault asks for it.
+func flipped(r io.Reader, f Fault) io.Reader {
+	if !f.FlipBit {
+		return r
+	}
+	return &flip{r: r}
+}
+
+type flip struct {
+	r    io.Reader
+	done bool
+}
+
+func (f *flip) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if n > 0 && !f.done {
+		p[0] ^= 0x80
+		f.done = true
 	}
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }

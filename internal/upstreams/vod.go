@@ -48,7 +48,9 @@ type VODConfig struct {
 	Dir string
 	// Strict takes what the documents say and nothing of what the vendor's
 	// clients send besides: /v2/index.php, GET for calls without a body,
-	// "signature", fileSha in the query in lower case.
+	// "signature", fileSha in the query in lower case. Of server-side uploads:
+	// Region, a clock in seconds, the server's own name in what is signed, a
+	// nonce for each call, and no Report.
 	Strict bool
 	// VerifyKey, if set, adds verify_content to the answer of FinishUploadEx;
 	// HexVerify gives its MAC in hex, as the published example has it.
@@ -56,8 +58,9 @@ type VODConfig struct {
 	HexVerify bool
 }
 
-// VOD stands in for Tencent VOD's client-side part upload. It is an
-// http.Handler, safe for use by many goroutines.
+// VOD stands in for Tencent VOD's part upload, client-side and server-side:
+// the two differ in who signs what, and know uploads by the same keys. It is
+// an http.Handler, safe for use by many goroutines.
 type VOD struct {
 	config  VODConfig
 	started time.Time
@@ -69,6 +72,7 @@ type VOD struct {
 	uploads  map[vodKey]*vodUpload
 	media    map[string]*vodUpload // by fileId
 	oneTime  map[string]string     // fileSha by signature that is good for one upload
+	nonces   vodNonces             // of the last hours, where they must not come twice
 	sequence uint64
 }
 
@@ -78,12 +82,13 @@ type vodKey struct{ account, fileSHA string }
 type vodUpload struct {
 	vodKey
 	mu       sync.Mutex // guards what follows; held for the whole of Finish
-	size     int64      // bytes; 0 until InitUploadEx
+	size     int64      // bytes; 0 until the upload is opened
 	partSize int64      // bytes
 	parts    map[int64]vodPart
 	path     string // of the kept bytes; "" when discarded
 	received int64  // bytes of bodies, repeats included
-	finishes int    // calls of FinishUploadEx that succeeded
+	fileType string // without the dot
+	finishes int    // finishing calls that succeeded
 	fileID   string // set once finished
 	url      string
 }
@@ -196,10 +201,35 @@ func vodRefusal(code, canRetry int, format string, args ...any) vodAnswer {
 // vodCall is one call on its way through the server.
 type vodCall struct {
 	Call
-	claims claims
-	query  url.Values
-	body   io.Reader
-	host   string
+	step     vodStep
+	claims   claims // of client-side uploads
+	query    url.Values
+	rawQuery string
+	body     io.Reader
+	host     string
+	path     string
+}
+
+// vodStep is what a call does, on whichever side it is made.
+type vodStep string
+
+const (
+	vodInit   vodStep = "init"
+	vodPut    vodStep = "part"
+	vodFinish vodStep = "finish"
+)
+
+// stepOf returns "" for an action that is no step of an upload.
+func stepOf(action string) vodStep {
+	switch action {
+	case ActionInit, ActionServerInit:
+		return vodInit
+	case ActionPart, ActionServerPart:
+		return vodPut
+	case ActionFinish, ActionServerFinish:
+		return vodFinish
+	}
+	return ""
 }
 
 // Read counts what is read of the body.
@@ -217,9 +247,17 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		query: r.URL.Query(), // never the form: parts arrive as form bodies from some clients
 		body:  r.Body,
 		host:  r.Host,
+
+		rawQuery: r.URL.RawQuery,
+		path:     r.URL.Path,
 	}
+	c.step = stepOf(c.Action)
 	c.Offset, _ = strconv.ParseInt(c.query.Get("offset"), 10, 64)
-	refused, ok := v.authenticate(c)
+	authenticate := v.authenticate
+	if serverSide(c.Action) {
+		authenticate = v.authenticateServer
+	}
+	refused, ok := authenticate(c)
 	fault := v.faults.hit(c.Action, c.Account, c.File)
 	c.body = slowed(r.Context(), r.Body, fault.BytesPerSecond)
 	if fault.DelayMS > 0 && wait(r.Context(), time.Duration(fault.DelayMS)*time.Millisecond) != nil {
@@ -227,9 +265,13 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		v.record(c)
 		return
 	}
+	c.body = flipped(c.body, fault)
+	if fault.Forget {
+		v.Forget(c.Account, c.File)
+	}
 	answer := refused
 	if ok && (!fault.fails() || fault.Apply) {
-		answer = v.apply(c)
+		answer = v.misreport(c, v.apply(c), fault)
 	}
 	// The rest of the body is read in any case: a caller that is still sending
 	// when the answer comes may see a broken connection in place of it.
@@ -242,7 +284,7 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case fault.fails():
 		c.Outcome = fmt.Sprintf("fault, applied: %t", fault.Apply)
-	case answer.Code < 0:
+	case answer.Code < 0 || answer.Code > 2:
 		c.Outcome = strconv.Itoa(answer.Code) + " " + answer.Message
 	}
 	v.record(c)
@@ -289,23 +331,38 @@ func (v *VOD) authenticate(c *vodCall) (vodAnswer, bool) {
 	}
 	sha := c.query.Get("fileSha")
 	if sha == "" && !v.config.Strict {
-		c.File = got.fileSHA
+		c.File, sha = got.fileSHA, got.fileSHA
 	}
-	raw, err := hex.DecodeString(c.File)
+	if refused, ok := v.checkFile(c, sha); !ok {
+		return refused, false
+	}
 	switch {
-	case err != nil || len(raw) != sha1.Size || (v.config.Strict && sha != c.File):
-		return vodRefusal(codeProtocol, 0, "fileSha %q is not a SHA-1 in lower-case hex", sha), false
 	case got.fileSHA != "" && got.fileSHA != c.File:
 		return vodRefusal(codeSignature, 0, "the signature is for file %s", got.fileSHA), false
 	case got.oneTime && !v.bind(signature, c.File):
 		return vodRefusal(codeSignature, 0, "the signature was used for another upload"), false
 	}
-	wantMethod := http.MethodGet
-	if c.Action == ActionPart {
-		wantMethod = http.MethodPost
+	return v.checkMethod(c)
+}
+
+// checkFile checks that the call names a file by its SHA-1, sent as sha.
+func (v *VOD) checkFile(c *vodCall, sha string) (vodAnswer, bool) {
+	raw, err := hex.DecodeString(c.File)
+	if err != nil || len(raw) != sha1.Size || (v.config.Strict && sha != c.File) {
+		return vodRefusal(codeProtocol, 0, "fileSha %q is not a SHA-1 in lower-case hex", sha), false
 	}
-	if c.Method != wantMethod && (c.Action == ActionPart || v.config.Strict || c.Method != http.MethodPost) {
-		return vodRefusal(codeCommon, 0, "%s is called by %s", c.Action, wantMethod), false
+	return vodAnswer{}, true
+}
+
+// checkMethod checks that parts are POSTed and the rest is GET, as documented,
+// or all is POSTed, as the vendor's clients do.
+func (v *VOD) checkMethod(c *vodCall) (vodAnswer, bool) {
+	want := http.MethodGet
+	if c.step == vodPut {
+		want = http.MethodPost
+	}
+	if c.Method != want && (c.step == vodPut || v.config.Strict || c.Method != http.MethodPost) {
+		return vodRefusal(codeCommon, 0, "%s is called by %s", c.Action, want), false
 	}
 	return vodAnswer{}, true
 }
@@ -322,26 +379,57 @@ func (v *VOD) bind(signature, fileSHA string) bool {
 
 // apply carries out an authenticated call.
 func (v *VOD) apply(c *vodCall) vodAnswer {
+	if c.Action == ActionReport && !v.config.Strict {
+		return vodAnswer{}
+	}
 	key := vodKey{c.Account, c.File}
 	v.mu.Lock()
 	u := v.uploads[key]
-	if u == nil && c.Action == ActionInit {
+	if u == nil && c.step == vodInit {
 		u = &vodUpload{vodKey: key, parts: make(map[int64]vodPart)}
 		v.uploads[key] = u
 	}
 	v.mu.Unlock()
 	switch {
-	case c.Action != ActionInit && c.Action != ActionPart && c.Action != ActionFinish:
+	case c.step == "":
 		return vodRefusal(codeCommon, 0, "Action %q is not known", c.Action)
 	case u == nil:
 		return vodRefusal(codeNotFound, 0, "no upload of %s was opened", c.File)
-	case c.Action == ActionInit:
+	case c.step == vodInit:
 		return v.init(c, u)
-	case c.Action == ActionPart:
+	case c.step == vodPut:
 		return v.part(c, u)
 	default:
 		return v.finish(c, u)
 	}
+}
+
+// misreport has InitUpload or InitUploadEx lie about the parts that are
+// stored, where the fault asks for it.
+func (v *VOD) misreport(c *vodCall, answer vodAnswer, fault Fault) vodAnswer {
+	v.mu.Lock()
+	u := v.uploads[vodKey{c.Account, c.File}]
+	v.mu.Unlock()
+	if c.step != vodInit || answer.Code < 0 || answer.Code == 2 || u == nil {
+		return answer
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if fault.ListAll {
+		answer.Code, answer.DataSize, answer.ListParts = 1, u.partSize, nil
+		for offset := int64(0); offset < u.size; offset += u.partSize {
+			p := vodPart{length: min(u.partSize, u.size-offset), md5: strings.Repeat("0", 2*md5.Size)}
+			if stored, ok := u.parts[offset]; ok {
+				p = stored
+			}
+			answer.ListParts = append(answer.ListParts, vodListedPart{Offset: offset, DataSize: p.length, DataMD5: p.md5})
+		}
+	}
+	if fault.HidePart > 0 {
+		hidden := int64(fault.HidePart-1) * u.partSize
+		answer.ListParts = slices.DeleteFunc(answer.ListParts, func(p vodListedPart) bool { return p.Offset == hidden })
+	}
+	return answer
 }
 
 func (v *VOD) init(c *vodCall, u *vodUpload) vodAnswer {
@@ -367,6 +455,9 @@ func (v *VOD) init(c *vodCall, u *vodUpload) vodAnswer {
 		return answer
 	}
 	u.size, u.partSize = size, partSize
+	if u.fileType = c.claims.fileType; u.fileType == "" {
+		u.fileType = c.query.Get("fileType")
+	}
 	if v.config.Dir != "" {
 		u.path = filepath.Join(v.config.Dir, fmt.Sprintf("%x-%s", md5.Sum([]byte(u.account)), u.fileSHA)) //nolint:gosec // a file name
 	}
@@ -450,7 +541,7 @@ func (v *VOD) finish(c *vodCall, u *vodUpload) vodAnswer {
 	}
 	u.finishes++
 	answer := vodAnswer{FileID: u.fileID, URL: u.url}
-	if v.config.VerifyKey != "" {
+	if v.config.VerifyKey != "" && c.Action == ActionFinish {
 		answer.VerifyContent = verifyContent(v.config.VerifyKey, u.fileID, time.Now().Add(time.Hour).Unix(), v.config.HexVerify)
 	}
 	return answer
@@ -459,15 +550,11 @@ func (v *VOD) finish(c *vodCall, u *vodUpload) vodAnswer {
 // publish gives the upload its id, beyond the range of int64 as the real ones
 // are, and its address here. The caller holds u.mu.
 func (v *VOD) publish(c *vodCall, u *vodUpload) {
-	kind := c.claims.fileType
-	if kind == "" {
-		kind = c.query.Get("fileType")
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.sequence++
 	u.fileID = strconv.FormatUint(1<<63|v.sequence, 10)
-	u.url = fmt.Sprintf("http://%s/media/%s/f0.%s", c.host, u.fileID, url.PathEscape(kind))
+	u.url = fmt.Sprintf("http://%s/media/%s/f0.%s", c.host, u.fileID, url.PathEscape(u.fileType))
 	v.media[u.fileID] = u
 }
 

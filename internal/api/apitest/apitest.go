@@ -116,7 +116,7 @@ func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Uplo
 		return uploads.Upload{}, false, err
 	}
 	if err := s.Validate(); err != nil {
-		return uploads.Upload{}, false, err //nolint:wrapcheck // as the dispatcher: the API reads the tree
+		return uploads.Upload{}, false, err
 	}
 	if !slices.Contains(uc.Names, s.Account) {
 		return uploads.Upload{}, false, &uploads.FieldError{
@@ -142,7 +142,7 @@ func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Uplo
 	}
 	id, err := uploads.NewID()
 	if err != nil {
-		return uploads.Upload{}, false, err //nolint:wrapcheck // says what it was doing
+		return uploads.Upload{}, false, err
 	}
 	u := uploads.Upload{
 		ID: id, Tenant: s.Tenant, Account: s.Account, Provider: "s3", Batch: batch, IdempotencyKey: s.IdempotencyKey,
@@ -162,7 +162,7 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uplo
 	defer p.uc.mu.Unlock()
 	batch, err := uploads.NewID()
 	if err != nil {
-		return uploads.PrefixResult{}, err //nolint:wrapcheck // says what it was doing
+		return uploads.PrefixResult{}, err
 	}
 	res := uploads.PrefixResult{Batch: batch}
 	for _, o := range p.uc.Objects {

@@ -100,12 +100,12 @@ func (s *postgresServer) launch(ctx context.Context, migrate func(context.Contex
 	if dsn == "" {
 		dir, err := devstack.TempDir()
 		if err != nil {
-			return err //nolint:wrapcheck // it names the folder
+			return err
 		}
 		s.dir = dir
 		s.server, err = devstack.StartPostgres(ctx, dir.Join("postgres"), devstack.PostgresOptions{Volatile: true})
 		if err != nil {
-			return err //nolint:wrapcheck // it names the server
+			return err
 		}
 		dsn = s.server.DSN()
 	}

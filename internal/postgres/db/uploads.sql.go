@@ -58,13 +58,14 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 	return items, nil
 }
 
-const assignmentOf = `-- name: AssignmentOf :one
-SELECT account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
+const assignable = `-- name: Assignable :many
+SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = $1 AND state IN ('uploading', 'digesting') AND NOT paused
+FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused
 `
 
-type AssignmentOfRow struct {
+type AssignableRow struct {
+	ID               uuid.UUID
 	Account          string
 	Provider         string
 	State            UploadState
@@ -80,26 +81,40 @@ type AssignmentOfRow struct {
 	DigestCheckpoint json.RawMessage
 }
 
-// What a worker asks for; only uploads that may be worked on answer.
-func (q *Queries) AssignmentOf(ctx context.Context, db DBTX, id uuid.UUID) (AssignmentOfRow, error) {
-	row := db.QueryRow(ctx, assignmentOf, id)
-	var i AssignmentOfRow
-	err := row.Scan(
-		&i.Account,
-		&i.Provider,
-		&i.State,
-		&i.Epoch,
-		&i.SourceBucket,
-		&i.SourceKey,
-		&i.SourceVersion,
-		&i.SourceEtag,
-		&i.Size,
-		&i.PartSize,
-		&i.Digests,
-		&i.Session,
-		&i.DigestCheckpoint,
-	)
-	return i, err
+// What workers ask for; only uploads that may be worked on answer.
+func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]AssignableRow, error) {
+	rows, err := db.Query(ctx, assignable, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AssignableRow
+	for rows.Next() {
+		var i AssignableRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Account,
+			&i.Provider,
+			&i.State,
+			&i.Epoch,
+			&i.SourceBucket,
+			&i.SourceKey,
+			&i.SourceVersion,
+			&i.SourceEtag,
+			&i.Size,
+			&i.PartSize,
+			&i.Digests,
+			&i.Session,
+			&i.DigestCheckpoint,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const beginAgain = `-- name: BeginAgain :execrows
@@ -255,8 +270,9 @@ const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL($3::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
-    ORDER BY d.step_at LIMIT $3::int
+    ORDER BY d.step_at LIMIT $4::int
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
@@ -266,6 +282,13 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
     u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due
 `
+
+type ClaimStepsParams struct {
+	LeaseToken *uuid.UUID
+	Lease      time.Duration
+	Without    []string
+	Most       int32
+}
 
 type ClaimStepsRow struct {
 	ID             uuid.UUID
@@ -295,8 +318,13 @@ type ClaimStepsRow struct {
 // Takes control steps that are due: beginning again, finishing, discarding a
 // session. For finishing the intent is committed here, before the call; what
 // it was before tells whether an earlier call may have taken effect.
-func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, leaseToken *uuid.UUID, lease time.Duration, most int32) ([]ClaimStepsRow, error) {
-	rows, err := db.Query(ctx, claimSteps, leaseToken, lease, most)
+func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams) ([]ClaimStepsRow, error) {
+	rows, err := db.Query(ctx, claimSteps,
+		arg.LeaseToken,
+		arg.Lease,
+		arg.Without,
+		arg.Most,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -688,7 +716,7 @@ FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token,
         unnest($3::int[]) AS epoch, unnest($4::bigint[]) AS part_size,
         unnest($5::int[]) AS part_count, unnest($6::bytea[]) AS session,
         unnest($7::timestamptz[]) AS expires) AS b
-WHERE u.id = b.id AND u.state = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
+WHERE u.id = b.id AND u.state::text = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
 RETURNING u.id
 `
 

@@ -4,7 +4,7 @@
 -- covers every byte moves it to finishing, here and nowhere else.
 WITH locked AS MATERIALIZED (
     SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
-    WHERE u.id = ANY(@touched::uuid[]) AND u.state = 'uploading'
+    WHERE u.id = ANY(@touched::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
     INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
@@ -46,6 +46,9 @@ ON CONFLICT DO NOTHING;
 -- name: CountFailures :one
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part;
 
+-- name: CountKind :one
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind;
+
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.
 SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
@@ -76,7 +79,7 @@ UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count 
     feed_after = now() + @grace::interval
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@epochs::int[]) AS epoch, unnest(@fed_before::int[]) AS fed_before,
         unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
 RETURNING u.id;
 
 -- name: Sweepable :many
@@ -108,3 +111,18 @@ SELECT id, tenant, type, payload FROM outbox ORDER BY id LIMIT @most::int FOR UP
 
 -- name: DeleteEvents :exec
 DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
+
+-- name: TakeCall :one
+-- A leaky bucket that all dispatchers share: a call fits while fewer than burst
+-- are in it, and calls leak out at the published rate. Answers how long to wait
+-- before trying again, 0 if the call was taken.
+WITH taken AS (
+    INSERT INTO call_rates AS r (account, call, level, filled_at)
+    VALUES (@account, @call, 1, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT call_rates_pkey DO UPDATE SET
+        level = greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1,
+        filled_at = clock_timestamp()
+    WHERE greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1 <= @burst::float8
+    RETURNING 0::float8 AS wait
+)
+SELECT coalesce((SELECT wait FROM taken), 1 / @per_second::float8)::float8 AS wait;

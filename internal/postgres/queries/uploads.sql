@@ -78,6 +78,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL(@without::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT @most::int
     FOR UPDATE SKIP LOCKED
@@ -107,7 +108,7 @@ FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_
         unnest(@epochs::int[]) AS epoch, unnest(@part_sizes::bigint[]) AS part_size,
         unnest(@part_counts::int[]) AS part_count, unnest(@sessions::bytea[]) AS session,
         unnest(@expires::timestamptz[]) AS expires) AS b
-WHERE u.id = b.id AND u.state = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
+WHERE u.id = b.id AND u.state::text = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
 RETURNING u.id;
 
 -- name: RecordAssets :many
@@ -186,11 +187,11 @@ WHERE state = 'digesting' AND NOT paused ORDER BY id LIMIT @most::int;
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @delay::interval
 WHERE id = @id AND state = 'digesting';
 
--- name: AssignmentOf :one
--- What a worker asks for; only uploads that may be worked on answer.
-SELECT account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
+-- name: Assignable :many
+-- What workers ask for; only uploads that may be worked on answer.
+SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = @id AND state IN ('uploading', 'digesting') AND NOT paused;
+FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused;
 
 -- name: RenewLeases :exec
 -- Keeps the steps in hand of a process that lives from being claimed by another.

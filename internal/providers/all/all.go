@@ -8,6 +8,7 @@ import (
 	"mediaferry/internal/providers/s3"
 	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentugc"
+	"mediaferry/internal/providers/tencentvod"
 )
 
 // New returns the providers by the name that an account gives. They share the
@@ -22,5 +23,6 @@ func New(client *http.Client) map[string]providers.Provider {
 		"s3":         s3.New(transport),
 		"tencentsmh": tencentsmh.New(client),
 		"tencentugc": tencentugc.New(client),
+		"tencentvod": tencentvod.New(client),
 	}
 }

@@ -347,7 +347,7 @@ func (b *stalled) Read(p []byte) (int, error) {
 	if b.after <= 0 {
 		b.cancel(errors.New("the worker stops"))
 		<-b.ctx.Done()
-		return 0, context.Cause(b.ctx) //nolint:wrapcheck // the cause is what is asked for
+		return 0, context.Cause(b.ctx)
 	}
 	n, err := b.Body.Read(p[:min(len(p), b.after)])
 	b.after -= n

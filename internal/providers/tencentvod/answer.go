@@ -1,0 +1,222 @@
+package tencentvod
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// Codes of InitUpload that are no failure. Of the other calls, 0 is the only one.
+const (
+	initNew    = 0 // start fresh
+	initResume = 1 // parts are stored
+	initStored = 2 // the media is stored
+)
+
+// maxAnswer bounds what is read of an answer: 10,000 parts take about 1 MiB.
+const maxAnswer = 64 << 20
+
+// maxMessage bounds what is kept of the platform's words, in bytes.
+const maxMessage = 300
+
+// answer is the JSON that every call brings.
+type answer struct {
+	Code      *int         `json:"code"` // nil where the body was some other JSON
+	Message   string       `json:"message"`
+	CanRetry  *int         `json:"canRetry"` // nil where the answer has none
+	ListParts []listedPart `json:"listParts"`
+	DataSize  int64        `json:"dataSize"` // bytes
+	FileID    string       `json:"fileId"`   // beyond the range of int64
+	URL       string       `json:"url"`
+}
+
+type listedPart struct {
+	Offset   *int64 `json:"offset"`
+	DataSize int64  `json:"dataSize"`
+	DataMD5  string `json:"dataMd5"`
+	DataSHA  string `json:"dataSha"` // an MD5 under another name, in the documents' example
+}
+
+// readAnswer reads a response. lost is the kind of an answer that does not
+// tell what became of the call.
+func readAnswer(action string, lost providers.Kind, resp *http.Response) (answer, error) {
+	if resp.StatusCode != http.StatusOK {
+		return answer{}, statusError(action, lost, resp)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return answer{}, unanswered(action, lost, err)
+	}
+	a, err := parseAnswer(body)
+	if err != nil {
+		return answer{}, &providers.Error{Kind: lost, Call: action, Code: "200", Message: "the answer cannot be read", Err: err}
+	}
+	return a, nil
+}
+
+// parseAnswer reads the JSON of an answer. It is an error if it has no code:
+// zero means success, so a missing one must not become it.
+func parseAnswer(body []byte) (answer, error) {
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return answer{}, fmt.Errorf("answer of %d bytes: %w", len(body), err)
+	}
+	if a.Code == nil {
+		return answer{}, fmt.Errorf("answer of %d bytes has no code", len(body))
+	}
+	return a, nil
+}
+
+// succeeded reports whether the call took effect. Positive codes are failures
+// too, but for those two of InitUpload.
+func (a answer) succeeded(action string) bool {
+	return *a.Code == 0 || (action == actionInit && (*a.Code == initResume || *a.Code == initStored))
+}
+
+// unanswered makes the error of a call whose answer did not come.
+func unanswered(action string, lost providers.Kind, err error) *providers.Error {
+	return providers.TransportError(action, lost, err)
+}
+
+// statusError classifies an answer by its HTTP status.
+func statusError(action string, lost providers.Kind, resp *http.Response) *providers.Error {
+	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(resp.StatusCode), RetryAfter: retryAfter(resp.Header)}
+	switch s := resp.StatusCode; {
+	case s == http.StatusTooManyRequests:
+		e.Kind = providers.Throttled
+	case s == http.StatusServiceUnavailable && lost == providers.Transient:
+		e.Kind = providers.Throttled
+	case s >= 500 || s == http.StatusRequestTimeout:
+		// Of finish, a 503 too: a gateway may give up on a call that goes on.
+		e.Kind = lost
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		e.Kind = providers.Unauthorized
+	}
+	return e
+}
+
+// retryAfter reads the header in either form, 0 if there is none to be read.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// Codes of failures. The upload calls document those below zero, and refer to
+// the general ones of the API besides.
+const (
+	codeSignature  = -10002
+	codeParameters = -10003
+	codeCacheWrite = -10004
+	codeCacheRead  = -10005 // the platform cannot find what it knew of the upload
+	codePacket     = -10006 // the part's bytes are not what was announced
+
+	codeAPISignature = 4100
+	codeAPISecretID  = 4104
+	codeAPIForbidden = 4110
+	codeAPIExpired   = 4200
+	codeAPIBlocked   = 4300
+	codeAPIQuota     = 4400
+	codeAPIReplay    = 4500 // the nonce was used before, or the clock is off by two hours
+	codeAPILater     = 5100
+	codeAPIInternal  = 6000
+	codeAPIRepairs   = 6200
+)
+
+// refusal classifies a failure that the platform stated. It is a definite
+// answer: the call did not take effect. The secrets are struck from the
+// platform's words, should it echo them.
+func (a answer) refusal(action string, secrets ...string) *providers.Error {
+	message := a.Message
+	for _, secret := range secrets {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "[redacted]")
+		}
+	}
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "")
+	}
+	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(*a.Code), Message: message}
+	switch code := *a.Code; {
+	case code == codeSignature, code >= codeAPISignature && code <= codeAPISecretID,
+		code == codeAPIForbidden, code == codeAPIBlocked:
+		e.Kind = providers.Unauthorized
+	case code == codeCacheRead && action != actionInit:
+		e.Kind = providers.SessionLost
+	case code == codeParameters && action == actionFinish:
+		// The only parameter is the SHA-1 that InitUpload took, so parts are
+		// missing that the platform said it had. InitUpload tells which.
+		e.Kind = providers.SessionLost
+	case code == codePacket && action == actionPart:
+		e.Kind = providers.Mismatch
+	case code == codeAPIQuota:
+		e.Kind = providers.Throttled
+	case code == codeAPIExpired, code == codeAPIReplay:
+		e.Kind = providers.Transient // the next try has another nonce and time
+	case a.retryable():
+		e.Kind = providers.Transient
+	}
+	return e
+}
+
+// retryable reports whether the platform invites another try. Where it does
+// not say, its table of codes decides.
+func (a answer) retryable() bool {
+	if a.CanRetry != nil {
+		return *a.CanRetry == 1
+	}
+	switch *a.Code {
+	case codeCacheWrite, codeCacheRead, codePacket, codeAPILater, codeAPIInternal, codeAPIRepairs:
+		return true
+	}
+	return false
+}
+
+func (a answer) asset() uploads.Asset { return uploads.Asset{ID: a.FileID, URL: a.URL} }
+
+// partSize returns the part size that the platform fixed for the upload, or
+// the one asked for where it names none, as in the documents' example.
+func (a answer) partSize(asked int64) int64 {
+	if a.DataSize == 0 {
+		return asked
+	}
+	return a.DataSize
+}
+
+// found returns the listed parts that are parts of the plan, by number; what
+// is not aligned or of another length is left out and so sent again.
+func (a answer) found(plan parts.Plan) []parts.Stored {
+	var found []parts.Stored
+	var seen parts.Set
+	for _, l := range a.ListParts {
+		if l.Offset == nil || *l.Offset < 0 || *l.Offset >= plan.Size || *l.Offset%plan.PartSize != 0 {
+			continue
+		}
+		part := plan.Part(int(*l.Offset/plan.PartSize) + 1)
+		if part.Length != l.DataSize || seen.Has(part.Number) {
+			continue
+		}
+		seen.Add(part.Number)
+		sum := l.DataMD5
+		if sum == "" {
+			sum = l.DataSHA
+		}
+		found = append(found, parts.Stored{Part: part, Receipt: parts.Receipt{Tag: strings.ToLower(sum)}})
+	}
+	slices.SortFunc(found, func(x, y parts.Stored) int { return x.Number - y.Number })
+	return found
+}
