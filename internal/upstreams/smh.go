@@ -413,6 +413,9 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 		s.record(c)
 		return
 	}
+	if fault.Forget && c.task != nil {
+		s.Forget(c.task.confirmKey)
+	}
 	var answer smhAnswer
 	if !fault.fails() || fault.Apply {
 		answer = s.apply(c)
@@ -960,9 +963,13 @@ func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 		body["path"] = t.file.names
 		return smhAnswer{status: http.StatusOK, body: body}
 	}
+	all := t.parts
+	if c.fault.ListAll {
+		all = t.pretended()
+	}
 	listed := []smhListedPart{}
-	for _, n := range slices.Sorted(maps.Keys(t.parts)) {
-		if p := t.parts[n]; n != c.fault.HidePart {
+	for _, n := range slices.Sorted(maps.Keys(all)) {
+		if p := all[n]; n != c.fault.HidePart {
 			listed = append(listed, smhListedPart{PartNumber: n, LastModified: smhTime(p.at), ETag: strconv.Quote(p.md5), Size: p.length})
 		}
 	}
@@ -971,6 +978,24 @@ func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 	delete(info, "confirmKey")
 	body["uploadId"], body["parts"], body["uploadPartInfo"] = t.uploadID, listed, info
 	return smhAnswer{status: http.StatusOK, body: body}
+}
+
+// pretended returns the parts that there would be of the announced size, in
+// the size of part 1 where it is stored. The caller holds the lock.
+func (t *smhTask) pretended() map[int]smhPart {
+	all := maps.Clone(t.parts)
+	length := t.size
+	if p, ok := t.parts[1]; ok {
+		length = p.length
+	}
+	left := t.size
+	for n := 1; left > 0 && n <= smhMaxParts; n++ {
+		if _, ok := all[n]; !ok {
+			all[n] = smhPart{length: min(length, left), md5: strings.Repeat("0", 32), at: t.created}
+		}
+		left -= length
+	}
+	return all
 }
 
 func smhTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -560,6 +560,31 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestLies has the platform list a part that it does not hold: the
+// confirmation shows it, and the session is given up.
+func TestLies(t *testing.T) {
+	t.Parallel()
+	client, smh, account := start(t, upstreams.SMHConfig{})
+	media, data := testMedia(t, "a.mp4", nil)
+	begun, err := client.Begin(t.Context(), account, media)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := put(t, client, begun.Session, media, data, 1)
+	smh.AddFaults(upstreams.Fault{Action: upstreams.ActionSMHStatus, Times: 1, ListAll: true})
+	out, err := client.Probe(t.Context(), account, media, begun.Session)
+	if err != nil || len(out.Found) != 2 || out.Found[1].Part != planOf(media).Part(2) {
+		t.Fatalf("probe: %+v, %v", out, err)
+	}
+	_, err = client.Finish(t.Context(), begun.Session, []parts.Stored{one})
+	wantKind(t, "finish without a part", err, providers.SessionLost)
+	smh.AddFaults(upstreams.Fault{Action: upstreams.ActionSMHConfirm, Times: 1, Forget: true})
+	_, err = client.Finish(t.Context(), begun.Session, []parts.Stored{one})
+	if e := refused(t, "finish of what is forgotten", err, providers.SessionLost); e.Code != codeUploadNotFound {
+		t.Errorf("code %q, want %s", e.Code, codeUploadNotFound)
+	}
+}
+
 // TestFinishedIntoNothing meets a task whose directory was deleted after it finished.
 func TestFinishedIntoNothing(t *testing.T) {
 	t.Parallel()
@@ -708,7 +733,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestAbortLeavesFiles aborts what is finished while its task says otherwise
+// TestAbort aborts what is finished while its task says otherwise
 // and while it is gone.
 func TestAbort(t *testing.T) {
 	t.Parallel()
