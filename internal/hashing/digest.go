@@ -20,6 +20,8 @@ const (
 	SHA256    Kind = "sha256"
 	CRC32C    Kind = "crc32c"
 	CRC64NVME Kind = "crc64nvme"
+	CRC64ECMA Kind = "crc64ecma" // CRC-64/XZ: reflected, all ones before and after
+	SMH       Kind = "smh"       // Tencent SMH's beginningHash and behind it its fullHash
 )
 
 // Size returns the length of a sum in bytes, 0 for an unknown kind.
@@ -27,7 +29,7 @@ func (k Kind) Size() int {
 	switch k {
 	case CRC32C:
 		return 4
-	case CRC64NVME:
+	case CRC64NVME, CRC64ECMA:
 		return 8
 	case MD5:
 		return 16
@@ -35,6 +37,8 @@ func (k Kind) Size() int {
 		return 20
 	case SHA256:
 		return 32
+	case SMH:
+		return 64
 	default:
 		return 0
 	}

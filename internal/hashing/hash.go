@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
+	"hash/crc64"
 
 	"github.com/minio/crc64nvme"
 )
@@ -26,6 +27,10 @@ func NewHash(k Kind) (hash.Hash, error) {
 		return crc32.New(crc32.MakeTable(crc32.Castagnoli)), nil
 	case CRC64NVME:
 		return crc64nvme.New(), nil
+	case CRC64ECMA:
+		return crc64.New(crc64.MakeTable(crc64.ECMA)), nil
+	case SMH:
+		return newChain(), nil
 	default:
 		return nil, fmt.Errorf("hash of kind %q: %w", k, errors.ErrUnsupported)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func kinds() []hashing.Kind {
-	return []hashing.Kind{hashing.MD5, hashing.SHA1, hashing.SHA256, hashing.CRC32C, hashing.CRC64NVME}
+	return []hashing.Kind{hashing.MD5, hashing.SHA1, hashing.SHA256, hashing.CRC32C, hashing.CRC64NVME, hashing.CRC64ECMA, hashing.SMH}
 }
 
 // The check values of the published algorithms.
@@ -26,11 +26,15 @@ func TestKnownVectors(t *testing.T) {
 		{"123456789", "sha256:15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"},
 		{"123456789", "crc32c:e3069283"},
 		{"123456789", "crc64nvme:ae8b14860a799888"},
+		{"123456789", "crc64ecma:995dc9bbdf1939fa"},
+		{"abc", "crc64ecma:2cd8094a1a277627"},
+		{"ObjectContent", "crc64ecma:283f162dfe7e6111"},
 		{"", "md5:d41d8cd98f00b204e9800998ecf8427e"},
 		{"", "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709"},
 		{"", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
 		{"", "crc32c:00000000"},
 		{"", "crc64nvme:0000000000000000"},
+		{"", "crc64ecma:0000000000000000"},
 	} {
 		kind, _, _ := strings.Cut(tt.want, ":")
 		got, err := hashing.Sum(hashing.Kind(kind), []byte(tt.data))

@@ -68,6 +68,13 @@ type Renewer interface {
 	Renew(ctx context.Context, account Account, media Media, session Session) (Session, error)
 }
 
+// DigestChooser is a Provider that can do without Limits.ObjectDigests for some
+// accounts or media. NeededDigests returns which of them must be known before
+// Begin; where it returns none, no digest pass is due.
+type DigestChooser interface {
+	NeededDigests(account Account, media Media) []hashing.Kind
+}
+
 // Account is credentials and settings at a platform.
 type Account struct {
 	Name     string
@@ -191,7 +198,8 @@ type Limits struct {
 	PartDigest  hashing.Kind
 	DigestFirst bool
 
-	// ObjectDigests must be known before Begin; a digest pass makes them.
+	// ObjectDigests must be known before Begin; a digest pass makes them. A
+	// DigestChooser needs them for some uploads only.
 	ObjectDigests []hashing.Kind
 
 	// UniqueNames means that a name is the asset's address, so that a second

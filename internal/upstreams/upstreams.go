@@ -72,6 +72,7 @@ type Call struct {
 	Account  string    `json:"account,omitempty"`
 	File     string    `json:"file,omitempty"`   // SHA-1, or key of an object
 	Offset   int64     `json:"offset,omitempty"` // bytes
+	Part     int       `json:"part,omitempty"`   // number, where the protocol has one
 	Received int64     `json:"received"`         // bytes of body read
 	Outcome  string    `json:"outcome"`          // "ok", a code, or what the fault did
 }

@@ -7,6 +7,7 @@ import (
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/cdnetworks"
 	"mediaferry/internal/providers/s3"
+	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentugc"
 	"mediaferry/internal/providers/tencentvod"
 )
@@ -22,6 +23,7 @@ func New(client *http.Client) map[string]providers.Provider {
 	return map[string]providers.Provider{
 		"cdnetworks": cdnetworks.New(client),
 		"s3":         s3.New(transport),
+		"tencentsmh": tencentsmh.New(client),
 		"tencentugc": tencentugc.New(client),
 		"tencentvod": tencentvod.New(client),
 	}

@@ -32,6 +32,8 @@ const (
 type Harness struct {
 	Provider providers.Provider
 	Account  providers.Account
+	// Options go with all media.
+	Options map[string]string
 	// Revoked is an account whose credentials the platform refuses.
 	Revoked providers.Account
 	// FailFinish makes the next finishing call fail without an answer, carried
@@ -97,7 +99,7 @@ func (s *subject) media(t *testing.T, size int64) (providers.Media, []byte) {
 	data[0] = id[15] // a single byte differs between media as well as it can
 	media := providers.Media{
 		Upload: id, Epoch: 1, Name: fmt.Sprintf("%x.mp4", id[8:]), ContentType: "video/mp4",
-		Size: size, PartSize: s.partSize(),
+		Size: size, PartSize: s.partSize(), Options: s.Options,
 	}
 	for _, kind := range s.limits.ObjectDigests {
 		d, err := hashing.Sum(kind, data)
