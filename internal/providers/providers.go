@@ -161,7 +161,8 @@ type Body interface {
 	io.Reader
 	// Len is the number of bytes that Read will deliver in all.
 	Len() int64
-	// Bytes is the whole part where it is held in memory (Limits.DigestFirst),
+	// Bytes is the whole part where it is held in memory (Limits.DigestFirst and
+	// HoldUpTo),
 	// nil where it streams. It must not be kept after PutPart returns.
 	Bytes() []byte
 	// Digest is the part's digest of kind Limits.PartDigest: known from the start
@@ -197,6 +198,10 @@ type Limits struct {
 	// part is held in memory while it is hashed.
 	PartDigest  hashing.Kind
 	DigestFirst bool
+	// HoldUpTo is the size of parts, in bytes and at most 4 MiB, up to which they
+	// are held in memory too where DigestFirst is not set: for a small part, a
+	// digest ahead of it costs less than framing that allows one behind it.
+	HoldUpTo int64
 
 	// ObjectDigests must be known before Begin; a digest pass makes them. A
 	// DigestChooser needs them for some uploads only.
