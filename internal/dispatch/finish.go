@@ -25,6 +25,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
+	if !session.Expires.IsZero() && time.Until(session.Expires) < time.Minute {
+		if fresh, err := d.renew(ctx, step, p, session, true); err == nil {
+			session = fresh
+		} // else the call itself tells whether the session has lapsed
+	}
 	if !step.Intent.IsZero() {
 		again, err := d.probe(ctx, step, p, session)
 		if err != nil || !again {
@@ -66,6 +71,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
+		if _, ok := p.(providers.Renewer); ok {
+			if _, err := d.renew(ctx, step, p, session, true); err != nil {
+				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
+			}
+		}
 		if step.Tries+1 >= maxDeniedTries {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}

@@ -65,6 +65,9 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	if err := d.checkObject(account, s); err != nil {
 		return uploads.Upload{}, false, err
 	}
+	if err := d.checkAttachments(ctx, account, s); err != nil {
+		return uploads.Upload{}, false, err
+	}
 	in, err := intakeOf(account, s, uploads.ID{})
 	if err != nil {
 		return uploads.Upload{}, false, err

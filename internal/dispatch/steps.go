@@ -160,9 +160,13 @@ func (d *Dispatcher) renewLeases(ctx context.Context) error {
 // gatherDigests finds the digests that the provider needs before it begins. If
 // one is not known, a worker is asked for it and the step is over.
 func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (ready bool, err error) {
-	_, p, err := d.provider(step.Account, step.Provider)
+	account, p, err := d.provider(step.Account, step.Provider)
 	if err != nil {
 		return false, d.fail(ctx, *step, uploads.Failure{Cause: uploads.CauseUnknownAccount, Message: err.Error()})
+	}
+	needed := p.Limits().ObjectDigests
+	if chooser, ok := p.(providers.DigestChooser); ok {
+		needed = chooser.NeededDigests(account.Account, d.media(*step, step.Epoch+1, 0))
 	}
 	known, err := d.store.KnownDigests(ctx, step.Source)
 	if err != nil {
@@ -173,7 +177,7 @@ func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (rea
 			step.Digests = append(step.Digests, k)
 		}
 	}
-	for _, kind := range p.Limits().ObjectDigests {
+	for _, kind := range needed {
 		if (providers.Media{Digests: step.Digests}).Digest(kind).IsZero() {
 			took, err := d.store.MoveToDigesting(ctx, *step)
 			if err != nil || !took {
@@ -213,6 +217,9 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseTooLarge, Message: err.Error()})
 	}
 	media := d.media(step, step.Epoch+1, plan.PartSize)
+	if media.Attachments, err = d.attachments(ctx, p, step); err != nil {
+		return d.beginFailed(ctx, step, err)
+	}
 	if wait, err := d.budget(ctx, step, p, providers.CallBegin); err != nil || wait > 0 {
 		return errors.Join(err, d.postpone(ctx, step, wait, 0, false))
 	}
@@ -250,6 +257,7 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	d.log.Info("session opened", zap.Stringer("upload", step.ID), zap.Int("epoch", epoch), zap.String("account", step.Account),
 		zap.Int("parts", plan.Count()), zap.Int("found", len(begun.Found)))
 	d.wakeFeeder(step.Account)
+	d.renewAhead(p, begun.Session.Expires)
 	if state == uploads.Finishing {
 		d.steps.wake()
 	}

@@ -347,6 +347,60 @@ func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease upload
 	return n == 1, nil
 }
 
+// ClaimRenewals claims up to most uploads in state uploading whose upstream
+// session lapses within the margin of their provider.
+func (s *Store) ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error) {
+	token := uuid.New()
+	p := db.ClaimRenewalsParams{LeaseToken: &token, Lease: lease, Most: int32(most)} //nolint:gosec // a small constant
+	for provider, margin := range margins {
+		p.Providers, p.Margins = append(p.Providers, provider), append(p.Margins, margin)
+	}
+	rows, err := s.q.ClaimRenewals(ctx, s.pool, p)
+	if err != nil {
+		return nil, unavailable("claim renewals", err)
+	}
+	out := make([]uploads.Step, 0, len(rows))
+	for _, r := range rows {
+		step, err := toStep(db.ClaimStepsRow(r), token)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step)
+	}
+	return out, nil
+}
+
+// RecordRenewed keeps the prolonged session of a claimed step. It reports
+// whether the epoch and the lease were still the step's.
+func (s *Store) RecordRenewed(ctx context.Context, step uploads.Step, session []byte, expires time.Time, keepLease bool) (bool, error) {
+	n, err := s.q.RecordRenewed(ctx, s.pool, db.RecordRenewedParams{
+		Session: session, Expires: optional(expires), KeepLease: keepLease,
+		ID: step.ID, Epoch: int32(step.Epoch), LeaseToken: &step.Lease, //nolint:gosec // counts sessions
+	})
+	if err != nil {
+		return false, unavailable("record renewal", err)
+	}
+	return n == 1, nil
+}
+
+// ReleaseLease gives up the lease of a step of which nothing came.
+func (s *Store) ReleaseLease(ctx context.Context, step uploads.Step) error {
+	if err := s.q.ReleaseLease(ctx, s.pool, step.ID, &step.Lease); err != nil {
+		return unavailable("release lease", err)
+	}
+	return nil
+}
+
+// LapseSession makes the session of an upload due for renewal at once. It
+// reports whether the upload is still in that epoch.
+func (s *Store) LapseSession(ctx context.Context, id uploads.ID, epoch int) (bool, error) {
+	n, err := s.q.LapseSession(ctx, s.pool, id, int32(epoch)) //nolint:gosec // counts sessions
+	if err != nil {
+		return false, unavailable("lapse session", err)
+	}
+	return n == 1, nil
+}
+
 // RenewLeases keeps steps in hand from being claimed by another process while
 // a call of theirs takes long.
 func (s *Store) RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -451,6 +452,75 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 	}
 	if seen := b.platform.Seen(uuid.MustParse(id)); len(seen.Assets) != 0 {
 		t.Error("a cancelled upload has an asset")
+	}
+}
+
+// lapsing is a platform whose sessions last two seconds and can be renewed.
+type lapsing struct {
+	*providertest.Fake
+
+	mu      sync.Mutex
+	valid   map[string]time.Time // end of each session, by its data
+	renewed int
+}
+
+const lapsingLife = 2 * time.Second
+
+func (l *lapsing) prolong(s providers.Session) providers.Session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.Expires = time.Now().Add(lapsingLife)
+	l.valid[string(s.Data)] = s.Expires
+	return s
+}
+
+func (l *lapsing) Begin(ctx context.Context, a providers.Account, m providers.Media) (providers.Begun, error) {
+	begun, err := l.Fake.Begin(ctx, a, m)
+	begun.Session = l.prolong(begun.Session)
+	return begun, err
+}
+
+func (l *lapsing) Renew(_ context.Context, _ providers.Account, _ providers.Media, s providers.Session) (providers.Session, error) {
+	l.mu.Lock()
+	l.renewed++
+	l.mu.Unlock()
+	return l.prolong(s), nil
+}
+
+func (l *lapsing) PutPart(ctx context.Context, s providers.Session, p parts.Part, b providers.Body) (parts.Receipt, error) {
+	l.mu.Lock()
+	end := l.valid[string(s.Data)]
+	l.mu.Unlock()
+	if time.Now().After(end) {
+		return parts.Receipt{}, &providers.Error{Kind: providers.SessionLost, Call: "put", Message: "the session has lapsed"}
+	}
+	return l.Fake.PutPart(ctx, s, p, b)
+}
+
+// An upload that takes longer than its session lasts: the session is renewed
+// ahead of its end, and the parts stay in their epoch.
+func TestSessionsAreRenewedAheadOfTheirEnd(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.SessionLife = lapsingLife
+	b := setup(t, l)
+	platform := &lapsing{Fake: b.platform, valid: map[string]time.Time{}}
+	b.extra = map[string]providers.Provider{"fake": platform}
+	data := b.put(t, "film.mp4", 24*mib)
+	start := time.Now()
+	b.platform.SetHook(func(call providers.Call, _ int) (bool, error) {
+		if call == providers.CallPut && time.Since(start) < 3*lapsingLife {
+			<-time.After(400 * time.Millisecond) // a platform that takes its time
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	u := b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+	platform.mu.Lock()
+	defer platform.mu.Unlock()
+	if platform.renewed == 0 || u.Epoch != 1 {
+		t.Errorf("renewed %d times, epoch %d; want it renewed in its first epoch", platform.renewed, u.Epoch)
 	}
 }
 
