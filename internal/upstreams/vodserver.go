@@ -204,12 +204,16 @@ type vodNonces struct {
 func (v *VOD) firstUse(n vodNonce, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if now.Sub(v.nonces.since) > 2*vodClockSkew {
-		v.nonces = vodNonces{since: now, younger: make(map[vodNonce]bool), older: v.nonces.younger}
+	return v.nonces.firstUse(n, now)
+}
+
+func (s *vodNonces) firstUse(n vodNonce, now time.Time) bool {
+	if now.Sub(s.since) > 2*vodClockSkew {
+		*s = vodNonces{since: now, younger: make(map[vodNonce]bool), older: s.younger}
 	}
-	if v.nonces.younger[n] || v.nonces.older[n] {
+	if s.younger[n] || s.older[n] {
 		return false
 	}
-	v.nonces.younger[n] = true
+	s.younger[n] = true
 	return true
 }

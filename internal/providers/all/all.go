@@ -8,6 +8,7 @@ import (
 	"mediaferry/internal/providers/cdnetworks"
 	"mediaferry/internal/providers/s3"
 	"mediaferry/internal/providers/tencentsmh"
+	"mediaferry/internal/providers/tencentcos"
 	"mediaferry/internal/providers/tencentugc"
 	"mediaferry/internal/providers/tencentvod"
 )
@@ -24,6 +25,7 @@ func New(client *http.Client) map[string]providers.Provider {
 		"cdnetworks": cdnetworks.New(client),
 		"s3":         s3.New(transport),
 		"tencentsmh": tencentsmh.New(client),
+		"tencentcos": tencentcos.New(client),
 		"tencentugc": tencentugc.New(client),
 		"tencentvod": tencentvod.New(client),
 	}

@@ -1,0 +1,503 @@
+// Package tencentcos uploads to Tencent VOD by way of Tencent's object storage:
+// ApplyUpload hands out a place there, the parts go to the storage by its own
+// protocol, and CommitUpload makes media of what is stored.
+//
+// The place is fresh for every ApplyUpload and so is an id of ours: what is
+// stored under its key is of this upload. The storage answers each part with
+// its CRC-64, which is compared with that of the bytes sent, and the whole
+// object with another, which must be what the parts' combine to. A file of one
+// part is put in one call.
+//
+// Sessions hold the account's key: CommitUpload is signed with it, and so are
+// the requests to the storage where the platform hands out no temporary one.
+package tencentcos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/uploads"
+)
+
+// Client is the provider. It holds nothing of an account or an upload.
+type Client struct {
+	http *http.Client
+	now  func() time.Time // the clock that signatures are issued by
+}
+
+var (
+	_ providers.Provider       = (*Client)(nil)
+	_ providers.AccountChecker = (*Client)(nil)
+	_ providers.MediaChecker   = (*Client)(nil)
+	_ providers.Renewer        = (*Client)(nil)
+)
+
+// New returns the provider over the client's transport. Redirects are not
+// followed: they would carry the signature to another host.
+func New(client *http.Client) *Client {
+	own := *client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{http: &own, now: time.Now}
+}
+
+// maxCover bounds a cover image, in bytes. The platform publishes no bound;
+// a cover is sent within Begin, so it must not take long.
+const maxCover = 20 << 20
+
+// Limits returns the storage's documented bounds, and the rates of API v2. API
+// 3.0 allows 100 calls a second; the lower rate is safe for both.
+func (c *Client) Limits() providers.Limits {
+	perMinute := func(count int) providers.Rate { return providers.Rate{Count: count, Per: time.Minute} }
+	return providers.Limits{
+		Limits: parts.Limits{
+			MinPart:   1 << 20,
+			MaxPart:   5 << 30,
+			Preferred: 16 << 20,
+			MaxParts:  10_000,
+		},
+		PartDigest:    hashing.CRC64ECMA,
+		Attachments:   []string{coverOption},
+		MaxAttachment: maxCover,
+		Calls: map[providers.Call]providers.Rate{
+			providers.CallBegin: perMinute(100),
+			// These share the rate of CommitUpload.
+			providers.CallFinish: perMinute(80),
+			providers.CallProbe:  perMinute(20),
+		},
+	}
+}
+
+// session is the encoding of Session.Data.
+type session struct {
+	service
+
+	SessionKey string `json:"session_key"`
+
+	COS      string `json:"cos"`  // scheme and host to connect to
+	Host     string `json:"host"` // of the bucket
+	Key      string `json:"key"`
+	COSID    string `json:"cos_id"`
+	COSKey   string `json:"cos_key"`
+	COSToken string `json:"cos_token,omitempty"` // with temporary credentials
+	UploadID string `json:"upload_id,omitempty"` // "" for a file that is put in one call
+
+	CRC hashing.Digest `json:"crc,omitzero"` // of the whole object, where it was known before
+}
+
+func readSession(call string, ps providers.Session) (session, error) {
+	var s session
+	if err := json.Unmarshal(ps.Data, &s); err != nil {
+		return session{}, &providers.Error{Kind: providers.SessionLost, Call: call, Message: "the session cannot be read", Err: err}
+	}
+	return s, nil
+}
+
+// inForce reads a session whose credentials have not lapsed.
+func (c *Client) inForce(call string, ps providers.Session) (session, error) {
+	if c.lapsed(ps) {
+		return session{}, &providers.Error{Kind: providers.SessionLost, Call: call, Message: "the temporary credentials have lapsed"}
+	}
+	return readSession(call, ps)
+}
+
+func (c *Client) lapsed(ps providers.Session) bool {
+	return !ps.Expires.IsZero() && !c.now().Before(ps.Expires)
+}
+
+func (s session) encode(expires time.Time) (providers.Session, error) {
+	data, err := json.Marshal(s) //nolint:gosec // a session is sealed wherever it rests or travels
+	if err != nil {
+		return providers.Session{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
+	}
+	return providers.Session{Data: data, Expires: expires}, nil
+}
+
+func planOf(media providers.Media) parts.Plan {
+	return parts.Plan{Size: media.Size, PartSize: media.PartSize}
+}
+
+// Begin opens a session at a place of its own, stores the cover there, and
+// opens a multipart upload where the media has more than one part. It may be
+// repeated: what is stored and never committed becomes no media.
+//
+// With storage_path the place is the same for every epoch, and an unfinished
+// upload that is there is taken up, but only if the CRC-64 of the whole object
+// is known: nothing else would tell at the end that parts of which nobody has
+// told us the CRC are the right ones.
+func (c *Client) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
+	t, a, err := c.application(account, media)
+	if err != nil {
+		return providers.Begun{}, err
+	}
+	p, err := c.apply(ctx, t, a)
+	if err != nil {
+		return providers.Begun{}, err
+	}
+	s, expires := t.session(p)
+	s.CRC = media.Digest(hashing.CRC64ECMA)
+	if a.cover {
+		if err := c.putCover(ctx, s, p.coverKey, media.Attachments[coverOption]); err != nil {
+			return providers.Begun{}, err
+		}
+	}
+	var begun providers.Begun
+	if planOf(media).Count() > 1 {
+		if a.path != "" && p.mediaKey == a.path && !s.CRC.IsZero() {
+			s.UploadID, begun.Found, err = c.adopt(ctx, s, planOf(media))
+		}
+		if err == nil && s.UploadID == "" {
+			s.UploadID, err = c.initiate(ctx, s, media.ContentType)
+		}
+		if err != nil {
+			return providers.Begun{}, err
+		}
+	}
+	begun.Session, err = s.encode(expires)
+	return begun, err
+}
+
+// application says what is to be asked for the media.
+func (c *Client) application(account providers.Account, media providers.Media) (target, application, error) {
+	rejected := func(err error) (target, application, error) {
+		return target{}, application{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
+	}
+	t, err := readAccount(account)
+	if err != nil {
+		return rejected(err)
+	}
+	o, err := readOptions(media)
+	if err != nil {
+		return rejected(err)
+	}
+	a := application{options: o, name: title(media.Name, o.fileType), size: media.Size}
+	if t.storagePath != "" {
+		a.path = fmt.Sprintf("%s/%s.%s", t.storagePath, media.Upload, o.fileType)
+	}
+	cover, ok := media.Attachments[coverOption]
+	switch {
+	case !ok && o.coverType != "":
+		return rejected(errors.New("the cover is not at hand"))
+	case ok:
+		a.cover, a.coverType, a.coverSize = true, extension(cover.Name), cover.Size
+		if !plain(a.coverType) {
+			return rejected(&uploads.FieldError{Field: "options." + coverOption, Detail: "has no extension; give the key of an image such as cover.jpg"})
+		}
+	}
+	return t, a, nil
+}
+
+// session returns the session for a place, and when it lapses.
+func (t target) session(p place) (session, time.Time) {
+	s := session{
+		service: t.service, SessionKey: p.sessionKey,
+		Host: p.bucket + ".cos." + p.region + "." + t.cosSuffix, Key: p.mediaKey,
+		COSID: t.SecretID, COSKey: t.SecretKey,
+	}
+	s.COS = t.cosEndpoint
+	if s.COS == "" {
+		s.COS = "https://" + s.Host
+	}
+	if p.grant == nil {
+		return s, time.Time{}
+	}
+	s.COSID, s.COSKey, s.COSToken = p.grant.secretID, p.grant.secretKey, p.grant.token
+	return s, p.grant.expires
+}
+
+// putCover stores the cover in one call.
+func (c *Client) putCover(ctx context.Context, s session, key string, cover providers.Attachment) error {
+	image, err := cover.Open(ctx)
+	if err != nil {
+		return &providers.Error{Kind: providers.Transient, Call: callPut, Message: "the cover cannot be read", Err: err}
+	}
+	defer func() { _ = image.Close() }() // what was read of it is proved by its CRC
+	sum, err := hashing.NewHash(hashing.CRC64ECMA)
+	if err != nil {
+		return &providers.Error{Kind: providers.Rejected, Call: callPut, Err: err}
+	}
+	var loan lent.Loan
+	defer loan.Return()
+	got, err := c.storage(ctx, s, cosRequest{
+		call: callPut, method: http.MethodPut, key: key, body: loan.Reader(io.TeeReader(image, sum)), length: cover.Size,
+	})
+	if err != nil {
+		return err
+	}
+	loan.Return()
+	if sent := hashing.New(hashing.CRC64ECMA, sum.Sum(nil)); got.crc() != sent {
+		return &providers.Error{Kind: providers.Mismatch, Call: callPut, Message: fmt.Sprintf("the storage holds the cover with %q, %q was sent", got.crc(), sent)}
+	}
+	return nil
+}
+
+// adopt returns the unfinished upload of the session's key and its parts, or
+// no id if there is none or the credentials do not allow to look.
+func (c *Client) adopt(ctx context.Context, s session, plan parts.Plan) (string, []parts.Stored, error) {
+	id, err := c.openUpload(ctx, s)
+	if err == nil && id != "" {
+		s.UploadID = id
+		var found []parts.Stored
+		if found, err = c.listParts(ctx, s, plan); err == nil {
+			return id, found, nil
+		}
+	}
+	if kind := providers.KindOf(err); err != nil && kind != providers.Unauthorized && kind != providers.SessionLost {
+		return "", nil, err
+	}
+	return "", nil, nil
+}
+
+// PutPart streams one part and compares the CRC-64 that the storage answers.
+// It may be repeated; the last one counts. The receipt is the ETag.
+func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
+	s, err := c.inForce(callPart, ps)
+	if err != nil {
+		return parts.Receipt{}, err
+	}
+	if body.Len() != part.Length {
+		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: callPart, Message: fmt.Sprintf("part of %d bytes came with %d", part.Length, body.Len())}
+	}
+	var loan lent.Loan
+	defer loan.Return()
+	r := cosRequest{
+		call: callPut, method: http.MethodPut, key: s.Key,
+		body: loan.Reader(&whole{body: body, left: part.Length}), length: part.Length,
+	}
+	if s.UploadID != "" {
+		r.call, r.query = callPart, map[string]string{"partNumber": strconv.Itoa(part.Number), "uploadId": s.UploadID}
+	}
+	got, err := c.storage(ctx, s, r)
+	if err != nil {
+		return parts.Receipt{}, c.asked(ctx, s, err)
+	}
+	loan.Return()
+	if crc := got.crc(); crc.IsZero() || crc != body.Digest() {
+		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: r.call, Message: fmt.Sprintf("the storage holds %q, %q was sent", crc, body.Digest())}
+	}
+	return parts.Receipt{Tag: got.etag()}, nil
+}
+
+// asked returns the refusal that a part without an answer would have met, if
+// there is one: the storage may refuse a part and close before it has read the
+// body, and then its answer is lost. The same refusal meets a call without one.
+func (c *Client) asked(ctx context.Context, s session, err error) error {
+	if s.UploadID == "" || codeOf(err) != "" || ctx.Err() != nil {
+		return err
+	}
+	_, refused := c.storage(ctx, s, cosRequest{
+		call: callList, method: http.MethodGet, key: s.Key, query: map[string]string{"uploadId": s.UploadID, "max-parts": "1"},
+	})
+	if codeOf(refused) != "" {
+		return refused
+	}
+	return err
+}
+
+// whole reads a body to its io.EOF together with its last byte: the digest is
+// known from there on, and a transport that has the bytes it announced need
+// not ask whether there are more.
+type whole struct {
+	body providers.Body
+	left int64
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.body.Read(p)
+	w.left -= int64(n)
+	if w.left <= 0 && err == nil {
+		// Should there be a byte more, the digest is that of another part.
+		_, err = w.body.Read(make([]byte, 1))
+	}
+	return n, err
+}
+
+// Finish puts the parts together, compares the CRC-64 of the whole with what
+// those of the parts combine to, and commits. Where an earlier call went only
+// part of the way, it goes on from there.
+func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []parts.Stored) (uploads.Asset, error) {
+	s, err := c.inForce(callComplete, ps)
+	if err != nil {
+		return uploads.Asset{}, err
+	}
+	want, err := s.expected(stored)
+	if err != nil {
+		return uploads.Asset{}, err
+	}
+	if s.UploadID != "" {
+		got, err := c.assemble(ctx, s, stored)
+		switch {
+		case codeOf(err) == codeNoSuchKey:
+			return uploads.Asset{}, &providers.Error{Kind: providers.SessionLost, Call: callComplete, Code: codeNoSuchUpload, Message: "neither the upload nor the object is there"}
+		case err != nil:
+			return uploads.Asset{}, err
+		case !want.IsZero() && got != want:
+			return uploads.Asset{}, &providers.Error{Kind: providers.Mismatch, Call: callComplete, Message: fmt.Sprintf("the storage holds %q, the parts are %q", got, want)}
+		}
+	}
+	return c.commit(ctx, s.service, s.SessionKey)
+}
+
+// expected returns the CRC-64 that the whole must have: what those of the
+// parts combine to, or what was known before; zero if neither is known. Where
+// both are, they must agree.
+func (s session) expected(stored []parts.Stored) (hashing.Digest, error) {
+	var combined hashing.Digest
+	for i, p := range stored {
+		if p.Digest.Kind != hashing.CRC64ECMA {
+			return s.CRC, nil
+		}
+		if i == 0 {
+			combined = p.Digest
+			continue
+		}
+		var err error
+		if combined, err = hashing.Combine(hashing.CRC64ECMA, combined, p.Digest, p.Length); err != nil {
+			return hashing.Digest{}, &providers.Error{Kind: providers.Rejected, Call: callComplete, Err: err}
+		}
+	}
+	if !s.CRC.IsZero() && combined != s.CRC {
+		return hashing.Digest{}, &providers.Error{Kind: providers.Mismatch, Call: callComplete, Message: fmt.Sprintf("the parts are %q, the object is %q", combined, s.CRC)}
+	}
+	return combined, nil
+}
+
+// Probe looks for the open upload, then for the object under the session's
+// key. An object that is there was put together by a finish whose answer is
+// not known, and whether its commit arrived is told by committing again: the
+// session key names the media, so that makes no second one. An account that
+// does not trust in this sets repeat_commit to false, and Probe cannot tell.
+func (c *Client) Probe(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Outcome, error) {
+	t, err := readAccount(account)
+	if err != nil {
+		return providers.Outcome{}, &providers.Error{Kind: providers.Rejected, Call: callList, Err: err}
+	}
+	s, err := readSession(callList, ps)
+	if err != nil {
+		return providers.Outcome{}, err
+	}
+	s.use(t)
+	out, stored, err := c.look(ctx, s, ps, media)
+	if err != nil || out.Holding != providers.HoldsUnknown {
+		return out, err
+	}
+	if !t.repeatCommit {
+		out.Evidence += "; " + actionCommit + " was not asked: repeat_commit is false"
+		return out, nil
+	}
+	asset, err := c.commit(ctx, s.service, s.SessionKey)
+	switch code := codeOf(err); {
+	case err == nil:
+		out.Holding, out.Asset = providers.HoldsAsset, asset
+		out.Evidence += "; " + actionCommit + " answered file id " + asset.ID
+	case code == v3NotFound && !stored:
+		out.Holding = providers.HoldsNothing
+		out.Evidence += "; " + actionCommit + " answered " + code
+	case providers.KindOf(err) == providers.SessionLost:
+		// The key may be refused because it was used: that would be an asset.
+		out.Evidence += "; " + actionCommit + " answered " + code
+	default:
+		return providers.Outcome{}, err
+	}
+	return out, nil
+}
+
+// use puts the account's credentials, which may have been replaced since, in
+// place of those that the session was opened with.
+func (s *session) use(t target) {
+	s.SecretID, s.SecretKey = t.SecretID, t.SecretKey
+	if s.COSToken == "" {
+		s.COSID, s.COSKey = t.SecretID, t.SecretKey
+	}
+}
+
+// look asks the storage. It answers HoldsUnknown where only the platform can
+// tell; stored says that the object is there.
+func (c *Client) look(ctx context.Context, s session, ps providers.Session, media providers.Media) (out providers.Outcome, stored bool, err error) {
+	out.Holding = providers.HoldsUnknown
+	lapsed := func() (providers.Outcome, bool, error) {
+		out.Evidence = "the temporary credentials for the storage have lapsed"
+		return out, false, nil
+	}
+	if c.lapsed(ps) {
+		return lapsed()
+	}
+	if s.UploadID != "" {
+		found, err := c.listParts(ctx, s, planOf(media))
+		switch {
+		case err == nil:
+			out.Holding, out.Found = providers.HoldsSession, found
+			out.Evidence = fmt.Sprintf("%s of %s: %d parts", callList, s.Key, len(found))
+			return out, false, nil
+		case codeOf(err) == codeNoSuchUpload:
+			out.Evidence = fmt.Sprintf("%s of %s: no such upload; ", callList, s.Key)
+		case providers.KindOf(err) == providers.SessionLost:
+			return lapsed()
+		default:
+			return providers.Outcome{}, false, err
+		}
+	}
+	crc, err := c.head(ctx, s)
+	switch {
+	case codeOf(err) == codeNoSuchKey:
+		out.Holding = providers.HoldsNothing
+		out.Evidence += fmt.Sprintf("%s of %s: no such object", callHead, s.Key)
+	case err != nil:
+		return providers.Outcome{}, false, err
+	default:
+		stored = true
+		out.Evidence += fmt.Sprintf("%s of %s: %s", callHead, s.Key, crc)
+	}
+	return out, stored, nil
+}
+
+// Abort discards the multipart upload and its parts. A file that was put in
+// one call may be a finished asset, and stays.
+func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
+	s, err := c.inForce(callAbort, ps)
+	if err == nil && s.UploadID != "" {
+		_, err = c.storage(ctx, s, cosRequest{call: callAbort, method: http.MethodDelete, key: s.Key, query: map[string]string{"uploadId": s.UploadID}})
+	}
+	if err != nil && providers.KindOf(err) != providers.SessionLost {
+		return err
+	}
+	return nil
+}
+
+// Renew asks for fresh temporary credentials for the session's place, by its
+// session key. The platform's documents do not say that it gives any; if it
+// hands out another place instead, that one is left alone and the session
+// lapses in its time. A session that does not lapse is returned as it is.
+func (c *Client) Renew(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Session, error) {
+	s, err := readSession(actionApply, ps)
+	if err != nil || ps.Expires.IsZero() {
+		return ps, err
+	}
+	t, a, err := c.application(account, media)
+	if err != nil {
+		return providers.Session{}, err
+	}
+	if !t.renew {
+		return providers.Session{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Message: "the account's renew is false"}
+	}
+	a.sessionKey = s.SessionKey
+	p, err := c.apply(ctx, t, a)
+	if err != nil {
+		return providers.Session{}, err
+	}
+	fresh, expires := t.session(p)
+	if p.grant == nil || fresh.Key != s.Key || fresh.Host != s.Host || p.sessionKey != s.SessionKey {
+		return providers.Session{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Message: "the platform opened another session instead of renewing this one"}
+	}
+	fresh.UploadID, fresh.CRC = s.UploadID, s.CRC
+	return fresh.encode(expires)
+}
