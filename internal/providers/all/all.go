@@ -7,8 +7,8 @@ import (
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/cdnetworks"
 	"mediaferry/internal/providers/s3"
-	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentcos"
+	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentugc"
 	"mediaferry/internal/providers/tencentvod"
 )
