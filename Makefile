@@ -9,6 +9,7 @@ GOVULNCHECK   ?= go run golang.org/x/vuln/cmd/govulncheck@v1.8.0
 PKG  ?= ./...
 RUN  ?= .
 FILE ?=
+SLOTS ?= 4
 
 .DEFAULT_GOAL := help
 
@@ -28,7 +29,7 @@ build: ## build bin/dispatcher, bin/worker and bin/mediaferry
 
 .PHONY: demo
 demo: setup build ## start everything here and move a file; FILE=… moves one of yours
-	bin/mediaferry demo $(if $(FILE),--file "$(FILE)")
+	bin/mediaferry demo $(if $(FILE),--file "$(FILE)") --slots $(SLOTS)
 
 # The race detector needs a C compiler; without one the tests still tell a lot.
 .PHONY: test

@@ -15,7 +15,7 @@ docker=${DOCKER:-docker}
 tag=${TAG:-local}
 nats=github.com/nats-io/nats-server/v2@v2.15.2
 versitygw=github.com/versity/versitygw/cmd/versitygw@v1.8.0
-debian=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+debian=${DEBIAN_MIRROR:-}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -63,7 +63,7 @@ servers() {
 
 postgres() {
 	root=$work/postgres
-	debootstrap --arch="$arch" --variant=minbase --include=postgresql-15,ca-certificates bookworm "$root" "$debian"
+	debootstrap --arch="$arch" --variant=minbase --include=postgresql-15,ca-certificates bookworm "$root" ${debian:+"$debian"}
 	install -m 755 deploy/postgres-entrypoint.sh "$root/usr/local/bin/entrypoint"
 	ln -s "$(cd "$root" && ls -d usr/lib/postgresql/*/bin/pg_isready | sed 's|^|/|')" "$root/usr/local/bin/pg_isready"
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/var/lib/postgresql/*/main

@@ -55,24 +55,26 @@ type demoRow struct {
 
 func (a *app) demoCommand() *cobra.Command {
 	var file string
+	var slots int
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Push a real file to two local platforms, kill a worker on the way, and check every byte",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.demo(cmd.Context(), file)
+			return a.demo(cmd.Context(), file, slots)
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "file to push; a video is made if empty")
+	cmd.Flags().IntVar(&slots, "slots", 4, "jobs that each of the three workers takes at once")
 	return cmd
 }
 
-func (a *app) demo(ctx context.Context, file string) (err error) {
+func (a *app) demo(ctx context.Context, file string, slots int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	logs := new(tail)
 	a.printf("starting NATS, Postgres, an S3 server, two local platforms, a dispatcher and three workers\n")
-	s, err := startStack(ctx, stackOptions{workers: 3, slots: 4, level: "info", logs: logs})
+	s, err := startStack(ctx, stackOptions{workers: 3, slots: slots, level: "info", logs: logs})
 	if err != nil {
 		a.printf("%s", logs)
 		return err

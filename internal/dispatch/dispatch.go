@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +71,7 @@ type Store interface {
 	ledgerStore
 	sweepStore
 	assignStore
+	renewStore
 	eventStore
 }
 
@@ -95,6 +98,7 @@ type Sealer interface {
 type Staging interface {
 	Stat(ctx context.Context, bucket, key string) (uploads.Object, error)
 	List(ctx context.Context, bucket, prefix string, yield func(uploads.Object) error) error
+	Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error)
 }
 
 // Dispatcher runs the use cases.
@@ -112,11 +116,13 @@ type Dispatcher struct {
 	opens   *signal            // queued uploads may be opened
 	steps   *signal            // control steps are due
 	sweeps  *signal            // the queue may have been lost
+	renews  *signal            // a session is refused or will lapse
 	events  *signal            // the outbox has something
 	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
-	inHand  *leases
+	hand    *hand
+	taking  sync.WaitGroup // steps in hand
 	live    *live
 }
 
@@ -128,10 +134,10 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		cfg: cfg.withDefaults(), store: store, queue: queue, staging: staging, sealer: sealer,
 		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
 		feeders: make(map[string]*signal, len(accounts)),
-		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), events: newSignal(),
+		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
-		inHand: newLeases(), live: newLive(),
+		hand:   newHand(), live: newLive(),
 	}
 	for _, a := range accounts {
 		d.accounts[a.Name] = a
@@ -154,7 +160,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	run(loop{name: "open", wake: d.opens, rest: 50 * time.Millisecond, every: time.Second, pass: d.openQueued})
 	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
-	run(loop{name: "renew", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
+	run(loop{name: "leases", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
+	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
 	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
@@ -164,12 +171,17 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			pass: func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) },
 		})
 	}
-	g.Go(func() error { d.opened.run(ctx); return nil })
-	g.Go(func() error { d.done.run(ctx); return nil })
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("dispatcher: %w", err)
-	}
-	return nil
+	// What steps in hand have done upstream is recorded before anything else ends.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { d.opened.run(recording); return nil })
+	g.Go(func() error { d.done.run(recording); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		d.taking.Wait()
+		stopRecording()
+		return nil
+	})
+	return g.Wait()
 }
 
 // loop is work that is done whenever it is woken, and every so often in case a

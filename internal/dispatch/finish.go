@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,6 +25,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
+	if !session.Expires.IsZero() && time.Until(session.Expires) < time.Minute {
+		if fresh, err := d.renew(ctx, step, p, session, true); err == nil {
+			session = fresh
+		} // else the call itself tells whether the session has lapsed
+	}
 	if !step.Intent.IsZero() {
 		again, err := d.probe(ctx, step, p, session)
 		if err != nil || !again {
@@ -33,11 +39,15 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
+	if wait, err := d.budget(ctx, step, p, providers.CallFinish); err != nil || wait > 0 {
+		// The call is not made, so what is known of an earlier one stays as it was.
+		return errors.Join(err, d.postpone(ctx, step, wait, 0, !step.Intent.IsZero()))
+	}
 	callCtx, cancel := context.WithTimeout(ctx, finishTimeout)
 	asset, err := p.Finish(callCtx, session, stored)
 	cancel()
 	if err == nil {
-		return d.complete(ctx, step, asset, false, "finished")
+		return d.complete(step, asset, false, "finished")
 	}
 	if ctx.Err() != nil {
 		// Cut short by a stop: the call may have taken effect.
@@ -61,6 +71,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
+		if _, ok := p.(providers.Renewer); ok {
+			if _, err := d.renew(ctx, step, p, session, true); err != nil {
+				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
+			}
+		}
 		if step.Tries+1 >= maxDeniedTries {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
@@ -78,6 +93,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 // session is still open, so that finish may be called.
 func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (again bool, err error) {
 	account := d.accounts[step.Account]
+	if wait, err := d.budget(ctx, step, p, providers.CallProbe); err != nil || wait > 0 {
+		return false, errors.Join(err, d.postpone(ctx, step, wait, 0, true))
+	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	outcome, err := p.Probe(callCtx, account.Account, d.media(step, step.Epoch, step.PartSize), session)
 	cancel()
@@ -91,7 +109,7 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 		zap.String("holding", string(outcome.Holding)), zap.String("evidence", outcome.Evidence))
 	switch outcome.Holding {
 	case providers.HoldsAsset:
-		return false, d.complete(ctx, step, outcome.Asset, false, "found by a probe after an unknown outcome")
+		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome")
 	case providers.HoldsSession:
 		return true, nil
 	case providers.HoldsNothing:

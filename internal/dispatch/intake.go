@@ -16,6 +16,7 @@ import (
 )
 
 type intakeStore interface {
+	ByKey(ctx context.Context, tenant, key string, requestHash []byte) (id uploads.ID, found bool, err error)
 	Insert(ctx context.Context, in *uploads.Intake) (created map[uploads.ID]bool, err error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
@@ -33,6 +34,17 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 		return uploads.Upload{}, false, err
 	}
 	hash := requestHash(s)
+	if s.IdempotencyKey != "" {
+		// Before staging is asked: the object may be gone by now, and rightly so.
+		id, found, err := d.store.ByKey(ctx, s.Tenant, s.IdempotencyKey, hash)
+		if err != nil {
+			return uploads.Upload{}, false, err
+		}
+		if found {
+			u, err := d.store.Upload(ctx, s.Tenant, id)
+			return u, false, err
+		}
+	}
 	object, err := d.staging.Stat(ctx, s.Source.Bucket, s.Source.Key)
 	if err != nil {
 		return uploads.Upload{}, false, sourceError(s.Source, err)
@@ -51,6 +63,9 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	}
 	s.Source = object
 	if err := d.checkObject(account, s); err != nil {
+		return uploads.Upload{}, false, err
+	}
+	if err := d.checkAttachments(ctx, account, s); err != nil {
 		return uploads.Upload{}, false, err
 	}
 	in, err := intakeOf(account, s, uploads.ID{})
@@ -203,11 +218,6 @@ func (d *Dispatcher) checkObject(account Account, s uploads.Submission) error {
 		errs = append(errs, &uploads.FieldError{
 			Field: "source.key", Detail: fmt.Sprintf("%s needs parts of %d bytes, but account %s may have %d in flight; raise its window",
 				s.Source.URL(), plan.PartSize, account.Name, account.Window),
-		})
-	}
-	if limits.MaxNameBytes > 0 && len(s.Name) > limits.MaxNameBytes {
-		errs = append(errs, &uploads.FieldError{
-			Field: "name", Detail: fmt.Sprintf("has %d bytes; %s takes at most %d, so give a shorter one", len(s.Name), account.Provider, limits.MaxNameBytes),
 		})
 	}
 	if checker, ok := p.(providers.MediaChecker); ok {

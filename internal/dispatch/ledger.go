@@ -19,6 +19,7 @@ type ledgerStore interface {
 	RecordDigested(ctx context.Context, id uploads.ID, o uploads.Object, digests []hashing.Digest) (bool, error)
 	RecordCheckpoint(ctx context.Context, id uploads.ID, o uploads.Object, c hashing.Checkpoint) error
 	Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error)
+	FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error)
 	HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error
 }
 
@@ -109,8 +110,20 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case providers.Rejected:
 		return failed(uploads.CauseRejected)
 	case providers.SessionLost, providers.Unauthorized:
-		// A new session carries fresh authorisation; if the credentials themselves
-		// are refused, begin says so.
+		// A new session carries fresh authorisation. Where begin makes no call, it
+		// is parts that tell that the credentials themselves are refused.
+		if f.Kind == string(providers.Unauthorized) {
+			if renewed, err := d.lapsed(ctx, r, n); renewed || err != nil {
+				return err
+			}
+			refused, err := d.store.FailuresOfKind(ctx, r.Upload, f.Kind)
+			if err != nil {
+				return err
+			}
+			if refused >= maxDeniedTries {
+				return failed(uploads.CauseUnauthorized)
+			}
+		}
 		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
 	case providers.Throttled:
 		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))
@@ -121,4 +134,27 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	default:
 		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
 	}
+}
+
+// lapsed has the session of a refused part renewed, where the platform can and
+// the part was not refused again and again. It reports whether it did.
+func (d *Dispatcher) lapsed(ctx context.Context, r parts.Report, refusals int) (bool, error) {
+	account, ok := d.accounts[r.Account]
+	if !ok || refusals >= maxDeniedTries {
+		return false, nil
+	}
+	if _, ok := d.providers[account.Provider].(providers.Renewer); !ok {
+		return false, nil
+	}
+	took, err := d.store.LapseSession(ctx, r.Upload, r.Epoch)
+	if err != nil || !took {
+		return false, err
+	}
+	d.renews.wake()
+	delay := backoff(refusals, time.Second, time.Minute)
+	if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
+		return true, err
+	}
+	time.AfterFunc(delay, d.sweeps.wake)
+	return true, nil
 }

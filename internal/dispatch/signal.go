@@ -51,14 +51,13 @@ func newGroup[T, R any](flush func(context.Context, []T) (map[uploads.ID]R, erro
 }
 
 // do records one item; took is false if its lease has passed to someone else.
-func (g *group[T, R]) do(ctx context.Context, value T) (result R, took bool, err error) {
+// It heeds no context: what was done upstream is recorded also while stopping,
+// since the alternative is a probe, or a session that nobody knows of. run goes
+// on until nobody is left to call do.
+func (g *group[T, R]) do(value T) (result R, took bool, err error) {
 	reply := make(chan groupReply[R], 1)
-	select {
-	case g.items <- groupItem[T, R]{value: value, reply: reply}:
-	case <-ctx.Done():
-		return result, false, context.Cause(ctx)
-	}
-	r := <-reply // run answers everything that it has taken
+	g.items <- groupItem[T, R]{value: value, reply: reply}
+	r := <-reply
 	return r.result, r.took, r.err
 }
 
@@ -86,8 +85,6 @@ func (g *group[T, R]) run(ctx context.Context) {
 		for i, it := range batch {
 			values[i] = it.value
 		}
-		// What was done upstream is recorded even while stopping: the alternative
-		// is a probe, or a session that nobody knows of.
 		flushCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		results, err := g.flush(flushCtx, values)
 		cancel()
@@ -98,30 +95,63 @@ func (g *group[T, R]) run(ctx context.Context) {
 	}
 }
 
-// leases are the control steps in hand of this process.
-type leases struct {
-	mu   sync.Mutex
-	held map[uploads.ID]uploads.Lease
+// hand is the control steps that this process has claimed.
+type hand struct {
+	mu       sync.Mutex
+	held     map[uploads.ID]uploads.Lease
+	accounts map[string]*accountHand
 }
 
-func newLeases() *leases { return &leases{held: make(map[uploads.ID]uploads.Lease)} }
-
-func (l *leases) add(id uploads.ID, lease uploads.Lease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[id] = lease
+// accountHand is an account's share of it.
+type accountHand struct {
+	claimed int
+	slots   chan struct{} // one for each call to the platform
 }
 
-func (l *leases) remove(id uploads.ID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.held, id)
+func newHand() *hand {
+	return &hand{held: make(map[uploads.ID]uploads.Lease), accounts: make(map[string]*accountHand)}
 }
 
-func (l *leases) all() map[uploads.ID]uploads.Lease {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := make(map[uploads.ID]uploads.Lease, len(l.held))
-	maps.Copy(out, l.held)
-	return out
+// add notes a claimed step and returns the slots of its account.
+func (h *hand) add(step uploads.Step) chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held[step.ID] = step.Lease
+	a, ok := h.accounts[step.Account]
+	if !ok {
+		a = &accountHand{slots: make(chan struct{}, callsAtOnce)}
+		h.accounts[step.Account] = a
+	}
+	a.claimed++
+	return a.slots
+}
+
+// remove forgets a step, and reports whether its account had been full.
+func (h *hand) remove(step uploads.Step) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.held, step.ID)
+	a := h.accounts[step.Account]
+	a.claimed--
+	return a.claimed == maxInHand/2-1
+}
+
+// full returns the accounts that have enough in hand for now.
+func (h *hand) full() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	full := []string{}
+	for name, a := range h.accounts {
+		if a.claimed >= maxInHand/2 {
+			full = append(full, name)
+		}
+	}
+	return full
+}
+
+// leases returns what keeps the steps ours.
+func (h *hand) leases() map[uploads.ID]uploads.Lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.held)
 }

@@ -19,7 +19,7 @@ import (
 type stepStore interface {
 	AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error)
 	ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error)
-	ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error)
+	ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error)
 	RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error
 	KnownDigests(ctx context.Context, o uploads.Object) ([]hashing.Digest, error)
 	MoveToDigesting(ctx context.Context, step uploads.Step) (bool, error)
@@ -32,13 +32,15 @@ type stepStore interface {
 	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
 	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
 	MakePartitions(ctx context.Context, from time.Time, months int) error
+	TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error)
 }
 
 // Bounds of the control steps.
 const (
 	claimSize      = 256              // steps claimed together
+	maxInHand      = 128              // claimed steps of an account
+	callsAtOnce    = 32               // of these, in a call to the platform
 	maxOpening     = 256              // uploads of an account that are being opened at once
-	callsAtOnce    = 32               // platform calls of control steps at once
 	callTimeout    = time.Minute      // begin, probe and abort
 	finishTimeout  = 10 * time.Minute // platforms assemble while the caller waits
 	maxEpochs      = 20               // sessions of one upload before it fails
@@ -55,10 +57,11 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		full := d.hand.full()
 		var roomy []string
 		for name, a := range d.accounts {
 			load := loads[name]
-			if load.Opening < maxOpening && load.Outstanding < 2*a.Window {
+			if load.Opening < maxOpening && load.Outstanding < 2*a.Window && !slices.Contains(full, name) {
 				roomy = append(roomy, name)
 			}
 		}
@@ -69,34 +72,30 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 				digesting = append(digesting, name)
 			}
 		}
-		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, claimSize/2, d.cfg.Lease)
-		if err != nil {
+		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, maxInHand/2, d.cfg.Lease)
+		if err != nil || len(steps) == 0 {
 			return err
 		}
-		if len(steps) == 0 {
-			return nil
-		}
-		d.each(ctx, steps, func(ctx context.Context, step uploads.Step) error {
-			if step.State == uploads.Queued {
-				ready, err := d.gatherDigests(ctx, &step)
-				if err != nil || !ready {
-					return err
+		for _, step := range steps {
+			d.take(ctx, step, func(ctx context.Context) error {
+				if step.State == uploads.Queued {
+					ready, err := d.gatherDigests(ctx, &step)
+					if err != nil || !ready {
+						return err
+					}
 				}
-			}
-			return d.begin(ctx, step)
-		})
+				return d.begin(ctx, step)
+			})
+		}
 	}
 }
 
 // takeSteps claims control steps that are due and takes them.
 func (d *Dispatcher) takeSteps(ctx context.Context) error {
 	for {
-		steps, err := d.store.ClaimSteps(ctx, claimSize, d.cfg.Lease)
-		if err != nil {
+		steps, err := d.store.ClaimSteps(ctx, claimSize, d.hand.full(), d.cfg.Lease)
+		if err != nil || len(steps) == 0 {
 			return err
-		}
-		if len(steps) == 0 {
-			return nil
 		}
 		var finishing []uploads.ID
 		for _, s := range steps {
@@ -110,45 +109,48 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 				return err
 			}
 		}
-		d.each(ctx, steps, func(ctx context.Context, step uploads.Step) error {
-			switch {
-			case step.AbortDue:
-				return d.abort(ctx, step)
-			case step.State == uploads.Finishing:
-				return d.finish(ctx, step, receipts[step.ID])
-			default:
-				return d.begin(ctx, step)
-			}
-		})
+		for _, step := range steps {
+			d.take(ctx, step, func(ctx context.Context) error {
+				switch {
+				case step.AbortDue:
+					return d.abort(ctx, step)
+				case step.State == uploads.Finishing:
+					return d.finish(ctx, step, receipts[step.ID])
+				default:
+					return d.begin(ctx, step)
+				}
+			})
+		}
 	}
 }
 
-// each takes claimed steps, callsAtOnce at a time, and returns when all are
-// settled. An error is about the record, not the platform: the step's lease
-// runs out and it is claimed again.
-func (d *Dispatcher) each(ctx context.Context, steps []uploads.Step, take func(context.Context, uploads.Step) error) {
-	slots := make(chan struct{}, callsAtOnce)
-	for _, step := range steps {
-		d.inHand.add(step.ID, step.Lease)
-	}
-	for _, step := range steps {
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			defer d.inHand.remove(step.ID)
-			if err := take(ctx, step); err != nil && ctx.Err() == nil {
-				d.log.Warn("step is held up", zap.Stringer("upload", step.ID), zap.String("state", string(step.State)),
-					zap.String("account", step.Account), zap.Error(err))
+// take does a claimed step beside the others, callsAtOnce of an account at a
+// time: a platform that hangs holds up its own account alone. An error is about
+// the record, not the platform; the step's lease runs out and it is claimed again.
+func (d *Dispatcher) take(ctx context.Context, step uploads.Step, do func(context.Context) error) {
+	slot := d.hand.add(step)
+	d.taking.Go(func() {
+		defer func() {
+			if d.hand.remove(step) {
+				d.opens.wake()
+				d.steps.wake()
 			}
 		}()
-	}
-	for range callsAtOnce { // all slots back: all have ended
-		slots <- struct{}{}
-	}
+		select {
+		case slot <- struct{}{}:
+			defer func() { <-slot }()
+		case <-ctx.Done():
+			return
+		}
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("step is held up", zap.Stringer("upload", step.ID), zap.String("state", string(step.State)),
+				zap.String("account", step.Account), zap.Error(err))
+		}
+	})
 }
 
 func (d *Dispatcher) renewLeases(ctx context.Context) error {
-	inHand := d.inHand.all()
+	inHand := d.hand.leases()
 	if len(inHand) == 0 {
 		return nil
 	}
@@ -158,9 +160,13 @@ func (d *Dispatcher) renewLeases(ctx context.Context) error {
 // gatherDigests finds the digests that the provider needs before it begins. If
 // one is not known, a worker is asked for it and the step is over.
 func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (ready bool, err error) {
-	_, p, err := d.provider(step.Account, step.Provider)
+	account, p, err := d.provider(step.Account, step.Provider)
 	if err != nil {
 		return false, d.fail(ctx, *step, uploads.Failure{Cause: uploads.CauseUnknownAccount, Message: err.Error()})
+	}
+	needed := p.Limits().ObjectDigests
+	if chooser, ok := p.(providers.DigestChooser); ok {
+		needed = chooser.NeededDigests(account.Account, d.media(*step, step.Epoch+1, 0))
 	}
 	known, err := d.store.KnownDigests(ctx, step.Source)
 	if err != nil {
@@ -171,7 +177,7 @@ func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (rea
 			step.Digests = append(step.Digests, k)
 		}
 	}
-	for _, kind := range p.Limits().ObjectDigests {
+	for _, kind := range needed {
 		if (providers.Media{Digests: step.Digests}).Digest(kind).IsZero() {
 			took, err := d.store.MoveToDigesting(ctx, *step)
 			if err != nil || !took {
@@ -211,6 +217,12 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseTooLarge, Message: err.Error()})
 	}
 	media := d.media(step, step.Epoch+1, plan.PartSize)
+	if media.Attachments, err = d.attachments(ctx, p, step); err != nil {
+		return d.beginFailed(ctx, step, err)
+	}
+	if wait, err := d.budget(ctx, step, p, providers.CallBegin); err != nil || wait > 0 {
+		return errors.Join(err, d.postpone(ctx, step, wait, 0, false))
+	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	begun, err := p.Begin(callCtx, account.Account, media)
 	cancel()
@@ -218,7 +230,7 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		return d.beginFailed(ctx, step, err)
 	}
 	if begun.Asset != nil {
-		return d.complete(ctx, step, *begun.Asset, true, "the platform has these bytes already")
+		return d.complete(step, *begun.Asset, true, "the platform has these bytes already")
 	}
 	if begun.PartSize > 0 {
 		plan.PartSize = begun.PartSize
@@ -228,7 +240,7 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	if err != nil {
 		return fmt.Errorf("encode session of %s: %w", step.ID, err)
 	}
-	state, took, err := d.opened.do(ctx, parts.Opened{
+	state, took, err := d.opened.do(parts.Opened{
 		Upload: step.ID, Lease: step.Lease, Epoch: epoch, Plan: plan,
 		Session: d.sealer.Seal(session, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
 		Found: begun.Found,
@@ -245,10 +257,21 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	d.log.Info("session opened", zap.Stringer("upload", step.ID), zap.Int("epoch", epoch), zap.String("account", step.Account),
 		zap.Int("parts", plan.Count()), zap.Int("found", len(begun.Found)))
 	d.wakeFeeder(step.Account)
+	d.renewAhead(p, begun.Session.Expires)
 	if state == uploads.Finishing {
 		d.steps.wake()
 	}
 	return nil
+}
+
+// budget spends a call of the account's published rate, where the platform
+// publishes one. wait is how long to wait if there is none left.
+func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, p providers.Provider, call providers.Call) (wait time.Duration, err error) {
+	rate, bounded := p.Limits().Calls[call]
+	if !bounded {
+		return 0, nil
+	}
+	return d.store.TakeCall(ctx, step.Account, string(call), rate.Count, rate.Per)
 }
 
 func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error) error {
@@ -318,8 +341,8 @@ func (d *Dispatcher) session(step uploads.Step) (providers.Session, providers.Pr
 }
 
 // complete records the asset.
-func (d *Dispatcher) complete(ctx context.Context, step uploads.Step, asset uploads.Asset, instant bool, reason string) error {
-	_, took, err := d.done.do(ctx, parts.Finished{Upload: step.ID, Lease: step.Lease, Asset: asset, Instant: instant, Reason: reason})
+func (d *Dispatcher) complete(step uploads.Step, asset uploads.Asset, instant bool, reason string) error {
+	_, took, err := d.done.do(parts.Finished{Upload: step.ID, Lease: step.Lease, Asset: asset, Instant: instant, Reason: reason})
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func Combine(kind Kind, a, b Digest, lengthOfB int64) (Digest, error) {
 		polynomial = nvmePolynomial
 	case CRC64ECMA:
 		polynomial = crc64.ECMA
-	case MD5, SHA1, SHA256:
+	case MD5, SHA1, SHA256, SMH:
 		return Digest{}, fmt.Errorf("combine digests of kind %s: %w", kind, errors.ErrUnsupported)
 	default:
 		return Digest{}, fmt.Errorf("combine digests of kind %q: %w", kind, errors.ErrUnsupported)

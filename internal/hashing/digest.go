@@ -21,6 +21,7 @@ const (
 	CRC32C    Kind = "crc32c"
 	CRC64NVME Kind = "crc64nvme"
 	CRC64ECMA Kind = "crc64ecma" // CRC-64/XZ: reflected, all ones before and after
+	SMH       Kind = "smh"       // Tencent SMH's beginningHash and behind it its fullHash
 )
 
 // Size returns the length of a sum in bytes, 0 for an unknown kind.
@@ -36,6 +37,8 @@ func (k Kind) Size() int {
 		return 20
 	case SHA256:
 		return 32
+	case SMH:
+		return 64
 	default:
 		return 0
 	}

@@ -29,6 +29,8 @@ func NewHash(k Kind) (hash.Hash, error) {
 		return crc64nvme.New(), nil
 	case CRC64ECMA:
 		return crc64.New(crc64.MakeTable(crc64.ECMA)), nil
+	case SMH:
+		return newChain(), nil
 	default:
 		return nil, fmt.Errorf("hash of kind %q: %w", k, errors.ErrUnsupported)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func kinds() []hashing.Kind {
-	return []hashing.Kind{hashing.MD5, hashing.SHA1, hashing.SHA256, hashing.CRC32C, hashing.CRC64NVME, hashing.CRC64ECMA}
+	return []hashing.Kind{hashing.MD5, hashing.SHA1, hashing.SHA256, hashing.CRC32C, hashing.CRC64NVME, hashing.CRC64ECMA, hashing.SMH}
 }
 
 // The check values of the published algorithms.

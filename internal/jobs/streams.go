@@ -37,7 +37,7 @@ const (
 
 	// ledgerAckWait covers the time in which a batch waits for its turn and for
 	// its transaction.
-	ledgerAckWait = 30 * time.Second
+	ledgerAckWait = 10 * time.Second
 
 	maintainEvery = 5 * time.Second
 )

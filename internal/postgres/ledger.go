@@ -114,6 +114,16 @@ func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (i
 	return int(n), nil
 }
 
+// FailuresOfKind counts the failed tries of an upload that were of a kind, over
+// all its epochs.
+func (s *Store) FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error) {
+	n, err := s.q.CountKind(ctx, s.pool, id, kind)
+	if err != nil {
+		return 0, unavailable("count failures", err)
+	}
+	return int(n), nil
+}
+
 // HoldFeeding keeps the sweep from feeding an upload again before delay is over.
 func (s *Store) HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error {
 	if err := s.q.HoldFeeding(ctx, s.pool, delay, id, int32(epoch)); err != nil { //nolint:gosec // counts sessions
@@ -243,6 +253,24 @@ func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Du
 		return false, unavailable("record sweep", err)
 	}
 	return n == 1, nil
+}
+
+// TakeCall spends one call of an account's published rate: count calls in each
+// per, shared by all dispatchers. It returns 0 if the call may be made now, else
+// how long to wait before asking again. A call that is taken is spent, whether
+// it is made or not.
+func (s *Store) TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error) {
+	perSecond := float64(count) / per.Seconds()
+	// A tenth of a period at once, and the rest spread over it: however the
+	// platform cuts its minutes, no minute has more than count.
+	burst := max(1, float64(count)/10)
+	seconds, err := s.q.TakeCall(ctx, s.pool, db.TakeCallParams{
+		Account: account, Call: call, PerSecond: perSecond * 0.9, Burst: burst,
+	})
+	if err != nil {
+		return 0, unavailable("take a call", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // StreamMark returns how the stream looked when it was last seen, a mark

@@ -329,7 +329,7 @@ func TestALeaseThatPassedOnRecordsNothing(t *testing.T) {
 	if err != nil || len(steps) != 1 {
 		t.Fatalf("claim: %v, %v", steps, err)
 	}
-	again, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	again, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(again) != 1 {
 		t.Fatalf("claim after the lease ran out: %v, %v; want the step", again, err)
 	}
@@ -397,21 +397,21 @@ func TestFinishIntentOutlivesItsHolder(t *testing.T) {
 	if _, err := b.RecordReports(t.Context(), []parts.Report{report(id, 1, plan, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	first, err := b.ClaimSteps(t.Context(), 10, time.Nanosecond)
+	first, err := b.ClaimSteps(t.Context(), 10, nil, time.Nanosecond)
 	if err != nil || len(first) != 1 || !first[0].Intent.IsZero() {
 		t.Fatalf("first claim: %+v, %v; want a step without an earlier intent", first, err)
 	}
 	if _, err := b.Cancel(t.Context(), "default", id); !errors.Is(err, uploads.ErrFinal) {
 		t.Errorf("cancel while finish may have taken effect: %v, want ErrFinal", err)
 	}
-	second, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	second, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(second) != 1 || second[0].Intent.IsZero() {
 		t.Fatalf("second claim: %+v, %v; want a step with the intent of the first", second, err)
 	}
 	if err := b.Postpone(t.Context(), second[0], 0, 1, false); err != nil { // a definite no
 		t.Fatal(err)
 	}
-	third, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	third, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(third) != 1 || !third[0].Intent.IsZero() {
 		t.Errorf("third claim: %+v, %v; want no intent after a definite answer", third, err)
 	}
@@ -431,7 +431,7 @@ func TestBeginAgainOpensANewEpoch(t *testing.T) {
 	if took, err := b.BeginAgain(t.Context(), id, 1, uploads.Lease{}, "lost", 0); err != nil || !took {
 		t.Fatalf("begin again: %v, %v", took, err)
 	}
-	steps, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	steps, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(steps) != 1 {
 		t.Fatalf("claim: %v, %v", steps, err)
 	}
@@ -547,7 +547,7 @@ func TestCancelledSessionIsDueToBeDiscarded(t *testing.T) {
 	if _, err := b.Cancel(t.Context(), "default", id); err != nil {
 		t.Fatal(err)
 	}
-	steps, err := b.ClaimSteps(t.Context(), 10, time.Minute)
+	steps, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
 	if err != nil || len(steps) != 1 || !steps[0].AbortDue || string(steps[0].Session) != "sealed" {
 		t.Fatalf("steps %+v, %v; want the abort with its session", steps, err)
 	}
@@ -684,5 +684,39 @@ func TestReportViewsAnswer(t *testing.T) {
 		if diff := cmp.Diff([]string{want}, b.query(t, view)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", view, diff)
 		}
+	}
+}
+
+// Many dispatchers at once stay within an account's published rate.
+func TestCallRateIsShared(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const count, per = 100, time.Hour // nothing leaks out while the test runs
+	var taken atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				wait, err := b.TakeCall(t.Context(), "acc", "finish", count, per)
+				if err != nil {
+					t.Error(err)
+				}
+				if wait == 0 {
+					taken.Add(1)
+				} else if wait > per {
+					t.Errorf("wait %s, longer than the period", wait)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := taken.Load(); n != count/10 {
+		t.Errorf("%d calls were taken at once, want %d", n, count/10)
+	}
+	if wait, err := b.TakeCall(t.Context(), "other", "finish", count, per); err != nil || wait != 0 {
+		t.Errorf("another account: wait %s, %v; want its own budget", wait, err)
+	}
+	if wait, err := b.TakeCall(t.Context(), "acc", "begin", count, per); err != nil || wait != 0 {
+		t.Errorf("another call: wait %s, %v; want its own budget", wait, err)
 	}
 }

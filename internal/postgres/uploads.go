@@ -70,6 +70,21 @@ func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[upl
 	return created, err
 }
 
+// ByKey finds the upload that was submitted under an idempotency key. Where the
+// key belongs to another submission it fails with uploads.ErrKeyTaken.
+func (s *Store) ByKey(ctx context.Context, tenant, key string, requestHash []byte) (id uploads.ID, found bool, err error) {
+	there, err := s.q.UploadByKey(ctx, s.pool, tenant, &key)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return uploads.ID{}, false, nil
+	case err != nil:
+		return uploads.ID{}, false, unavailable("look up idempotency key", err)
+	case !bytes.Equal(there.RequestHash, requestHash):
+		return uploads.ID{}, false, fmt.Errorf("%w: upload %s", uploads.ErrKeyTaken, there.ID)
+	}
+	return there.ID, true, nil
+}
+
 // Upload returns one upload of a tenant, or uploads.ErrNotFound.
 func (s *Store) Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	row, err := s.q.Upload(ctx, s.pool, id, tenant)
@@ -169,11 +184,14 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	return out, nil
 }
 
-// ClaimSteps claims up to most control steps that are due. For those in state
+// ClaimSteps claims up to most control steps that are due, of all accounts but
+// those in without. For those in state
 // finishing the intent to call finish is durable on return.
-func (s *Store) ClaimSteps(ctx context.Context, most int, lease time.Duration) ([]uploads.Step, error) {
+func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
 	token := uuid.New()
-	rows, err := s.q.ClaimSteps(ctx, s.pool, &token, lease, int32(most)) //nolint:gosec // a small constant
+	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
+		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
+	})
 	if err != nil {
 		return nil, unavailable("claim steps", err)
 	}
@@ -325,6 +343,60 @@ func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease upload
 	})
 	if err != nil {
 		return false, unavailable("fail upload", err)
+	}
+	return n == 1, nil
+}
+
+// ClaimRenewals claims up to most uploads in state uploading whose upstream
+// session lapses within the margin of their provider.
+func (s *Store) ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error) {
+	token := uuid.New()
+	p := db.ClaimRenewalsParams{LeaseToken: &token, Lease: lease, Most: int32(most)} //nolint:gosec // a small constant
+	for provider, margin := range margins {
+		p.Providers, p.Margins = append(p.Providers, provider), append(p.Margins, margin)
+	}
+	rows, err := s.q.ClaimRenewals(ctx, s.pool, p)
+	if err != nil {
+		return nil, unavailable("claim renewals", err)
+	}
+	out := make([]uploads.Step, 0, len(rows))
+	for _, r := range rows {
+		step, err := toStep(db.ClaimStepsRow(r), token)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step)
+	}
+	return out, nil
+}
+
+// RecordRenewed keeps the prolonged session of a claimed step. It reports
+// whether the epoch and the lease were still the step's.
+func (s *Store) RecordRenewed(ctx context.Context, step uploads.Step, session []byte, expires time.Time, keepLease bool) (bool, error) {
+	n, err := s.q.RecordRenewed(ctx, s.pool, db.RecordRenewedParams{
+		Session: session, Expires: optional(expires), KeepLease: keepLease,
+		ID: step.ID, Epoch: int32(step.Epoch), LeaseToken: &step.Lease, //nolint:gosec // counts sessions
+	})
+	if err != nil {
+		return false, unavailable("record renewal", err)
+	}
+	return n == 1, nil
+}
+
+// ReleaseLease gives up the lease of a step of which nothing came.
+func (s *Store) ReleaseLease(ctx context.Context, step uploads.Step) error {
+	if err := s.q.ReleaseLease(ctx, s.pool, step.ID, &step.Lease); err != nil {
+		return unavailable("release lease", err)
+	}
+	return nil
+}
+
+// LapseSession makes the session of an upload due for renewal at once. It
+// reports whether the upload is still in that epoch.
+func (s *Store) LapseSession(ctx context.Context, id uploads.ID, epoch int) (bool, error) {
+	n, err := s.q.LapseSession(ctx, s.pool, id, int32(epoch)) //nolint:gosec // counts sessions
+	if err != nil {
+		return false, unavailable("lapse session", err)
 	}
 	return n == 1, nil
 }

@@ -68,6 +68,13 @@ type Renewer interface {
 	Renew(ctx context.Context, account Account, media Media, session Session) (Session, error)
 }
 
+// DigestChooser is a Provider that can do without Limits.ObjectDigests for some
+// accounts or media. NeededDigests returns which of them must be known before
+// Begin; where it returns none, no digest pass is due.
+type DigestChooser interface {
+	NeededDigests(account Account, media Media) []hashing.Kind
+}
+
 // Account is credentials and settings at a platform.
 type Account struct {
 	Name     string
@@ -154,7 +161,8 @@ type Body interface {
 	io.Reader
 	// Len is the number of bytes that Read will deliver in all.
 	Len() int64
-	// Bytes is the whole part where it is held in memory (Limits.DigestFirst),
+	// Bytes is the whole part where it is held in memory (Limits.DigestFirst and
+	// HoldUpTo),
 	// nil where it streams. It must not be kept after PutPart returns.
 	Bytes() []byte
 	// Digest is the part's digest of kind Limits.PartDigest: known from the start
@@ -185,15 +193,18 @@ type Outcome struct {
 type Limits struct {
 	parts.Limits
 
-	MaxNameBytes int // 0 for no bound below uploads.MaxNameLength
-
 	// PartDigest is the digest of each part that the platform checks, or the one
 	// that we choose. DigestFirst means that it travels before the bytes, so a
 	// part is held in memory while it is hashed.
 	PartDigest  hashing.Kind
 	DigestFirst bool
+	// HoldUpTo is the size of parts, in bytes and at most 4 MiB, up to which they
+	// are held in memory too where DigestFirst is not set: for a small part, a
+	// digest ahead of it costs less than framing that allows one behind it.
+	HoldUpTo int64
 
-	// ObjectDigests must be known before Begin; a digest pass makes them.
+	// ObjectDigests must be known before Begin; a digest pass makes them. A
+	// DigestChooser needs them for some uploads only.
 	ObjectDigests []hashing.Kind
 
 	// UniqueNames means that a name is the asset's address, so that a second

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,6 +55,7 @@ type bundle struct {
 	dsn      string
 	api      *client.Client
 	cfg      config.Dispatcher
+	extra    map[string]providers.Provider
 }
 
 func limits() providers.Limits {
@@ -110,7 +114,9 @@ func background(t *testing.T, run func(ctx context.Context) error) (stop func())
 }
 
 func (b *bundle) known() map[string]providers.Provider {
-	return map[string]providers.Provider{"fake": b.platform}
+	known := map[string]providers.Provider{"fake": b.platform}
+	maps.Copy(known, b.extra)
+	return known
 }
 
 // dispatcher starts a dispatcher and waits until it takes submissions.
@@ -346,9 +352,6 @@ func TestRejectedAndUnauthorizedFailWithTheirCause(t *testing.T) {
 		providers.Rejected: uploads.CauseRejected, providers.Unauthorized: uploads.CauseUnauthorized,
 	} {
 		for _, call := range []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish} {
-			if kind == providers.Unauthorized && call == providers.CallPut {
-				continue // opens a session anew: see below
-			}
 			t.Run(fmt.Sprintf("%s at %s", kind, call), func(t *testing.T) {
 				t.Parallel()
 				b := setup(t, limits())
@@ -452,10 +455,133 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 	}
 }
 
-func TestBadSubmissionsKeepNothing(t *testing.T) {
+// lapsing is a platform whose sessions last two seconds and can be renewed.
+type lapsing struct {
+	*providertest.Fake
+
+	mu      sync.Mutex
+	valid   map[string]time.Time // end of each session, by its data
+	renewed int
+}
+
+const lapsingLife = 2 * time.Second
+
+func (l *lapsing) prolong(s providers.Session) providers.Session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.Expires = time.Now().Add(lapsingLife)
+	l.valid[string(s.Data)] = s.Expires
+	return s
+}
+
+func (l *lapsing) Begin(ctx context.Context, a providers.Account, m providers.Media) (providers.Begun, error) {
+	begun, err := l.Fake.Begin(ctx, a, m)
+	begun.Session = l.prolong(begun.Session)
+	return begun, err
+}
+
+func (l *lapsing) Renew(_ context.Context, _ providers.Account, _ providers.Media, s providers.Session) (providers.Session, error) {
+	l.mu.Lock()
+	l.renewed++
+	l.mu.Unlock()
+	return l.prolong(s), nil
+}
+
+func (l *lapsing) PutPart(ctx context.Context, s providers.Session, p parts.Part, b providers.Body) (parts.Receipt, error) {
+	l.mu.Lock()
+	end := l.valid[string(s.Data)]
+	l.mu.Unlock()
+	if time.Now().After(end) {
+		return parts.Receipt{}, &providers.Error{Kind: providers.SessionLost, Call: "put", Message: "the session has lapsed"}
+	}
+	return l.Fake.PutPart(ctx, s, p, b)
+}
+
+// An upload that takes longer than its session lasts: the session is renewed
+// ahead of its end, and the parts stay in their epoch.
+func TestSessionsAreRenewedAheadOfTheirEnd(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.SessionLife = lapsingLife
+	b := setup(t, l)
+	platform := &lapsing{Fake: b.platform, valid: map[string]time.Time{}}
+	b.extra = map[string]providers.Provider{"fake": platform}
+	data := b.put(t, "film.mp4", 24*mib)
+	start := time.Now()
+	b.platform.SetHook(func(call providers.Call, _ int) (bool, error) {
+		if call == providers.CallPut && time.Since(start) < 3*lapsingLife {
+			<-time.After(400 * time.Millisecond) // a platform that takes its time
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	u := b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+	platform.mu.Lock()
+	defer platform.mu.Unlock()
+	if platform.renewed == 0 || u.Epoch != 1 {
+		t.Errorf("renewed %d times, epoch %d; want it renewed in its first epoch", platform.renewed, u.Epoch)
+	}
+}
+
+// A platform that hangs holds up its own account alone.
+func TestAHangingPlatformHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	b := setup(t, limits())
+	b.cfg.Accounts = append(b.cfg.Accounts, config.Account{
+		Name: "hung", Tenant: "default", Provider: "hung", Pool: "default", Window: 64 * mib,
+	})
+	hung := providertest.NewFake(limits())
+	release := make(chan struct{})
+	hung.SetHook(func(providers.Call, int) (bool, error) {
+		<-release
+		return true, nil
+	})
+	defer close(release)
+	b.extra = map[string]providers.Provider{"hung": hung}
+	data := b.put(t, "film.mp4", 3*mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	for i := range 300 { // more than are claimed or called at once
+		_, _, err := b.api.Submit(t.Context(), client.Submission{
+			Account: "hung", Name: fmt.Sprintf("%d.mp4", i), Source: client.Source{Bucket: "staging", Key: "film.mp4"}, Priority: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
+}
+
+func TestASubmissionMayBeRepeatedWhenItsObjectIsGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", mib)
+	b.dispatcher(t)
+	s := client.Submission{Account: "acc", IdempotencyKey: "film-7", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}
+	first, created, err := b.api.Submit(t.Context(), s)
+	if err != nil || !created {
+		t.Fatalf("first: created %v, %v", created, err)
+	}
+	if err := b.staging.Delete(t.Context(), "staging", "film.mp4"); err != nil {
+		t.Fatal(err)
+	}
+	if again, created, err := b.api.Submit(t.Context(), s); err != nil || created || again.ID != first.ID {
+		t.Errorf("again: %s created %v, %v; want %s as it is", again.ID, created, err, first.ID)
+	}
+	s.Name = "other.mp4"
+	if _, _, err := b.api.Submit(t.Context(), s); err == nil {
+		t.Error("another submission under the key was taken")
+	}
+}
+
+func TestBadSubmissionsKeepNothing(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.MaxSize = 100
+	b := setup(t, l)
 	b.put(t, "empty.mp4", 0)
+	b.put(t, "large.mp4", 101)
 	b.put(t, "film.mp4", 10)
 	b.dispatcher(t)
 	tests := []struct {
@@ -466,6 +592,7 @@ func TestBadSubmissionsKeepNothing(t *testing.T) {
 		{"missing object", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "nowhere.mp4"}}, "source.key"},
 		{"missing bucket", client.Submission{Account: "acc", Source: client.Source{Bucket: "nowhere", Key: "film.mp4"}}, "source.key"},
 		{"empty file", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "empty.mp4"}}, "source.key"},
+		{"too large", client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "large.mp4"}}, "source.key"},
 		{"unknown account", client.Submission{Account: "other", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "account"},
 		{"bad name", client.Submission{Account: "acc", Name: "a/b", Source: client.Source{Bucket: "staging", Key: "film.mp4"}}, "name"},
 	}
@@ -531,4 +658,74 @@ func TestPostgresConnectionsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustComplete(t, id, data)
+}
+
+// Staging goes away in mid-run and comes back; the upload goes on.
+func TestStagingAwayAndBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 48*mib)
+	reached, away := make(chan struct{}), make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth == 5 {
+			close(reached)
+			<-away
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-reached
+	b.s3.Stop()
+	close(away)
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.mustComplete(t, id, data)
+}
+
+func TestWrongStagingCredentialsAreNamedAtTheStart(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.cfg.Staging.SecretKey = "not-the-secret"
+	err := service.RunDispatcher(t.Context(), b.cfg, b.known(), zaptest.NewLogger(t), nil)
+	if err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("dispatcher: %v, want the settings named", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "not-the-secret") {
+		t.Errorf("the secret is in the error: %v", err)
+	}
+	worker := config.Worker{ID: "w1", Pool: "default", Slots: 1, NATS: b.cfg.NATS, Staging: b.cfg.Staging}
+	if err := service.RunWorker(t.Context(), worker, b.known(), zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "staging.secret_key") {
+		t.Errorf("worker: %v, want the settings named", err)
+	}
+}
+
+// Services start in any order: a dispatcher and a worker wait for what they
+// need, and work once it is there.
+func TestServersThatComeLate(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 3*mib)
+	b.nats.Stop()
+	b.s3.Stop()
+	b.worker(t, "w1")
+	ready := make(chan string, 1)
+	log := zaptest.NewLogger(t).Named("dispatcher")
+	background(t, func(ctx context.Context) error {
+		return service.RunDispatcher(ctx, b.cfg, b.known(), log, func(addr string) { ready <- addr })
+	})
+	if err := b.s3.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.api, err = client.New("http://"+<-ready, "default"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.api.Close)
+	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 }

@@ -40,15 +40,6 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf returns the kind of err: that of an *Error in its chain, else
-// Transient, since what is not classified may be tried again.
-func KindOf(err error) Kind {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Kind
-	}
-	return Transient
-}
-
 // classify makes the *Error of what minio-go returned.
 func classify(op, bucket, key string, err error) *Error {
 	e := &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: err}

@@ -142,7 +142,7 @@ func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src
 	started := time.Now()
 	kind := a.limits.PartDigest
 	var b body
-	if a.limits.DigestFirst {
+	if a.limits.DigestFirst || part.Length <= min(a.limits.HoldUpTo, maxHeld) {
 		data := h.slot.take(int(part.Length))
 		if _, err := io.ReadFull(counted{src, &h.read}, data); err != nil {
 			return parts.Ack{}, sourceFailure(part.Number, started, err)

@@ -48,6 +48,17 @@ func (q *Queries) CountFailures(ctx context.Context, db DBTX, uploadID uuid.UUID
 	return count, err
 }
 
+const countKind = `-- name: CountKind :one
+SELECT count(*) FROM part_failures WHERE upload_id = $1 AND kind = $2
+`
+
+func (q *Queries) CountKind(ctx context.Context, db DBTX, uploadID uuid.UUID, kind string) (int64, error) {
+	row := db.QueryRow(ctx, countKind, uploadID, kind)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deleteEvents = `-- name: DeleteEvents :exec
 DELETE FROM outbox WHERE id = ANY($1::bigint[])
 `
@@ -485,6 +496,41 @@ func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, most 
 		return nil, err
 	}
 	return items, nil
+}
+
+const takeCall = `-- name: TakeCall :one
+WITH taken AS (
+    INSERT INTO call_rates AS r (account, call, level, filled_at)
+    VALUES ($2, $3, 1, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT call_rates_pkey DO UPDATE SET
+        level = greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * $1::float8) + 1,
+        filled_at = clock_timestamp()
+    WHERE greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * $1::float8) + 1 <= $4::float8
+    RETURNING 0::float8 AS wait
+)
+SELECT coalesce((SELECT wait FROM taken), 1 / $1::float8)::float8 AS wait
+`
+
+type TakeCallParams struct {
+	PerSecond float64
+	Account   string
+	Call      string
+	Burst     float64
+}
+
+// A leaky bucket that all dispatchers share: a call fits while fewer than burst
+// are in it, and calls leak out at the published rate. Answers how long to wait
+// before trying again, 0 if the call was taken.
+func (q *Queries) TakeCall(ctx context.Context, db DBTX, arg TakeCallParams) (float64, error) {
+	row := db.QueryRow(ctx, takeCall,
+		arg.PerSecond,
+		arg.Account,
+		arg.Call,
+		arg.Burst,
+	)
+	var wait float64
+	err := row.Scan(&wait)
+	return wait, err
 }
 
 const takeFeedLock = `-- name: TakeFeedLock :exec

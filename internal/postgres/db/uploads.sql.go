@@ -266,12 +266,112 @@ func (q *Queries) ClaimQueued(ctx context.Context, db DBTX, arg ClaimQueuedParam
 	return items, nil
 }
 
+const claimRenewals = `-- name: ClaimRenewals :many
+WITH due AS (
+    SELECT d.id FROM uploads d
+    JOIN (SELECT unnest($3::text[]) AS provider, unnest($4::interval[]) AS margin) AS m ON m.provider = d.provider
+    WHERE d.state = 'uploading' AND d.session_expires < now() + m.margin
+      AND (d.lease_until IS NULL OR d.lease_until < now())
+    ORDER BY d.session_expires LIMIT $5::int
+    FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
+FROM due WHERE u.id = due.id
+RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due
+`
+
+type ClaimRenewalsParams struct {
+	LeaseToken *uuid.UUID
+	Lease      time.Duration
+	Providers  []string
+	Margins    []time.Duration
+	Most       int32
+}
+
+type ClaimRenewalsRow struct {
+	ID             uuid.UUID
+	Tenant         string
+	Account        string
+	Provider       string
+	Pool           string
+	State          UploadState
+	Epoch          int32
+	SourceBucket   string
+	SourceKey      string
+	SourceVersion  string
+	SourceEtag     string
+	Size           int64
+	Name           string
+	ContentType    string
+	Options        json.RawMessage
+	Digests        []string
+	Session        []byte
+	SessionExpires *time.Time
+	PartSize       *int64
+	StepTries      int32
+	IntentBefore   *time.Time
+	AbortDue       bool
+}
+
+// Takes sessions that will lapse within their provider's margin.
+func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsParams) ([]ClaimRenewalsRow, error) {
+	rows, err := db.Query(ctx, claimRenewals,
+		arg.LeaseToken,
+		arg.Lease,
+		arg.Providers,
+		arg.Margins,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClaimRenewalsRow
+	for rows.Next() {
+		var i ClaimRenewalsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Tenant,
+			&i.Account,
+			&i.Provider,
+			&i.Pool,
+			&i.State,
+			&i.Epoch,
+			&i.SourceBucket,
+			&i.SourceKey,
+			&i.SourceVersion,
+			&i.SourceEtag,
+			&i.Size,
+			&i.Name,
+			&i.ContentType,
+			&i.Options,
+			&i.Digests,
+			&i.Session,
+			&i.SessionExpires,
+			&i.PartSize,
+			&i.StepTries,
+			&i.IntentBefore,
+			&i.AbortDue,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL($3::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
-    ORDER BY d.step_at LIMIT $3::int
+    ORDER BY d.step_at LIMIT $4::int
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
@@ -281,6 +381,13 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
     u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due
 `
+
+type ClaimStepsParams struct {
+	LeaseToken *uuid.UUID
+	Lease      time.Duration
+	Without    []string
+	Most       int32
+}
 
 type ClaimStepsRow struct {
 	ID             uuid.UUID
@@ -310,8 +417,13 @@ type ClaimStepsRow struct {
 // Takes control steps that are due: beginning again, finishing, discarding a
 // session. For finishing the intent is committed here, before the call; what
 // it was before tells whether an earlier call may have taken effect.
-func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, leaseToken *uuid.UUID, lease time.Duration, most int32) ([]ClaimStepsRow, error) {
-	rows, err := db.Query(ctx, claimSteps, leaseToken, lease, most)
+func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams) ([]ClaimStepsRow, error) {
+	rows, err := db.Query(ctx, claimSteps,
+		arg.LeaseToken,
+		arg.Lease,
+		arg.Without,
+		arg.Most,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -567,6 +679,19 @@ func (q *Queries) KnownDigests(ctx context.Context, db DBTX, arg KnownDigestsPar
 	return items, nil
 }
 
+const lapseSession = `-- name: LapseSession :execrows
+UPDATE uploads SET session_expires = now() WHERE id = $1 AND epoch = $2 AND state = 'uploading'
+`
+
+// The platform refuses the session: it is renewed at once.
+func (q *Queries) LapseSession(ctx context.Context, db DBTX, iD uuid.UUID, epoch int32) (int64, error) {
+	result, err := db.Exec(ctx, lapseSession, iD, epoch)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const moveClaimed = `-- name: MoveClaimed :execrows
 UPDATE uploads SET state = $1, reason = $2, digests = $3::text[],
     lease_token = CASE WHEN $4::bool THEN lease_token END,
@@ -784,6 +909,48 @@ func (q *Queries) RecordDigested(ctx context.Context, db DBTX, digests []string,
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const recordRenewed = `-- name: RecordRenewed :execrows
+UPDATE uploads SET session = $1, session_expires = $2::timestamptz,
+    lease_token = CASE WHEN $3::bool THEN lease_token END,
+    lease_until = CASE WHEN $3::bool THEN lease_until END
+WHERE id = $4 AND epoch = $5 AND lease_token = $6 AND state IN ('uploading', 'finishing')
+`
+
+type RecordRenewedParams struct {
+	Session    []byte
+	Expires    *time.Time
+	KeepLease  bool
+	ID         uuid.UUID
+	Epoch      int32
+	LeaseToken *uuid.UUID
+}
+
+// The same session, prolonged: the epoch and its parts stay. The lease is given
+// up where it was taken for the renewal alone.
+func (q *Queries) RecordRenewed(ctx context.Context, db DBTX, arg RecordRenewedParams) (int64, error) {
+	result, err := db.Exec(ctx, recordRenewed,
+		arg.Session,
+		arg.Expires,
+		arg.KeepLease,
+		arg.ID,
+		arg.Epoch,
+		arg.LeaseToken,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const releaseLease = `-- name: ReleaseLease :exec
+UPDATE uploads SET lease_token = NULL, lease_until = NULL WHERE id = $1 AND lease_token = $2
+`
+
+func (q *Queries) ReleaseLease(ctx context.Context, db DBTX, iD uuid.UUID, leaseToken *uuid.UUID) error {
+	_, err := db.Exec(ctx, releaseLease, iD, leaseToken)
+	return err
 }
 
 const renewLeases = `-- name: RenewLeases :exec

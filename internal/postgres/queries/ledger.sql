@@ -46,6 +46,9 @@ ON CONFLICT DO NOTHING;
 -- name: CountFailures :one
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part;
 
+-- name: CountKind :one
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind;
+
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.
 SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
@@ -108,3 +111,18 @@ SELECT id, tenant, type, payload FROM outbox ORDER BY id LIMIT @most::int FOR UP
 
 -- name: DeleteEvents :exec
 DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
+
+-- name: TakeCall :one
+-- A leaky bucket that all dispatchers share: a call fits while fewer than burst
+-- are in it, and calls leak out at the published rate. Answers how long to wait
+-- before trying again, 0 if the call was taken.
+WITH taken AS (
+    INSERT INTO call_rates AS r (account, call, level, filled_at)
+    VALUES (@account, @call, 1, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT call_rates_pkey DO UPDATE SET
+        level = greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1,
+        filled_at = clock_timestamp()
+    WHERE greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1 <= @burst::float8
+    RETURNING 0::float8 AS wait
+)
+SELECT coalesce((SELECT wait FROM taken), 1 / @per_second::float8)::float8 AS wait;

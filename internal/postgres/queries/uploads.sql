@@ -78,6 +78,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+      AND d.account <> ALL(@without::text[])
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT @most::int
     FOR UPDATE SKIP LOCKED
@@ -191,6 +192,37 @@ WHERE id = @id AND state = 'digesting';
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
 FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused;
+
+-- name: ClaimRenewals :many
+-- Takes sessions that will lapse within their provider's margin.
+WITH due AS (
+    SELECT d.id FROM uploads d
+    JOIN (SELECT unnest(@providers::text[]) AS provider, unnest(@margins::interval[]) AS margin) AS m ON m.provider = d.provider
+    WHERE d.state = 'uploading' AND d.session_expires < now() + m.margin
+      AND (d.lease_until IS NULL OR d.lease_until < now())
+    ORDER BY d.session_expires LIMIT @most::int
+    FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval
+FROM due WHERE u.id = due.id
+RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
+
+-- name: RecordRenewed :execrows
+-- The same session, prolonged: the epoch and its parts stay. The lease is given
+-- up where it was taken for the renewal alone.
+UPDATE uploads SET session = @session, session_expires = sqlc.narg(expires)::timestamptz,
+    lease_token = CASE WHEN @keep_lease::bool THEN lease_token END,
+    lease_until = CASE WHEN @keep_lease::bool THEN lease_until END
+WHERE id = @id AND epoch = @epoch AND lease_token = @lease_token AND state IN ('uploading', 'finishing');
+
+-- name: ReleaseLease :exec
+UPDATE uploads SET lease_token = NULL, lease_until = NULL WHERE id = @id AND lease_token = @lease_token;
+
+-- name: LapseSession :execrows
+-- The platform refuses the session: it is renewed at once.
+UPDATE uploads SET session_expires = now() WHERE id = @id AND epoch = @epoch AND state = 'uploading';
 
 -- name: RenewLeases :exec
 -- Keeps the steps in hand of a process that lives from being claimed by another.

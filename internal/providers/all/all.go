@@ -5,8 +5,10 @@ import (
 	"net/http"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/cdnetworks"
 	"mediaferry/internal/providers/s3"
 	"mediaferry/internal/providers/tencentcos"
+	"mediaferry/internal/providers/tencentsmh"
 	"mediaferry/internal/providers/tencentugc"
 	"mediaferry/internal/providers/tencentvod"
 )
@@ -20,7 +22,9 @@ func New(client *http.Client) map[string]providers.Provider {
 		transport = http.DefaultTransport
 	}
 	return map[string]providers.Provider{
+		"cdnetworks": cdnetworks.New(client),
 		"s3":         s3.New(transport),
+		"tencentsmh": tencentsmh.New(client),
 		"tencentcos": tencentcos.New(client),
 		"tencentugc": tencentugc.New(client),
 		"tencentvod": tencentvod.New(client),

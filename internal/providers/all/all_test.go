@@ -16,7 +16,7 @@ import (
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	listed := all.New(&http.Client{})
-	if diff := cmp.Diff([]string{"s3", "tencentcos", "tencentugc", "tencentvod"}, slices.Sorted(maps.Keys(listed))); diff != "" {
+	if diff := cmp.Diff([]string{"cdnetworks", "s3", "tencentcos", "tencentsmh", "tencentugc", "tencentvod"}, slices.Sorted(maps.Keys(listed))); diff != "" {
 		t.Errorf("providers (-want +got):\n%s", diff)
 	}
 	for name, p := range listed {

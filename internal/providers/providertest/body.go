@@ -25,8 +25,9 @@ var _ providers.Body = (*Body)(nil)
 // panics if the limits name an unknown digest.
 func NewBody(limits providers.Limits, data []byte) *Body {
 	b := &Body{reader: bytes.NewReader(data)}
+	holds := limits.DigestFirst || int64(len(data)) <= limits.HoldUpTo
 	if limits.PartDigest == "" {
-		if limits.DigestFirst {
+		if holds {
 			b.data = data
 		}
 		return b
@@ -37,7 +38,7 @@ func NewBody(limits providers.Limits, data []byte) *Body {
 	}
 	b.sum = sum
 	b.digest = hashing.Digest{Kind: limits.PartDigest}
-	if limits.DigestFirst {
+	if holds {
 		b.data = data
 		_, _ = sum.Write(data) // a hash never returns an error
 		b.digest = hashing.New(limits.PartDigest, sum.Sum(nil))

@@ -548,7 +548,7 @@ func (s *session) assemble(stored []parts.Stored) ([]storedPart, error) {
 	content := make([]storedPart, plan.Count())
 	for n := 1; n <= plan.Count(); n++ {
 		p, ok := s.parts[n]
-		if !ok || p.Stored != named[n] {
+		if !ok || p.Part != named[n].Part || p.Receipt != named[n].Receipt {
 			return nil, refuse(providers.CallFinish, providers.Rejected, fmt.Sprintf("part %d is not stored as named", n))
 		}
 		content[n-1] = p

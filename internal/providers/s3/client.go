@@ -12,6 +12,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -87,7 +88,9 @@ func (c *Client) Limits() providers.Limits {
 			MaxParts:  10_000,
 			MaxSize:   5 << 40,
 		},
-		PartDigest: hashing.CRC64NVME,
+		PartDigest:  hashing.CRC64NVME,
+		HoldUpTo:    2 << 20,
+		UniqueNames: true,
 	}
 }
 
@@ -178,6 +181,9 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 
 // put sends the part, or the whole object where it is one part.
 func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body providers.Body, loan *lent.Loan) (tag, error) {
+	if held := body.Bytes(); held != nil {
+		return putHeld(ctx, core, s, part, loan.Reader(bytes.NewReader(held)), body.Digest())
+	}
 	if s.UploadID == "" {
 		opts := s.options()
 		opts.Checksum = minio.ChecksumCRC64NVME
@@ -190,6 +196,23 @@ func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body
 	stored, err := core.PutObjectPart(ctx, s.Bucket, s.Key, s.UploadID, part.Number,
 		loan.Reader(&trailing{body: body, trailer: trailer}), part.Length,
 		minio.PutObjectPartOptions{Trailer: trailer, DisableContentSha256: true})
+	return tag{etag: stored.ETag, crc: stored.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
+}
+
+// putHeld is put with the checksum ahead of the bytes, which then travel as they
+// are.
+func putHeld(ctx context.Context, core *minio.Core, s session, part parts.Part, held io.Reader, digest hashing.Digest) (tag, error) {
+	checksum := base64.StdEncoding.EncodeToString(digest.Bytes())
+	if s.UploadID == "" {
+		opts := s.options()
+		opts.UserMetadata[minio.ChecksumCRC64NVME.Key()] = checksum
+		info, err := core.PutObject(ctx, s.Bucket, s.Key, held, part.Length, "", "", opts)
+		return tag{etag: info.ETag, crc: info.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
+	}
+	stored, err := core.PutObjectPart(ctx, s.Bucket, s.Key, s.UploadID, part.Number, held, part.Length,
+		minio.PutObjectPartOptions{
+			CustomHeader: http.Header{minio.ChecksumCRC64NVME.Key(): {checksum}}, DisableContentSha256: true,
+		})
 	return tag{etag: stored.ETag, crc: stored.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
 }
 

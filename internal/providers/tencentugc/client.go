@@ -74,7 +74,6 @@ func (c *Client) Limits() providers.Limits {
 			Sizes:     []int64{smallPart, largePart},
 			Preferred: largePart,
 		},
-		MaxNameBytes:  maxNameBytes,
 		PartDigest:    hashing.MD5,
 		DigestFirst:   true,
 		ObjectDigests: []hashing.Kind{hashing.SHA1},
