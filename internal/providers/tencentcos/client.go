@@ -139,6 +139,9 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	if err != nil {
 		return providers.Begun{}, err
 	}
+	if err := a.attach(media); err != nil {
+		return providers.Begun{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
+	}
 	p, err := c.apply(ctx, t, a)
 	if err != nil {
 		return providers.Begun{}, err
@@ -166,7 +169,7 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	return begun, err
 }
 
-// application says what is to be asked for the media.
+// application says what is to be asked for the media, but for its cover.
 func (c *Client) application(account providers.Account, media providers.Media) (target, application, error) {
 	rejected := func(err error) (target, application, error) {
 		return target{}, application{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
@@ -183,17 +186,22 @@ func (c *Client) application(account providers.Account, media providers.Media) (
 	if t.storagePath != "" {
 		a.path = fmt.Sprintf("%s/%s.%s", t.storagePath, media.Upload, o.fileType)
 	}
+	return t, a, nil
+}
+
+// attach asks for a place for the cover, if there is one.
+func (a *application) attach(media providers.Media) error {
 	cover, ok := media.Attachments[coverOption]
-	switch {
-	case !ok && o.coverType != "":
-		return rejected(errors.New("the cover is not at hand"))
-	case ok:
+	if !ok && a.coverType != "" {
+		return errors.New("the cover is not at hand")
+	}
+	if ok {
 		a.cover, a.coverType, a.coverSize = true, extension(cover.Name), cover.Size
 		if !plain(a.coverType) {
-			return rejected(&uploads.FieldError{Field: "options." + coverOption, Detail: "has no extension; give the key of an image such as cover.jpg"})
+			return &uploads.FieldError{Field: "options." + coverOption, Detail: "has no extension; give the key of an image such as cover.jpg"}
 		}
 	}
-	return t, a, nil
+	return nil
 }
 
 // session returns the session for a place, and when it lapses.
@@ -318,7 +326,7 @@ func (w *whole) Read(p []byte) (int, error) {
 		// Should there be a byte more, the digest is that of another part.
 		_, err = w.body.Read(make([]byte, 1))
 	}
-	return n, err
+	return n, err //nolint:wrapcheck // a reader passes on what it is told, io.EOF above all
 }
 
 // Finish puts the parts together, compares the CRC-64 of the whole with what
@@ -474,17 +482,22 @@ func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
 }
 
 // Renew asks for fresh temporary credentials for the session's place, by its
-// session key. The platform's documents do not say that it gives any; if it
-// hands out another place instead, that one is left alone and the session
-// lapses in its time. A session that does not lapse is returned as it is.
+// session key; the cover is there already. The platform's documents do not say
+// that it gives any; if it hands out another place instead, that one is left
+// alone and the session lapses in its time. A session without temporary
+// credentials does not lapse, and takes up the account's key as it is now.
 func (c *Client) Renew(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Session, error) {
 	s, err := readSession(actionApply, ps)
-	if err != nil || ps.Expires.IsZero() {
-		return ps, err
+	if err != nil {
+		return providers.Session{}, err
 	}
 	t, a, err := c.application(account, media)
 	if err != nil {
 		return providers.Session{}, err
+	}
+	if s.COSToken == "" {
+		s.use(t)
+		return s.encode(time.Time{})
 	}
 	if !t.renew {
 		return providers.Session{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Message: "the account's renew is false"}

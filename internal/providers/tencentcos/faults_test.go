@@ -499,6 +499,7 @@ func TestRenew(t *testing.T) {
 	}
 	w.vod.Storage().ExpireKeys()
 	wantKind(t, w.put(t.Context(), 2), providers.SessionLost)
+	w.media.Attachments = nil // only Begin is given them
 	fresh, err := w.client.Renew(t.Context(), w.account, w.media, w.session)
 	if err != nil {
 		t.Fatal(err)
@@ -711,8 +712,8 @@ func TestOpenUploadIsOfTheKey(t *testing.T) {
 	}
 }
 
-// TestProbeUsesTheAccountsKey asks with a session of before the key was changed.
-func TestProbeUsesTheAccountsKey(t *testing.T) {
+// TestChangedKey goes on with a session of before the account's key was changed.
+func TestChangedKey(t *testing.T) {
 	t.Parallel()
 	w := open(t, upstreams.VODApplyConfig{}, 2<<20, "api", "v2")
 	s, err := readSession(callPart, w.session)
@@ -726,6 +727,12 @@ func TestProbeUsesTheAccountsKey(t *testing.T) {
 	wantKind(t, w.put(t.Context(), 1), providers.Unauthorized)
 	if out := w.probe(t); out.Holding != providers.HoldsSession {
 		t.Errorf("probe says %+v", out)
+	}
+	if w.session, err = w.client.Renew(t.Context(), w.account, w.media, w.session); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.put(t.Context(), 1); err != nil {
+		t.Errorf("after the renewal: %v", err)
 	}
 }
 
