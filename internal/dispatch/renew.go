@@ -43,12 +43,16 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 	}
 	for _, step := range steps {
 		d.take(ctx, step, func(ctx context.Context) error {
+			if d.hand.refused(step.ID) {
+				return d.store.ReleaseLease(ctx, step)
+			}
 			session, p, err := d.session(step)
 			if err == nil {
 				_, err = d.renew(ctx, step, p, session, false)
 			}
 			if err != nil {
 				// The old session may last yet, and parts tell when it does not.
+				d.hand.refuse(step.ID)
 				return errors.Join(err, d.store.ReleaseLease(context.WithoutCancel(ctx), step))
 			}
 			return nil

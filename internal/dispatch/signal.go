@@ -100,7 +100,11 @@ type hand struct {
 	mu       sync.Mutex
 	held     map[uploads.ID]uploads.Lease
 	accounts map[string]*accountHand
+	refusals map[uploads.ID]time.Time // renewals that failed lately, and when
 }
+
+// refusalRest is how long a session whose renewal failed is left alone.
+const refusalRest = 2 * time.Minute
 
 // accountHand is an account's share of it.
 type accountHand struct {
@@ -109,7 +113,10 @@ type accountHand struct {
 }
 
 func newHand() *hand {
-	return &hand{held: make(map[uploads.ID]uploads.Lease), accounts: make(map[string]*accountHand)}
+	return &hand{
+		held: make(map[uploads.ID]uploads.Lease), accounts: make(map[string]*accountHand),
+		refusals: make(map[uploads.ID]time.Time),
+	}
 }
 
 // add notes a claimed step and returns the slots of its account.
@@ -134,6 +141,22 @@ func (h *hand) remove(step uploads.Step) bool {
 	a := h.accounts[step.Account]
 	a.claimed--
 	return a.claimed == maxInHand/2-1
+}
+
+// refuse notes that a renewal failed.
+func (h *hand) refuse(id uploads.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refusals[id] = time.Now()
+}
+
+// refused reports whether a renewal failed lately.
+func (h *hand) refused(id uploads.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.refusals, func(_ uploads.ID, at time.Time) bool { return time.Since(at) > refusalRest })
+	_, there := h.refusals[id]
+	return there
 }
 
 // full returns the accounts that have enough in hand for now.
