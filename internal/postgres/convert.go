@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"mediaferry/internal/hashing"
@@ -129,4 +130,24 @@ func toUpload(r db.UploadRow) (uploads.Upload, error) {
 		}
 	}
 	return u, nil
+}
+
+const maxText = 4 << 10 // bytes of a platform's words that are kept
+
+// clean makes what a platform said fit for a text column: Postgres takes no
+// NUL and no broken UTF-8, and one such message would hold up its whole batch.
+func clean(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
+func cleanAsset(a uploads.Asset) uploads.Asset {
+	a.ID, a.URL = clean(a.ID), clean(a.URL)
+	for k, v := range a.Detail {
+		a.Detail[k] = clean(v)
+	}
+	return a
 }

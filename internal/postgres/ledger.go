@@ -53,7 +53,7 @@ func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Repo
 			p.Parts = append(p.Parts, int32(a.Part))    //nolint:gosec // checked against the plan
 			p.Offsets = append(p.Offsets, a.Offset)
 			p.Lengths = append(p.Lengths, a.Length)
-			p.Receipts = append(p.Receipts, a.Receipt.Tag)
+			p.Receipts = append(p.Receipts, clean(a.Receipt.Tag))
 			p.Digests = append(p.Digests, a.Digest.String())
 			p.Workers = append(p.Workers, r.Worker)
 			p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
@@ -87,9 +87,9 @@ func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.
 		p.Accounts = append(p.Accounts, r.Account)
 		p.Epochs = append(p.Epochs, int32(r.Epoch)) //nolint:gosec // counts sessions
 		p.Parts = append(p.Parts, int32(f.Part))    //nolint:gosec // within the plan
-		p.Kinds = append(p.Kinds, f.Kind)
-		p.Codes = append(p.Codes, f.Code)
-		p.Messages = append(p.Messages, f.Message)
+		p.Kinds = append(p.Kinds, clean(f.Kind))
+		p.Codes = append(p.Codes, clean(f.Code))
+		p.Messages = append(p.Messages, clean(f.Message))
 		p.Workers = append(p.Workers, r.Worker)
 		p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
 		p.StartedAts = append(p.StartedAts, f.Started)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -718,5 +719,41 @@ func TestCallRateIsShared(t *testing.T) {
 	}
 	if wait, err := b.TakeCall(t.Context(), "acc", "begin", count, per); err != nil || wait != 0 {
 		t.Errorf("another call: wait %s, %v; want its own budget", wait, err)
+	}
+}
+
+// What a platform says may be anything; it must not hold up the ledger.
+func TestWordsOfPlatformsFitTheRecord(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	plan := parts.Plan{Size: 20, PartSize: 10}
+	id := b.open(t, "film.mp4", plan.Size, plan.PartSize)
+	nasty := "\x00broken \xff\xfe" + strings.Repeat("ß", 10_000)
+	r := report(id, 1, plan, 1)
+	r.Acks[0].Receipt.Tag = "etag\x00"
+	r.Failure = &parts.Failure{Part: 2, Kind: "rejected", Code: nasty, Message: nasty, Started: time.Now(), Failed: time.Now()}
+	if landed, err := b.RecordReports(t.Context(), []parts.Report{r}); err != nil || len(landed) != 1 {
+		t.Fatalf("RecordReports = %v, %v", landed, err)
+	}
+	if ok, err := b.Fail(t.Context(), id, 1, uploads.Lease{}, uploads.Failure{Cause: uploads.CauseRejected, Code: nasty, Message: nasty}); err != nil || !ok {
+		t.Errorf("Fail = %v, %v", ok, err)
+	}
+
+	done := b.open(t, "other.mp4", 10, 10)
+	if _, err := b.RecordReports(t.Context(), []parts.Report{report(done, 1, parts.Plan{Size: 10, PartSize: 10}, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	steps, err := b.ClaimSteps(t.Context(), 10, nil, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps {
+		if s.ID != done {
+			continue
+		}
+		finished := parts.Finished{Upload: done, Lease: s.Lease, Asset: uploads.Asset{ID: nasty, URL: nasty, Detail: map[string]string{"x": nasty}}}
+		if took, err := b.RecordFinished(t.Context(), []parts.Finished{finished}); err != nil || len(took) != 1 {
+			t.Errorf("RecordFinished = %v, %v", took, err)
+		}
 	}
 }

@@ -285,7 +285,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error) {
 	var p db.RecordAssetsParams
 	for _, f := range finished {
-		asset, err := json.Marshal(f.Asset)
+		asset, err := json.Marshal(cleanAsset(f.Asset))
 		if err != nil {
 			return nil, fmt.Errorf("encode asset of %s: %w", f.Upload, err)
 		}
@@ -334,6 +334,7 @@ func (s *Store) BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease 
 // Fail moves an upload to failed. lease is zero where no control step is in
 // hand. It reports whether it took.
 func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error) {
+	f.Code, f.Message = clean(f.Code), clean(f.Message)
 	failure, err := json.Marshal(f)
 	if err != nil {
 		return false, fmt.Errorf("encode failure of %s: %w", id, err)

@@ -729,3 +729,35 @@ func TestServersThatComeLate(t *testing.T) {
 	t.Cleanup(b.api.Close)
 	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 }
+
+// Two dispatchers and two workers at once: each upload has one asset, every byte
+// is sent once, and the account's window holds for both together.
+func TestTwoDispatchersShareTheWork(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.cfg.Accounts[0].Window = 32 * mib
+	b.dispatcher(t)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	b.worker(t, "w2")
+	ids, data := make([]string, 24), make([][]byte, 24)
+	for i := range ids {
+		key := fmt.Sprintf("film-%d.mp4", i)
+		data[i] = b.put(t, key, (i%6+1)*mib+i)
+		ids[i] = b.submit(t, key).ID
+	}
+	inFlight := b.query(t)
+	for range 50 {
+		var n int64
+		_, _ = fmt.Sscan(inFlight(`SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::text FROM uploads WHERE state = 'uploading'`), &n)
+		if n > 32*mib {
+			t.Errorf("%d bytes in flight, of a window of %d", n, 32*mib)
+		}
+	}
+	for i, id := range ids {
+		b.mustComplete(t, id, data[i])
+		if seen := b.platform.Seen(uuid.MustParse(id)); seen.Bytes != int64(len(data[i])) || seen.Finishes != 1 {
+			t.Errorf("upload %d: %d bytes sent of %d, finished %d times", i, seen.Bytes, len(data[i]), seen.Finishes)
+		}
+	}
+}
