@@ -204,6 +204,16 @@ func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 	return list.Accounts, nil
 }
 
+// Retry gives a failed upload another life, from its beginning. One that is not
+// failed is an *Error with status 409.
+func (c *Client) Retry(ctx context.Context, id string) (Upload, error) {
+	var u Upload
+	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/retry", nil, &u); err != nil {
+		return Upload{}, fmt.Errorf("retry upload %s: %w", id, err)
+	}
+	return u, nil
+}
+
 // Wait asks for the upload until it is completed, failed or cancelled, and
 // returns it as it is then; a failed upload is no error. onChange, which may
 // be nil, is given every answer that differs in state or progress from the one

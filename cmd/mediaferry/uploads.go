@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,11 +19,13 @@ import (
 func (a *app) uploadsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uploads",
-		Short: "List, show, watch and cancel uploads",
+		Short: "List, show, watch, cancel and retry uploads",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(), a.cancelCommand())
+	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(),
+		a.eachCommand("cancel ID...", "Cancel uploads that are not final", (*client.Client).Cancel),
+		a.eachCommand("retry ID...", "Give failed uploads another life", (*client.Client).Retry))
 	return cmd
 }
 
@@ -88,11 +91,13 @@ func (a *app) watchCommand() *cobra.Command {
 	}
 }
 
-func (a *app) cancelCommand() *cobra.Command {
+// eachCommand does one thing to each upload that is named, and goes on where
+// one of them refuses.
+func (a *app) eachCommand(use, short string, do func(*client.Client, context.Context, string) (client.Upload, error)) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use:   "cancel ID...",
-		Short: "Cancel uploads that are not final",
+		Use:   use,
+		Short: short,
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
 		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
 			var (
@@ -100,7 +105,7 @@ func (a *app) cancelCommand() *cobra.Command {
 				errs []error
 			)
 			for _, id := range args {
-				u, err := api.Cancel(cmd.Context(), id)
+				u, err := do(api, cmd.Context(), id)
 				if err != nil {
 					errs = append(errs, err)
 					continue

@@ -92,6 +92,10 @@ func (s *server) cancel(ctx context.Context, in *UploadParam) (*uploadAnswer, er
 }
 
 // one answers with the upload that call returns for the request's id.
+func (s *server) retry(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
+	return s.one(ctx, "retry", in, s.uc.Retry)
+}
+
 func (s *server) one(ctx context.Context, name string, in *UploadParam,
 	call func(context.Context, string, uploads.ID) (uploads.Upload, error),
 ) (*uploadAnswer, error) {

@@ -21,6 +21,7 @@ type intakeStore interface {
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
 	Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error)
+	Retry(ctx context.Context, tenant string, id uploads.ID) error
 }
 
 // Submit accepts an upload: when it returns without error the upload is
@@ -321,6 +322,16 @@ func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (
 		// Not the caller's concern: workers find the jobs stale.
 		d.log.Warn("jobs of a cancelled upload are not withdrawn: " + err.Error())
 	}
+	return d.store.Upload(ctx, tenant, id)
+}
+
+// Retry gives a failed upload another life: durable on return. It opens a new
+// epoch; what the platform still holds of it is found there, where it lists parts.
+func (d *Dispatcher) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	if err := d.store.Retry(ctx, tenant, id); err != nil {
+		return uploads.Upload{}, err
+	}
+	d.opens.wake()
 	return d.store.Upload(ctx, tenant, id)
 }
 

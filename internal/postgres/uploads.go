@@ -146,6 +146,24 @@ func (s *Store) Cancel(ctx context.Context, tenant string, id uploads.ID) (accou
 	return account, nil
 }
 
+// Retry sends a failed upload back to queued, from where it opens a new epoch.
+// It fails with uploads.ErrNotFailed for an upload that is not failed, or whose
+// old session is still to be discarded.
+func (s *Store) Retry(ctx context.Context, tenant string, id uploads.ID) error {
+	_, err := s.q.Retry(ctx, s.pool, id, tenant)
+	if errors.Is(err, pgx.ErrNoRows) {
+		u, err := s.Upload(ctx, tenant, id)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s is %s", uploads.ErrNotFailed, id, u.State)
+	}
+	if err != nil {
+		return unavailable("retry upload", err)
+	}
+	return nil
+}
+
 // AccountLoads returns what each account has in hand; accounts with nothing
 // are left out.
 func (s *Store) AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error) {

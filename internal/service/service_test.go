@@ -524,6 +524,43 @@ func TestSessionsAreRenewedAheadOfTheirEnd(t *testing.T) {
 	}
 }
 
+// Failed is left by a retry alone, which opens a new epoch.
+func TestRetryOfAFailedUpload(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", 3*mib)
+	var mended atomic.Bool
+	b.platform.SetHook(func(call providers.Call, _ int) (bool, error) {
+		if call == providers.CallPut && !mended.Load() {
+			return false, &providers.Error{Kind: providers.Rejected, Call: "put", Message: "no"}
+		}
+		return true, nil
+	})
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	if u := b.wait(t, id); u.State != string(uploads.Failed) {
+		t.Fatalf("state %s, want failed", u.State)
+	}
+	mended.Store(true)
+	deadline := time.Now().Add(testPatience)
+	for { // refused until the old session is discarded
+		_, err := b.api.Retry(t.Context(), id)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if u := b.mustComplete(t, id, data); u.Epoch != 2 || u.Failure != nil {
+		t.Errorf("epoch %d with failure %+v, want the second without", u.Epoch, u.Failure)
+	}
+	if _, err := b.api.Retry(t.Context(), id); err == nil {
+		t.Error("a completed upload was retried")
+	}
+}
+
 // A platform that hangs holds up its own account alone.
 func TestAHangingPlatformHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()

@@ -62,6 +62,7 @@ type Filter struct {
 var (
 	ErrNotFound   = errors.New("no such upload")
 	ErrFinal      = errors.New("the upload is in a final state")
+	ErrNotFailed  = errors.New("only a failed upload can be retried, once its old session is discarded")
 	ErrKeyTaken   = errors.New("the idempotency key belongs to another submission")
 	ErrOverloaded = errors.New("intake is closed")
 )

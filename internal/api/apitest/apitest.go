@@ -228,6 +228,19 @@ func (p port) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads
 	return p.Upload(ctx, tenant, id)
 }
 
+// Retry moves a failed upload back to queued.
+func (p port) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
+	u, err := p.Upload(ctx, tenant, id)
+	if err != nil {
+		return u, err
+	}
+	if u.State != uploads.Failed {
+		return uploads.Upload{}, uploads.ErrNotFailed
+	}
+	p.uc.Change(id, func(u *uploads.Upload) { u.State, u.Failure, u.FinishedAt = uploads.Queued, nil, time.Time{} })
+	return p.Upload(ctx, tenant, id)
+}
+
 // Accounts lists every name as an account of the default tenant.
 func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
 	var all []uploads.AccountStatus

@@ -964,6 +964,22 @@ func (q *Queries) RenewLeases(ctx context.Context, db DBTX, lease time.Duration,
 	return err
 }
 
+const retry = `-- name: Retry :one
+UPDATE uploads SET state = 'queued', reason = 'retry', failure = NULL, finished_at = NULL, finish_intent_at = NULL,
+    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+WHERE id = $1 AND tenant = $2 AND state = 'failed' AND NOT abort_due
+RETURNING account
+`
+
+// The one way out of failed. The old session is discarded first, so that the
+// new epoch's cannot be taken for it.
+func (q *Queries) Retry(ctx context.Context, db DBTX, iD uuid.UUID, tenant string) (string, error) {
+	row := db.QueryRow(ctx, retry, iD, tenant)
+	var account string
+	err := row.Scan(&account)
+	return account, err
+}
+
 const touchDigesting = `-- name: TouchDigesting :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + $1::interval
 WHERE id = $2 AND state = 'digesting'

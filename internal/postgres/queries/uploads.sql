@@ -155,6 +155,14 @@ WHERE id = @id AND tenant = @tenant AND finish_intent_at IS NULL
   AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
 RETURNING account;
 
+-- name: Retry :one
+-- The one way out of failed. The old session is discarded first, so that the
+-- new epoch's cannot be taken for it.
+UPDATE uploads SET state = 'queued', reason = 'retry', failure = NULL, finished_at = NULL, finish_intent_at = NULL,
+    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+WHERE id = @id AND tenant = @tenant AND state = 'failed' AND NOT abort_due
+RETURNING account;
+
 -- name: RecordAborted :execrows
 UPDATE uploads SET abort_due = false, session = NULL, session_expires = NULL, lease_token = NULL, lease_until = NULL
 WHERE id = @id AND lease_token = @lease_token AND abort_due;
