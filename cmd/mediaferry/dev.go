@@ -57,7 +57,8 @@ func (a *app) describe(s *stack) {
   S3         %s   access key %s   secret key %s
              buckets %s (staging) and %s (a destination, through a meter)
 
-  Accounts, each at a local platform; other clients reach it by the same settings and secrets:
+  Accounts, each at a local platform. Other clients reach it by the same settings and secrets, and
+  GET /_local/files at its endpoint tells what it received:
 
 `, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), stagingBucket, destBucket)
 	var names []string

@@ -183,23 +183,19 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 	}
 	s3 := s.s3.Config()
 	ofVOD := func(key string) func() int64 {
-		return func() int64 {
-			return sum(vod.Files(), func(f upstreams.VODFile) int64 {
-				if f.Account != key {
-					return 0
-				}
-				return f.BytesReceived
-			})
-		}
+		return total(vod.Files, func(f upstreams.VODFile) int64 {
+			if f.Account != key {
+				return 0
+			}
+			return f.BytesReceived
+		})
 	}
 	s.destinations = []destination{
 		{
 			account: accountS3, provider: "s3",
 			settings: map[string]string{"endpoint": urls[meter], "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
 			secrets:  map[string]providers.Secret{"access_key": s3.AccessKey, "secret_key": s3.SecretKey},
-			received: func() int64 {
-				return sum(meter.Files(), func(f upstreams.MeterFile) int64 { return f.BytesReceived })
-			},
+			received: total(meter.Files, func(f upstreams.MeterFile) int64 { return f.BytesReceived }),
 		},
 		{
 			account: "local-ugc", provider: "tencentugc", instant: true,
@@ -217,26 +213,20 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 			account: "local-cos", provider: "tencentcos",
 			settings: map[string]string{"endpoint": urls[cos], "cos_endpoint": urls[cos]},
 			secrets:  map[string]providers.Secret{"secret_id": cosKeyID, "secret_key": providers.Secret(secrets[cosKeyID])},
-			received: func() int64 {
-				return sum(cos.Files(), func(f upstreams.AppliedFile) int64 { return f.BytesReceived })
-			},
+			received: total(cos.Files, func(f upstreams.AppliedFile) int64 { return f.BytesReceived }),
 		},
 		{
 			account: "local-cdn", provider: "cdnetworks",
 			settings: map[string]string{"endpoint": urls[cdn], "playback_url": urls[cdn] + "/media"},
 			secrets:  map[string]providers.Secret{"access_key": cdnKeyID, "secret_key": providers.Secret(secrets[cdnKeyID])},
-			received: func() int64 {
-				return sum(cdn.Files(), func(f upstreams.WCSFile) int64 { return f.BytesReceived })
-			},
+			received: total(cdn.Files, func(f upstreams.WCSFile) int64 { return f.BytesReceived }),
 		},
 		{
 			account: "local-smh", provider: "tencentsmh", instant: true,
 			settings: map[string]string{"endpoint": urls[smh], "library_id": smhLibrary},
 			secrets:  map[string]providers.Secret{"library_secret": providers.Secret(secrets[smhLibrary])},
 			options:  map[string]string{"conflict": "overwrite"}, // a name that is taken is refused otherwise
-			received: func() int64 {
-				return sum(smh.Files(), func(f upstreams.SMHFile) int64 { return f.BytesReceived })
-			},
+			received: total(smh.Files, func(f upstreams.SMHFile) int64 { return f.BytesReceived }),
 		},
 	}
 	s.processes = devstack.NewProcesses(s.opts.logs)
@@ -244,12 +234,14 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 	return nil
 }
 
-// sum adds what each file has.
-func sum[F any](files []F, of func(F) int64) (total int64) {
-	for _, f := range files {
-		total += of(f)
+// total returns a function that adds what each of a server's files has.
+func total[F any](files func() []F, of func(F) int64) func() int64 {
+	return func() (n int64) {
+		for _, f := range files() {
+			n += of(f)
+		}
+		return n
 	}
-	return total
 }
 
 // sealKey returns the key of a kept folder, so that sessions that were opened
