@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -58,7 +60,7 @@ func (a *app) demoCommand() *cobra.Command {
 	var slots int
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Push a real file to two local platforms, kill a worker on the way, and check every byte",
+		Short: "Push a real file to six local platforms, kill a worker on the way, and check every byte",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.demo(cmd.Context(), file, slots)
@@ -73,7 +75,7 @@ func (a *app) demo(ctx context.Context, file string, slots int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	logs := new(tail)
-	a.printf("starting NATS, Postgres, an S3 server, two local platforms, a dispatcher and three workers\n")
+	a.printf("starting NATS, Postgres, an S3 server, local platforms, a dispatcher and three workers\n")
 	s, err := startStack(ctx, stackOptions{workers: 3, slots: slots, level: "info", logs: logs})
 	if err != nil {
 		a.printf("%s", logs)
@@ -99,15 +101,24 @@ func (a *app) demo(ctx context.Context, file string, slots int) (err error) {
 	if err := d.stage(ctx, file, key); err != nil {
 		return err
 	}
-	a.printf("\n1. to %s and %s at once; one of the three workers is killed on the way\n", accountS3, accountUGC)
-	if err := d.push(ctx, key, true, accountS3, accountUGC); err != nil {
+	a.printf("\n1. to %s at once; one of the three workers is killed on the way\n", accountNames(s.destinations))
+	if err := d.push(ctx, key, true, s.destinations); err != nil {
 		return err
 	}
-	a.printf("\n2. the same file to %s again: the platform has these bytes, so none are sent\n", accountUGC)
-	if err := d.push(ctx, key, false, accountUGC); err != nil {
+	again := slices.DeleteFunc(slices.Clone(s.destinations), func(d destination) bool { return !d.instant })
+	a.printf("\n2. the same file to %s again: these platforms know its bytes, so none are sent\n", accountNames(again))
+	if err := d.push(ctx, key, false, again); err != nil {
 		return err
 	}
 	return d.conclude()
+}
+
+func accountNames(destinations []destination) string {
+	var names []string
+	for _, d := range destinations {
+		names = append(names, d.account)
+	}
+	return strings.Join(names, ", ")
 }
 
 // makeVideo makes a video with ffmpeg, or a file of random bytes where there
@@ -165,13 +176,16 @@ func (d *demo) stage(ctx context.Context, file, key string) error {
 	return nil
 }
 
-// push submits the object to the accounts, follows the uploads to their end,
-// and checks what arrived.
-func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...string) error {
+// push submits the object to the destinations, follows the uploads to their
+// end, and checks what arrived. Either a worker is killed on the way, or all
+// uploads must be instant.
+func (d *demo) push(ctx context.Context, key string, kill bool, destinations []destination) error {
+	// A name with an extension of its own is what all platforms take.
+	name := "demo" + cmp.Or(filepath.Ext(key), ".mp4")
 	var ids []string
-	for _, account := range accounts {
+	for _, to := range destinations {
 		u, _, err := d.stack.api.Submit(ctx, client.Submission{
-			Account: account, Source: client.Source{Bucket: stagingBucket, Key: key}, Name: "demo" + filepath.Ext(key),
+			Account: to.account, Source: client.Source{Bucket: stagingBucket, Key: key}, Name: name, Options: to.options,
 		})
 		if err != nil {
 			return err
@@ -180,7 +194,7 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 	}
 	killed := make(chan error, 1)
 	if kill {
-		go func() { killed <- d.killWorker(ctx, ids) }()
+		go func() { killed <- d.killWorker(ctx) }()
 	} else {
 		killed <- nil
 	}
@@ -190,12 +204,15 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 	if err := <-killed; err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for i, id := range ids {
 		u, err := d.stack.api.Show(ctx, id)
 		if err != nil {
 			return err
 		}
-		row, err := d.check(ctx, u)
+		if !kill && !u.Instant {
+			return fmt.Errorf("%s did not know the bytes again", u.Account)
+		}
+		row, err := d.check(ctx, destinations[i], u)
 		if err != nil {
 			return err
 		}
@@ -204,29 +221,28 @@ func (d *demo) push(ctx context.Context, key string, kill bool, accounts ...stri
 	return nil
 }
 
-// killWorker kills a worker with jobs in hand once every upload is under way.
-func (d *demo) killWorker(ctx context.Context, ids []string) error {
-	tick := time.NewTicker(5 * time.Millisecond)
+// killWorker kills a worker with jobs in hand once a share of all bytes has
+// been acknowledged.
+func (d *demo) killWorker(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var moving, ended int
-		for _, id := range ids {
-			u, err := d.stack.api.Show(ctx, id)
-			if err != nil {
-				return err
-			}
-			switch {
-			case !u.FinishedAt.IsZero():
-				ended++
-			case u.AckedBytes*100 >= u.Source.Size*demoKillAt:
-				moving++
-			}
+		page, err := d.stack.api.List(ctx, client.Filter{})
+		if err != nil {
+			return err
 		}
-		if moving > 0 {
-			break
+		var acked, all int64
+		ended := true
+		for _, u := range page.Uploads {
+			acked += u.AckedBytes
+			all += u.Source.Size
+			ended = ended && !u.FinishedAt.IsZero()
 		}
-		if ended == len(ids) {
+		if ended {
 			return errors.New("everything had arrived before a worker could be killed; give a larger file")
+		}
+		if acked*100 >= all*demoKillAt {
+			break
 		}
 		select {
 		case <-ctx.Done():
@@ -244,9 +260,9 @@ func (d *demo) killWorker(ctx context.Context, ids []string) error {
 
 // check compares what the platform assembled with the source, and asks it how
 // many bytes it received.
-func (d *demo) check(ctx context.Context, u client.Upload) (demoRow, error) {
+func (d *demo) check(ctx context.Context, at destination, u client.Upload) (demoRow, error) {
 	row := demoRow{upload: u, took: u.FinishedAt.Sub(u.SubmittedAt)}
-	received, sum, err := d.arrived(ctx, u)
+	sum, err := d.digest(ctx, u)
 	if err != nil {
 		return row, fmt.Errorf("check what %s holds: %w", u.Account, err)
 	}
@@ -254,36 +270,32 @@ func (d *demo) check(ctx context.Context, u client.Upload) (demoRow, error) {
 	if u.Instant {
 		need = 0
 	}
+	received := at.received()
 	row.twice = received - d.sent[u.Account] - need
 	d.sent[u.Account] = received
 	row.verified = sum == d.sum
 	return row, nil
 }
 
-// arrived returns how many bytes an account's platform has received, and the
-// SHA-256 of the upload's asset.
-func (d *demo) arrived(ctx context.Context, u client.Upload) (received int64, sum string, err error) {
+// digest returns the SHA-256 of the upload's asset, hex, as the platform
+// gives it out.
+func (d *demo) digest(ctx context.Context, u client.Upload) (string, error) {
 	var body io.ReadCloser
+	var err error
 	if u.Account == accountS3 {
-		for _, f := range d.stack.meter.Files() {
-			received += f.BytesReceived
-		}
-		body, err = d.openObject(ctx, u.Name)
+		body, err = d.openObject(ctx, u.Name) // the bucket answers to signed requests only
 	} else {
-		for _, f := range d.stack.vod.Files() {
-			received += f.BytesReceived
-		}
 		body, err = openURL(ctx, u.Asset.URL)
 	}
 	if err != nil {
-		return 0, "", err
+		return "", err
 	}
 	defer body.Close() //nolint:errcheck // read only
 	hash := sha256.New()
 	if _, err := io.Copy(hash, body); err != nil {
-		return 0, "", fmt.Errorf("read the asset: %w", err)
+		return "", fmt.Errorf("read the asset: %w", err)
 	}
-	return received, hex.EncodeToString(hash.Sum(nil)), nil
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 func (d *demo) openObject(ctx context.Context, key string) (io.ReadCloser, error) {
@@ -317,6 +329,7 @@ func (d *demo) conclude() error {
 	table := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "destination\tparts\tbytes\ttime\tMB/s\tsent twice\tverified\tasset")
 	verified := 0
+	accounts, wrong := map[string]bool{}, map[string]bool{}
 	var total, twice int64
 	for _, r := range d.rows {
 		parts, rate := strconv.Itoa(r.upload.PartCount), fmt.Sprintf("%.0f", float64(r.upload.Source.Size)/1e6/r.took.Seconds())
@@ -326,10 +339,13 @@ func (d *demo) conclude() error {
 			total += r.upload.Source.Size
 		}
 		twice += r.twice
-		word := "NO"
+		accounts[r.upload.Account] = true
+		word := "SHA-256"
 		if r.verified {
 			verified++
-			word = "SHA-256"
+		} else {
+			wrong[r.upload.Account] = true
+			word = "NO"
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%.2f s\t%s\t%d\t%s\t%s\n", r.upload.Account, parts, r.upload.Source.Size,
 			r.took.Seconds(), rate, r.twice, word, r.upload.Asset.ID)
@@ -337,11 +353,12 @@ func (d *demo) conclude() error {
 	_ = table.Flush()
 	d.printf("\npeak memory: %s\n", strings.Join(d.memory(), ", "))
 	d.printf("figure demo_uploads_verified %d count\n", verified)
+	d.printf("figure platforms_verified %d count\n", len(accounts)-len(wrong))
 	d.printf("figure demo_bytes_sent_twice_pct %.2f %%\n", 100*float64(twice)/float64(max(total, 1)))
-	d.printf("demo: %d of %d uploads completed, every byte verified\n", verified, len(d.rows))
 	if verified != len(d.rows) {
 		return fmt.Errorf("%d of %d uploads hold other bytes than the source", len(d.rows)-verified, len(d.rows))
 	}
+	d.printf("demo: %d of %d uploads completed, every byte verified\n", verified, len(d.rows))
 	return nil
 }
 

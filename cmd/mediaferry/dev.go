@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,19 +55,31 @@ func (a *app) describe(s *stack) {
   NATS       %s
   Postgres   %s
   S3         %s   access key %s   secret key %s
-             buckets %s (staging) and %s (a destination)
-  accounts   %s    an S3 bucket, through a meter at %s
-             %s   a local Tencent VOD at %s   SecretId %s   SecretKey %s
+             buckets %s (staging) and %s (a destination, through a meter)
 
+  Accounts, each at a local platform. Other clients reach it by the same settings and secrets, and
+  GET /_local/files at its endpoint tells what it received:
+
+`, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), stagingBucket, destBucket)
+	var names []string
+	for _, d := range s.destinations {
+		names = append(names, d.account)
+		a.printf("  %-10s %s\n", d.account, d.provider)
+		for _, name := range slices.Sorted(maps.Keys(d.settings)) {
+			a.printf("             %-14s %s\n", name, d.settings[name])
+		}
+		for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
+			a.printf("             %-14s %s\n", name, d.secrets[name].Reveal())
+		}
+	}
+	a.printf(`
 In another terminal:
 
   export MEDIAFERRY_API_URL=%s
   export MEDIAFERRY_STAGING_ENDPOINT=%s MEDIAFERRY_STAGING_ACCESS_KEY=%s MEDIAFERRY_STAGING_SECRET_KEY=%s
-  %s push FILE --account %s,%s --wait
+  %s push FILE --account %s --wait
 
-`, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(),
-		stagingBucket, destBucket, accountS3, s.meterURL, accountUGC, s.ugcURL, ugcKeyID, s.ugcSecret.Reveal(),
-		s.apiURL, s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), os.Args[0], accountS3, accountUGC)
+`, s.apiURL, s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), os.Args[0], strings.Join(names, ","))
 }
 
 // processCommands are the two processes as `dev` starts them: the code of the

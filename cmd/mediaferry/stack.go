@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -28,8 +31,11 @@ const (
 	stagingBucket = "staging"
 	destBucket    = "archive"
 	accountS3     = "local-s3"
-	accountUGC    = "local-ugc"
-	ugcKeyID      = "AKIDlocal"
+	ugcKeyID      = "AKIDlocalugc"
+	vodKeyID      = "AKIDlocalvod"
+	cosKeyID      = "AKIDlocalcos"
+	cdnKeyID      = "local-cdn-key"
+	smhLibrary    = "smh1local"
 )
 
 // stackOptions say what a stack is to be like.
@@ -42,23 +48,35 @@ type stackOptions struct {
 	logs    io.Writer // of all processes
 }
 
+// destination is a local platform with an account at it.
+type destination struct {
+	account  string
+	provider string
+	settings map[string]string
+	secrets  map[string]providers.Secret
+	options  map[string]string // that the demo submits with
+	instant  bool              // the platform knows bytes again that it has
+	received func() int64      // bytes that came for the account, repeats included
+}
+
+// variable names the environment variable that a secret goes by.
+func (d destination) variable(secret string) string {
+	return strings.ToUpper("DEV_" + strings.ReplaceAll(d.account, "-", "_") + "_" + secret)
+}
+
 // stack is everything that mediaferry needs on one machine: the servers around
 // it, local platforms, a dispatcher and workers as processes of their own.
 type stack struct {
-	opts      stackOptions
-	dir       *devstack.Dir
-	nats      *devstack.NATS
-	postgres  *devstack.Postgres
-	s3        *devstack.S3
-	vod       *upstreams.VOD
-	meter     *upstreams.Meter
-	processes *devstack.Processes
-	api       *client.Client
-	apiURL    string
-	ugcURL    string
-	meterURL  string
-	ugcSecret providers.Secret
-	stops     []func() error // in the order of the starts
+	opts         stackOptions
+	dir          *devstack.Dir
+	nats         *devstack.NATS
+	postgres     *devstack.Postgres
+	s3           *devstack.S3
+	destinations []destination
+	processes    *devstack.Processes
+	api          *client.Client
+	apiURL       string
+	stops        []func() error // in the order of the starts
 }
 
 // startStack starts everything and returns when the dispatcher takes
@@ -122,31 +140,108 @@ func (s *stack) startServers(ctx context.Context) (err error) {
 }
 
 func (s *stack) startPlatforms(ctx context.Context) error {
-	s.ugcSecret = providers.Secret(rand.Text())
-	media := s.dir.Join("vod")
-	if err := os.MkdirAll(media, 0o700); err != nil {
-		return fmt.Errorf("folder of the local VOD: %w", err)
+	// What the local platforms know ends with this process, so that bytes which
+	// an earlier one left in a kept folder are nobody's.
+	media := s.dir.Join("platforms")
+	if err := os.RemoveAll(media); err != nil {
+		return fmt.Errorf("folder of the local platforms: %w", err)
 	}
-	s.vod = upstreams.NewVOD(upstreams.VODConfig{Keys: map[string]string{ugcKeyID: s.ugcSecret.Reveal()}, Dir: media})
-	ugc, err := upstreams.Serve(ctx, "", s.vod)
-	if err != nil {
-		return err
+	folder := func(name string) string { return filepath.Join(media, name) }
+	for _, name := range []string{"vod", "cos", "cdn", "smh"} {
+		if err := os.MkdirAll(folder(name), 0o700); err != nil {
+			return fmt.Errorf("folder of the local platforms: %w", err)
+		}
 	}
-	s.onStop(ugc.Close)
+	// Each account has a key of its own: the VOD knows files by key and SHA-1,
+	// and two accounts with one key would share them.
+	secrets := map[string]string{}
+	for _, id := range []string{ugcKeyID, vodKeyID, cosKeyID, cdnKeyID, smhLibrary} {
+		secrets[id] = rand.Text()
+	}
+	key := func(id string) map[string]string { return map[string]string{id: secrets[id]} }
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
 	transport.MaxIdleConnsPerHost = 64
-	if s.meter, err = upstreams.NewMeter(s.s3.Endpoint(), transport, 0); err != nil {
-		return err
-	}
-	meter, err := upstreams.Serve(ctx, "", s.meter)
+	s.onStop(func() error { transport.CloseIdleConnections(); return nil })
+	meter, err := upstreams.NewMeter(s.s3.Endpoint(), transport, 0)
 	if err != nil {
 		return err
 	}
-	s.onStop(func() error { transport.CloseIdleConnections(); return meter.Close() })
-	s.ugcURL, s.meterURL = ugc.URL, meter.URL
+	vod := upstreams.NewVOD(upstreams.VODConfig{
+		Keys: map[string]string{ugcKeyID: secrets[ugcKeyID], vodKeyID: secrets[vodKeyID]}, Dir: folder("vod"),
+	})
+	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: key(cosKeyID), Dir: folder("cos")})
+	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: key(cdnKeyID), Dir: folder("cdn")})
+	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: key(smhLibrary), Dir: folder("smh")})
+	urls := map[http.Handler]string{}
+	for _, handler := range []http.Handler{meter, vod, cos, cdn, smh} {
+		server, err := upstreams.Serve(ctx, "", handler)
+		if err != nil {
+			return err
+		}
+		s.onStop(server.Close)
+		urls[handler] = server.URL
+	}
+	s3 := s.s3.Config()
+	ofVOD := func(key string) func() int64 {
+		return total(vod.Files, func(f upstreams.VODFile) int64 {
+			if f.Account != key {
+				return 0
+			}
+			return f.BytesReceived
+		})
+	}
+	s.destinations = []destination{
+		{
+			account: accountS3, provider: "s3",
+			settings: map[string]string{"endpoint": urls[meter], "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
+			secrets:  map[string]providers.Secret{"access_key": s3.AccessKey, "secret_key": s3.SecretKey},
+			received: total(meter.Files, func(f upstreams.MeterFile) int64 { return f.BytesReceived }),
+		},
+		{
+			account: "local-ugc", provider: "tencentugc", instant: true,
+			settings: map[string]string{"endpoint": urls[vod]},
+			secrets:  map[string]providers.Secret{"secret_id": ugcKeyID, "secret_key": providers.Secret(secrets[ugcKeyID])},
+			received: ofVOD(ugcKeyID),
+		},
+		{
+			account: "local-vod", provider: "tencentvod", instant: true,
+			settings: map[string]string{"endpoint": urls[vod]},
+			secrets:  map[string]providers.Secret{"secret_id": vodKeyID, "secret_key": providers.Secret(secrets[vodKeyID])},
+			received: ofVOD(vodKeyID),
+		},
+		{
+			account: "local-cos", provider: "tencentcos",
+			settings: map[string]string{"endpoint": urls[cos], "cos_endpoint": urls[cos]},
+			secrets:  map[string]providers.Secret{"secret_id": cosKeyID, "secret_key": providers.Secret(secrets[cosKeyID])},
+			received: total(cos.Files, func(f upstreams.AppliedFile) int64 { return f.BytesReceived }),
+		},
+		{
+			account: "local-cdn", provider: "cdnetworks",
+			settings: map[string]string{"endpoint": urls[cdn], "playback_url": urls[cdn] + "/media"},
+			secrets:  map[string]providers.Secret{"access_key": cdnKeyID, "secret_key": providers.Secret(secrets[cdnKeyID])},
+			received: total(cdn.Files, func(f upstreams.WCSFile) int64 { return f.BytesReceived }),
+		},
+		{
+			account: "local-smh", provider: "tencentsmh", instant: true,
+			settings: map[string]string{"endpoint": urls[smh], "library_id": smhLibrary},
+			secrets:  map[string]providers.Secret{"library_secret": providers.Secret(secrets[smhLibrary])},
+			options:  map[string]string{"conflict": "overwrite"}, // a name that is taken is refused otherwise
+			received: total(smh.Files, func(f upstreams.SMHFile) int64 { return f.BytesReceived }),
+		},
+	}
 	s.processes = devstack.NewProcesses(s.opts.logs)
 	s.onStop(func() error { s.processes.Stop(25 * time.Second); return nil })
 	return nil
+}
+
+// total returns a function that adds what each of a server's files has.
+func total[F any](files func() []F, of func(F) int64) func() int64 {
+	return func() (n int64) {
+		for _, f := range files() {
+			n += of(f)
+		}
+		return n
+	}
 }
 
 // sealKey returns the key of a kept folder, so that sessions that were opened
@@ -169,26 +264,31 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("seal key: %w", err)
 	}
-	s3 := s.s3.Config()
 	if s.opts.api == "" {
 		if s.opts.api, err = freeAddress(ctx); err != nil {
 			return err
 		}
 	}
 	s.apiURL = "http://" + s.opts.api
+	env := append(s.common(),
+		"MEDIAFERRY_POSTGRES_DSN="+s.postgres.DSN(),
+		"MEDIAFERRY_API_LISTEN="+s.opts.api,
+		"MEDIAFERRY_SEAL_KEY="+key,
+		"MEDIAFERRY_SWEEP_INTERVAL=1s",
+	)
 	// Secrets go by reference, so that the file holds none.
-	raw, err := yaml.Marshal(map[string]any{"accounts": []map[string]any{
-		{
-			"name": accountS3, "provider": "s3",
-			"settings": map[string]string{"endpoint": s.meterURL, "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
-			"secrets":  map[string]string{"access_key": "env:DEV_S3_ACCESS_KEY", "secret_key": "env:DEV_S3_SECRET_KEY"}, //nolint:gosec // references
-		},
-		{
-			"name": accountUGC, "provider": "tencentugc",
-			"settings": map[string]string{"endpoint": s.ugcURL},
-			"secrets":  map[string]string{"secret_id": "env:DEV_UGC_SECRET_ID", "secret_key": "env:DEV_UGC_SECRET_KEY"}, //nolint:gosec // references
-		},
-	}})
+	var accounts []map[string]any
+	for _, d := range s.destinations {
+		references := map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(d.secrets)) {
+			references[name] = "env:" + d.variable(name)
+			env = append(env, d.variable(name)+"="+d.secrets[name].Reveal())
+		}
+		accounts = append(accounts, map[string]any{
+			"name": d.account, "provider": d.provider, "settings": d.settings, "secrets": references,
+		})
+	}
+	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})
 	if err != nil {
 		return fmt.Errorf("write the accounts: %w", err)
 	}
@@ -198,14 +298,7 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 	}
 	_, err = s.processes.Start(ctx, devstack.Command{
 		Name: "dispatcher", Args: []string{"dispatcher", "--config", path},
-		Env: append(s.common(),
-			"MEDIAFERRY_POSTGRES_DSN="+s.postgres.DSN(),
-			"MEDIAFERRY_API_LISTEN="+s.opts.api,
-			"MEDIAFERRY_SEAL_KEY="+key,
-			"MEDIAFERRY_SWEEP_INTERVAL=1s",
-			"DEV_S3_ACCESS_KEY="+s3.AccessKey.Reveal(), "DEV_S3_SECRET_KEY="+s3.SecretKey.Reveal(),
-			"DEV_UGC_SECRET_ID="+ugcKeyID, "DEV_UGC_SECRET_KEY="+s.ugcSecret.Reveal(),
-		),
+		Env: env,
 	})
 	return err
 }

@@ -104,7 +104,7 @@ type wcsVideo struct {
 	tail atomic.Int64
 
 	mu       sync.Mutex // guards what follows
-	received int64      // bytes of bodies, repeats included
+	received int64      // bytes of bodies that bring media, repeats included
 	finishes int        // calls that made the file
 	hash     string     // set once finished
 	content  *segments
@@ -323,7 +323,7 @@ func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed
 		c.Outcome = fmt.Sprintf("%d %+v", reply.status, reply.body)
 	}
 	w.calls.add(c.Call)
-	if v != nil {
+	if v != nil && c.Action != ActionMakeFile { // whose body is a list, not media
 		v.mu.Lock()
 		v.received += c.Received
 		v.mu.Unlock()
