@@ -118,7 +118,7 @@ func dispatcherDefaults() Dispatcher {
 		Staging:       stagingDefaults(),
 		API:           API{Listen: "127.0.0.1:8080"},
 		Log:           logDefaults(),
-		SweepInterval: 30 * time.Second,
+		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,
 	}
 }

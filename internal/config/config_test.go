@@ -92,7 +92,7 @@ func TestDispatcher(t *testing.T) {
 		API:           API{Listen: "127.0.0.1:8080"},
 		Log:           Log{Level: "info", Format: "json"},
 		SealKey:       sealKey,
-		SweepInterval: 30 * time.Second,
+		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,
 		Accounts: []Account{{
 			Name: "archive", Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20,
