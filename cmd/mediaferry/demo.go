@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	demoSeconds  = 30        // of video
+	demoSeconds  = 10        // of video
 	demoLeast    = 200 << 20 // bytes
 	demoMade     = 256 << 20 // bytes of a file that ffmpeg did not make
 	demoKillAt   = 5         // one worker is killed when this percentage has arrived
