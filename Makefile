@@ -37,6 +37,11 @@ test: setup ## run all tests
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: testing without the race detector"; }; \
 	set -x; go test $$race -shuffle=on -timeout 20m -run '$(RUN)' $(PKG)
 
+# A module of its own, so that the product does not depend on the vendors.
+.PHONY: oracles
+oracles: ## run the vendors' own clients against the local servers
+	cd test/oracles && go test ./...
+
 .PHONY: bench
 bench: setup ## compare with other movers, of which make bench-peers installs some; BENCH=… for its flags
 	go build -trimpath -o bench/.bin/ ./bench/... ./cmd/dispatcher ./cmd/worker
