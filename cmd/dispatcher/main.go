@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	service.TuneMemory(os.Getenv)
+	service.TuneMemory(os.Getenv, 0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	stop()

@@ -89,7 +89,6 @@ func (a *app) processCommands() []*cobra.Command {
 		return &cobra.Command{
 			Use: name, Hidden: true, DisableFlagParsing: true,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				service.TuneMemory(a.getenv)
 				err := run(cmd.Context(), args)
 				if errors.Is(err, config.ErrPrinted) {
 					return nil
@@ -105,6 +104,7 @@ func (a *app) processCommands() []*cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
+			service.TuneMemory(a.getenv, 0)
 			log, err := service.NewLogger(cfg.Log)
 			if err != nil {
 				return &usageError{err}
@@ -116,6 +116,7 @@ func (a *app) processCommands() []*cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
+			service.TuneMemory(a.getenv, cfg.Slots)
 			log, err := service.NewLogger(cfg.Log)
 			if err != nil {
 				return &usageError{err}

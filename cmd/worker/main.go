@@ -17,7 +17,6 @@ import (
 )
 
 func main() {
-	service.TuneMemory(os.Getenv)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	stop()
@@ -36,6 +35,7 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	service.TuneMemory(os.Getenv, cfg.Slots)
 	log, err := service.NewLogger(cfg.Log)
 	if err != nil {
 		return err

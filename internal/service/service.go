@@ -27,11 +27,16 @@ import (
 )
 
 // TuneMemory trades memory for CPU: the processes live in some ten megabytes,
-// which the default would collect a dozen times a second under load. GOGC in
-// the environment is left to have its way.
-func TuneMemory(getenv func(string) string) {
+// which the default would collect a dozen times a second under load. slots are
+// those of a worker, whose memory is bounded by them; 0 sets no bound. GOGC and
+// GOMEMLIMIT in the environment are left to have their way.
+func TuneMemory(getenv func(string) string, slots int) {
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
+	}
+	if getenv("GOMEMLIMIT") == "" && slots > 0 {
+		// A slot holds at most 4 MiB; the garbage shares what is left.
+		debug.SetMemoryLimit(40<<20 + int64(slots)*(4<<20))
 	}
 }
 
