@@ -169,7 +169,7 @@ func (e tokenError) Error() string { return string(e) }
 const (
 	errNoToken      tokenError = "Authorization Required"
 	errTokenFormat  tokenError = "Token Format Invalid"
-	errTokenOwner   tokenError = "AK/SK Not Found"
+	errTokenOwner   tokenError = "AK/SK Not Found" //nolint:gosec // what the storage answers, not a secret
 	errTokenSign    tokenError = "Token Invalid"
 	errNoDeadline   tokenError = "ExpireTime Is Null"
 	errTokenExpired tokenError = "Token Expired"

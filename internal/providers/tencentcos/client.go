@@ -318,7 +318,7 @@ func (w *whole) Read(p []byte) (int, error) {
 		// Should there be a byte more, the digest is that of another part.
 		_, err = w.body.Read(make([]byte, 1))
 	}
-	return n, err
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
 // Finish puts the parts together, compares the CRC-64 of the whole with what
