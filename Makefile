@@ -10,12 +10,13 @@ PKG  ?= ./...
 RUN  ?= .
 FILE ?=
 SLOTS ?= 4
+UPLOADS ?= 2000
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make sure of what builds and tests need
@@ -50,6 +51,18 @@ bench: setup ## compare with other movers, of which make bench-peers installs so
 .PHONY: bench-peers
 bench-peers: ## install the other movers into bench/.peers
 	bench/peers.sh
+
+.PHONY: conformance
+conformance: ## what each provider does with each case of the suite that all must pass
+	go run ./test/conformance
+
+.PHONY: resume
+resume: setup ## what is sent again when all of ours is lost in the middle of an upload
+	go test ./test/platforms -count=1 -timeout 10m -run '^TestResume$$' -v -args -size 64
+
+.PHONY: unknown-outcomes
+unknown-outcomes: setup ## uploads of which every fifth call takes effect and fails; UPLOADS=…
+	go test ./test/platforms -count=1 -timeout 15m -run '^TestUnknownOutcomes$$' -v -args -uploads $(UPLOADS)
 
 .PHONY: lint
 lint: ## check the code's form, its imports among it

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -23,6 +24,11 @@ type Fault struct {
 	File    string `json:"file,omitempty"`    // SHA-1 of the file; "" for any
 	From    int    `json:"from,omitempty"`    // first matching call that is hit, from 1; 0 means 1
 	Times   int    `json:"times,omitempty"`   // how many are hit; 0 for all further ones
+
+	// Chance hits each of the calls above with this probability only, 0 to 1; 0
+	// hits all of them. Seed makes the draws: the nth call fares alike each time.
+	Chance float64 `json:"chance,omitempty"`
+	Seed   uint64  `json:"seed,omitempty"`
 
 	DelayMS        int64 `json:"delay_ms,omitempty"`         // wait before anything else, milliseconds
 	BytesPerSecond int   `json:"bytes_per_second,omitempty"` // bound on the body of each such call
@@ -57,13 +63,18 @@ type faultList struct {
 type armed struct {
 	Fault
 	matched int
+	draws   *rand.Rand // nil without Chance
 }
 
 func (l *faultList) add(faults ...Fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range faults {
-		l.faults = append(l.faults, &armed{Fault: f})
+		a := &armed{Fault: f}
+		if f.Chance > 0 {
+			a.draws = rand.New(rand.NewPCG(f.Seed, 0)) //nolint:gosec // to be repeatable is the point
+		}
+		l.faults = append(l.faults, a)
 	}
 }
 
@@ -86,6 +97,9 @@ func (l *faultList) hit(action, account, file string) Fault {
 		}
 		f.matched++
 		from := max(f.From, 1)
+		if f.draws != nil && f.draws.Float64() >= f.Chance {
+			continue
+		}
 		if !ok && f.matched >= from && (f.Times == 0 || f.matched < from+f.Times) {
 			found, ok = f.Fault, true
 		}

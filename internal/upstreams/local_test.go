@@ -138,3 +138,41 @@ func TestMeter(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }
+
+// A fault with a chance hits about that share of the calls, the same ones each
+// time, and leaves those that it misses to the next fault.
+func TestChance(t *testing.T) {
+	t.Parallel()
+	draw := func(seed uint64) (hits string) {
+		var l faultList
+		l.add(Fault{Chance: 0.2, Seed: seed, Reset: true}, Fault{Action: "b", Status: 500})
+		for i := range 1000 {
+			action := "a"
+			if i%2 == 1 {
+				action = "b"
+			}
+			switch f := l.hit(action, "", ""); {
+			case f.Reset:
+				hits += "r"
+			case f.Status != 0:
+				hits += "s"
+			default:
+				hits += "-"
+			}
+		}
+		return hits
+	}
+	first := draw(1)
+	if n := strings.Count(first, "r"); n < 150 || n > 250 {
+		t.Errorf("%d of 1000 calls were hit, want about 200", n)
+	}
+	if n := strings.Count(first, "s"); n < 350 || n > 450 {
+		t.Errorf("%d calls were left to the next fault, want about 400", n)
+	}
+	if first != draw(1) {
+		t.Error("the same seed hits other calls")
+	}
+	if first == draw(2) {
+		t.Error("another seed hits the same calls")
+	}
+}

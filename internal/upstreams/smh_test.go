@@ -518,6 +518,7 @@ func TestSMHFaultsAndLocalAddresses(t *testing.T) {
 			}
 		},
 		`{"action":"ConfirmUpload","account":"another","status":500}`: func() {
+			c.part(task, "1", []byte("x"), nil) // else there is nothing to confirm
 			c.confirm(task, "", `{"crc64":"1"}`).want(t, "of another account", 400, "BadCrc64")
 		},
 	} {

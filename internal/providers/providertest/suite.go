@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,31 +54,50 @@ type Harness struct {
 	NotApplicable map[Case]string
 }
 
+// Attributes of the tests that Run makes, for those who read the events of
+// go test -json: what has been checked, and what has not and why.
+const (
+	AttrCases         = "conformance-cases"          // of whoever calls Run: all cases, parted by "; "
+	AttrNotApplicable = "conformance-not-applicable" // of a case that is left out: the reason
+)
+
 // Run runs the suite: what every provider promises to those who call it.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	run := func(name Case, check func(t *testing.T, s *subject)) {
-		t.Run(string(name), func(t *testing.T) {
+	cases := []struct {
+		name  Case
+		check func(t *testing.T, s *subject)
+	}{
+		{"whole uploads of awkward sizes", testSizes},
+		{"parts repeated and out of order", testRepeated},
+		{CaseFinishRepeated, testFinishRepeated},
+		{CaseResume, testResume},
+		{CaseInstant, testInstant},
+		{"finish that took effect and said nothing", testUnknownApplied},
+		{"finish that was lost on its way", testUnknownRefused},
+		{"a wrong digest is a mismatch", testMismatch},
+		{"a cancelled part returns at once", testCancelled},
+		{CaseLostSession, testLostSession},
+		{CaseAbort, testAbort},
+		{"refused credentials", testRevoked},
+		{CaseRevokedProbe, testRevokedProbe},
+	}
+	names := make([]string, len(cases))
+	for i, c := range cases {
+		names[i] = string(c.name)
+	}
+	t.Attr(AttrCases, strings.Join(names, "; "))
+	for _, c := range cases {
+		t.Run(string(c.name), func(t *testing.T) {
 			t.Parallel()
 			h := open(t)
-			if reason := h.NotApplicable[name]; reason != "" {
+			if reason := h.NotApplicable[c.name]; reason != "" {
+				t.Attr(AttrNotApplicable, reason)
 				t.Skipf("not applicable: %s", reason)
 			}
-			check(t, &subject{Harness: h, limits: h.Provider.Limits()})
+			c.check(t, &subject{Harness: h, limits: h.Provider.Limits()})
 		})
 	}
-	run("whole uploads of awkward sizes", testSizes)
-	run("parts repeated and out of order", testRepeated)
-	run(CaseFinishRepeated, testFinishRepeated)
-	run(CaseResume, testResume)
-	run(CaseInstant, testInstant)
-	run("finish that took effect and said nothing", testUnknownApplied)
-	run("finish that was lost on its way", testUnknownRefused)
-	run("a wrong digest is a mismatch", testMismatch)
-	run("a cancelled part returns at once", testCancelled)
-	run(CaseLostSession, testLostSession)
-	run(CaseAbort, testAbort)
-	run("refused credentials", testRevoked)
 }
 
 // subject is a harness and what the cases do with it.
@@ -425,15 +445,22 @@ func testRevoked(t *testing.T, s *subject) {
 	t.Helper()
 	media, _ := s.media(t, 2*s.partSize())
 	_, err := s.Provider.Begin(t.Context(), s.Revoked, media)
+	s.wantUnauthorized(t, err)
+}
+
+func testRevokedProbe(t *testing.T, s *subject) {
+	t.Helper()
+	media, _ := s.media(t, 2*s.partSize())
+	_, err := s.Provider.Probe(t.Context(), s.Revoked, media, providers.Session{})
+	s.wantUnauthorized(t, err)
+}
+
+func (s *subject) wantUnauthorized(t *testing.T, err error) {
+	t.Helper()
 	wantKind(t, err, providers.Unauthorized)
 	for _, secret := range s.Revoked.Secrets {
 		if err != nil && secret != "" && bytes.Contains([]byte(err.Error()), []byte(secret.Reveal())) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 	}
-	if reason := s.NotApplicable[CaseRevokedProbe]; reason != "" {
-		return
-	}
-	_, err = s.Provider.Probe(t.Context(), s.Revoked, media, providers.Session{})
-	wantKind(t, err, providers.Unauthorized)
 }

@@ -10,7 +10,7 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-func TestFakeConforms(t *testing.T) {
+func TestConforms(t *testing.T) {
 	t.Parallel()
 	const twice = "the fake makes a second asset, to show the fault of whoever calls twice"
 	for name, limits := range map[string]providers.Limits{
