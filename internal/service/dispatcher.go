@@ -70,6 +70,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 	defer stop()
+	// Before anybody is told that we are ready: what is published to a stream that
+	// is not there is gone.
+	if err := awaitStreams(ctx, conn, log); err != nil {
+		return err
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.API.Listen)
 	if err != nil {
 		return fmt.Errorf("api.listen: %w", err)
@@ -117,6 +122,22 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		ready(listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// awaitStreams returns when the streams are there, with a line for each try.
+func awaitStreams(ctx context.Context, conn *jobs.Conn, log *zap.Logger) error {
+	for {
+		err := conn.EnsureStreams(ctx)
+		if err == nil {
+			return nil
+		}
+		log.Warn("waiting for the streams of nats", zap.Error(err), zap.Duration("next_try", time.Second))
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the streams of nats: %w", context.Cause(ctx))
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // assign puts workers' requests to dispatch and its answers to jobs.

@@ -3,6 +3,7 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap/zaptest"
 
 	"mediaferry/client"
@@ -25,6 +27,7 @@ import (
 	"mediaferry/internal/devstack"
 	"mediaferry/internal/devstack/devtest"
 	"mediaferry/internal/hashing"
+	"mediaferry/internal/jobs"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/postgres"
 	"mediaferry/internal/providers"
@@ -796,5 +799,60 @@ func TestTwoDispatchersShareTheWork(t *testing.T) {
 		if seen := b.platform.Seen(uuid.MustParse(id)); seen.Bytes != int64(len(data[i])) || seen.Finishes != 1 {
 			t.Errorf("upload %d: %d bytes sent of %d, finished %d times", i, seen.Bytes, len(data[i]), seen.Finishes)
 		}
+	}
+}
+
+// A submission by NATS is answered after its commit; one that is wrong is
+// answered with what is wrong, and its redelivery is no second upload.
+func TestSubmissionsByNATS(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", mib)
+	b.dispatcher(t)
+	b.worker(t, "w1")
+	nc, err := nats.Connect(b.cfg.NATS.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	submit := func(body string) (reply struct {
+		Upload *client.Upload
+		Errors []string
+	},
+	) {
+		t.Helper()
+		inbox, err := nc.SubscribeSync(nc.NewInbox())
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := &nats.Msg{Subject: "mf.submit.default", Data: []byte(body), Header: nats.Header{jobs.SubmitReplyHeader: {inbox.Subject}}}
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := inbox.NextMsg(testPatience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(answer.Data, &reply); err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	good := submit(`{"account": "acc", "source": {"bucket": "staging", "key": "film.mp4"}}`)
+	if good.Upload == nil || len(good.Errors) > 0 {
+		t.Fatalf("a good submission: %+v", good)
+	}
+	b.mustComplete(t, good.Upload.ID, data)
+	for body, want := range map[string]string{
+		`{"account": "acc", "source": {"bucket": "staging", "key": "nowhere.mp4"}}`: "source.key",
+		`{"account": "acc", "sauce": {}}`:                                           "message",
+		`not json`:                                                                  "message",
+	} {
+		if got := submit(body); got.Upload != nil || len(got.Errors) == 0 || !strings.HasPrefix(got.Errors[0], want) {
+			t.Errorf("%s: %+v, want an error about %s", body, got, want)
+		}
+	}
+	if list, err := b.api.List(t.Context(), client.Filter{}); err != nil || len(list.Uploads) != 1 {
+		t.Errorf("%d uploads, %v; want the one that was right", len(list.Uploads), err)
 	}
 }
