@@ -89,7 +89,7 @@ func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
 		return service.RunDispatcher(ctx, config.Dispatcher{
 			NATS: config.NATS{URL: natsURL}, Staging: staging, SealKey: providers.Secret(sealing.NewKey()),
 			Postgres: config.Postgres{DSN: providers.Secret(m.postgres.DSN()), MaxConns: 16},
-			API:      config.API{Listen: "127.0.0.1:0"}, SweepInterval: 2 * time.Second, StopGrace: time.Second,
+			API:      config.API{Listen: "127.0.0.1:0", Auth: config.AuthNone}, SweepInterval: 2 * time.Second, StopGrace: time.Second,
 			Accounts: []config.Account{{Name: "discard", Tenant: "default", Provider: "discard", Pool: "discard", Window: 256 << 20}},
 		}, known, zap.NewNop(), func(addr string) { ready <- addr })
 	})

@@ -93,7 +93,7 @@ func (m *mediaferry) Prepare(ctx context.Context) (err error) {
 		"MEDIAFERRY_LOG_LEVEL=warn",
 	)
 	if err := m.start(ctx, movers.RoleDispatcher, append(common,
-		"MEDIAFERRY_POSTGRES_DSN="+m.postgres.DSN(), "MEDIAFERRY_API_LISTEN="+api, "MEDIAFERRY_SEAL_KEY="+sealing.NewKey(),
+		"MEDIAFERRY_POSTGRES_DSN="+m.postgres.DSN(), "MEDIAFERRY_API_LISTEN="+api, "MEDIAFERRY_API_AUTH=none", "MEDIAFERRY_SEAL_KEY="+sealing.NewKey(),
 	), "--config", accounts); err != nil {
 		return err
 	}

@@ -4,10 +4,13 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -43,6 +46,12 @@ type (
 	Worker = wire.Worker
 	// Account is an account as it stands.
 	Account = wire.Account
+	// TokenRequest asks for a token.
+	TokenRequest = wire.TokenRequest
+	// Token is what is known of a token.
+	Token = wire.Token
+	// NewToken is a token that was just made, with its secret.
+	NewToken = wire.NewToken
 )
 
 // Polling of Wait, from the first to the longest pause.
@@ -61,20 +70,50 @@ const maxAnswer = 64 << 20
 type Client struct {
 	base   string
 	tenant string
+	token  string
 	http   *http.Client
 }
 
+// Option changes what New makes.
+type Option func(*Client, *http.Transport)
+
+// WithToken makes the client show a token of the API with each call.
+func WithToken(token string) Option { return func(c *Client, _ *http.Transport) { c.token = token } }
+
+// WithRootCAs makes the client trust these authorities in place of the system's.
+func WithRootCAs(pool *x509.CertPool) Option {
+	return func(_ *Client, t *http.Transport) {
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+}
+
+// Bounds of a call that makes no progress; a prefix is submitted in one call.
+const (
+	dialTimeout   = 10 * time.Second
+	answerTimeout = 10 * time.Minute
+)
+
 // New returns a client of the API at base, such as "http://127.0.0.1:8080",
-// for the tenant, "" for the default one. There is no timeout but that of each
-// call's context.
-func New(base, tenant string) (*Client, error) {
+// for the tenant, "" for that of the token, or the default one. A call ends
+// with its context, or after ten minutes without an answer. A token is not sent
+// to where the API redirects.
+func New(base, tenant string, options ...Option) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("%q is not the URL of an API; give one like http://127.0.0.1:8080", base)
 	}
 	// Its own transport, so that Close leaves other clients' connections alone.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	return &Client{base: strings.TrimSuffix(base, "/"), tenant: tenant, http: &http.Client{Transport: transport}}, nil
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.ResponseHeaderTimeout = answerTimeout
+	c := &Client{base: strings.TrimSuffix(base, "/"), tenant: tenant, http: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	for _, option := range options {
+		option(c, transport)
+	}
+	return c, nil
 }
 
 // Close drops the connections that are kept for further calls.
@@ -110,6 +149,13 @@ func (e *Error) Error() string {
 func IsNotFound(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Status == http.StatusNotFound
+}
+
+// IsRefused reports whether err says that the token is missing, not known, or
+// does not allow the call.
+func IsRefused(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
 }
 
 // IsInvalid reports whether err says that the request itself was wrong, so
@@ -276,6 +322,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (st
 	if c.tenant != "" {
 		req.Header.Set(wire.TenantHeader, c.tenant)
 	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return 0, err //nolint:wrapcheck // *url.Error says method, URL and cause
@@ -287,6 +336,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (st
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return res.StatusCode, readError(res, text)
+	}
+	if out == nil {
+		return res.StatusCode, nil
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return res.StatusCode, fmt.Errorf("read the answer: %w", err)

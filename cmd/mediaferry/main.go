@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"mediaferry/client"
 	"mediaferry/internal/api"
+	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
 )
 
@@ -56,6 +58,7 @@ type app struct {
 	staging        func(stagingSettings) (putter, error)
 
 	apiURL, tenant string // flags of every command
+	token, caFile  string
 }
 
 func (a *app) command() *cobra.Command {
@@ -74,9 +77,13 @@ func (a *app) command() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.apiURL, "api", a.env("MEDIAFERRY_API_URL", "http://127.0.0.1:8080"),
 		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
-	flags.StringVar(&a.tenant, "tenant", a.env("MEDIAFERRY_TENANT", "default"),
-		"whose uploads these are, also MEDIAFERRY_TENANT")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
+	flags.StringVar(&a.tenant, "tenant", a.getenv("MEDIAFERRY_TENANT"),
+		"whose uploads these are, also MEDIAFERRY_TENANT (default: that of the token, or \"default\")")
+	flags.StringVar(&a.token, "token", "",
+		"where the token of the API is, env:NAME or file:PATH, also MEDIAFERRY_TOKEN, which may hold the token itself")
+	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
+		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
+	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.tokensCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
 	root.AddCommand(a.processCommands()...)
 	return root
 }
@@ -105,11 +112,54 @@ func (a *app) env(name, fallback string) string {
 }
 
 func (a *app) connect() (*client.Client, error) {
-	c, err := client.New(a.apiURL, a.tenant)
+	var options []client.Option
+	token, err := a.apiToken()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		options = append(options, client.WithToken(token))
+	}
+	if a.caFile != "" {
+		pem, err := os.ReadFile(a.caFile)
+		if err != nil {
+			return nil, usagef("--ca-file: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, usagef("--ca-file: %s holds no certificate; give PEM", a.caFile)
+		}
+		options = append(options, client.WithRootCAs(pool))
+	}
+	c, err := client.New(a.apiURL, a.tenant, options...)
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	return c, nil
+}
+
+// apiToken finds the token of the API, "" if none is given.
+func (a *app) apiToken() (string, error) {
+	name, text := "MEDIAFERRY_TOKEN", a.getenv("MEDIAFERRY_TOKEN")
+	if a.token != "" {
+		if !config.IsReference(a.token) {
+			return "", usagef("--token is not a reference; give env:NAME or file:PATH, since others can read the flags of a process")
+		}
+		name, text = "--token", a.token
+	}
+	token, err := a.secret(text)
+	if err != nil {
+		return "", usagef("%s: %w", name, err)
+	}
+	return token, nil
+}
+
+// secret reads a secret that may be a reference.
+func (a *app) secret(text string) (string, error) {
+	secret, err := config.ReadSecret(text, a.getenv, func(warning string) {
+		_, _ = fmt.Fprintln(a.stderr, "mediaferry: warning:", warning)
+	})
+	return secret.Reveal(), err
 }
 
 // usageError says that the command itself is wrong.
@@ -134,7 +184,7 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if _, ok := errors.AsType[*usageError](err); ok || client.IsInvalid(err) || client.IsNotFound(err) {
+	if _, ok := errors.AsType[*usageError](err); ok || client.IsInvalid(err) || client.IsNotFound(err) || client.IsRefused(err) {
 		return exitUsage
 	}
 	return exitFailed

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mediaferry/internal/access"
 	"mediaferry/internal/api/apitest"
 	"mediaferry/internal/uploads"
 )
@@ -50,10 +51,17 @@ func useCases() *apitest.UseCases {
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	url := apitest.Start(t, useCases())
+	tokens := &apitest.Tokens{}
+	_, admin := tokens.Make(t, "", access.Admin)
+	behind := useCases()
+	behind.Tokens = tokens
+	guardedURL := apitest.Start(t, behind)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MEDIAFERRY_API_URL", url)
+			env.Setenv("GUARDED_URL", guardedURL)
+			env.Setenv("ADMIN_TOKEN", admin)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "id": keepID},

@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mediaferry/client"
+	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/sealing"
@@ -273,6 +274,7 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 	env := append(s.common(),
 		"MEDIAFERRY_POSTGRES_DSN="+s.postgres.DSN(),
 		"MEDIAFERRY_API_LISTEN="+s.opts.api,
+		"MEDIAFERRY_API_AUTH="+config.AuthNone, // refused where others can reach the address
 		"MEDIAFERRY_SEAL_KEY="+key,
 		"MEDIAFERRY_SWEEP_INTERVAL=1s",
 	)
@@ -286,6 +288,7 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 		}
 		accounts = append(accounts, map[string]any{
 			"name": d.account, "provider": d.provider, "settings": d.settings, "secrets": references,
+			"allow_networks": []string{"127.0.0.0/8", "::1/128"}, // where the local platforms are
 		})
 	}
 	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})

@@ -45,23 +45,40 @@ const (
 	writeAnswer  = 10 * time.Minute // a prefix is listed and submitted in one request
 	idle         = 2 * time.Minute
 	readyTimeout = 2 * time.Second
+	maxHeader    = 64 << 10 // bytes
+
+	lookupTimeout = 5 * time.Second // of a token
 )
 
 type server struct {
-	uc    useCases
-	ready func(context.Context) error
-	log   *zap.Logger
+	uc     useCases
+	tokens Tokens
+	seen   *tokenCache
+	ready  func(context.Context) error
+	log    *zap.Logger
+}
+
+// Guarding says how requests are let in.
+type Guarding struct {
+	Tokens Tokens
+	// Open lets everybody do everything, for development on one machine.
+	Open bool
 }
 
 // NewServer returns the server of the API, not yet listening; the caller gives
 // it a listener and shuts it down. ready says what the dispatcher cannot reach,
 // nil when all is well; it is given two seconds.
-func NewServer(uc useCases, ready func(context.Context) error, log *zap.Logger) *http.Server {
-	s := &server{uc: uc, ready: ready, log: log.Named("api")}
+func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error, log *zap.Logger) *http.Server {
+	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api")}
 	mux := http.NewServeMux()
 	s.register(mux)
+	g := &guard{mux: mux, scopes: scopes(), log: s.log}
+	if !guarding.Open {
+		g.tokens = s.seen
+	}
 	return &http.Server{
-		Handler:           mux,
+		Handler:           g,
+		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: readHeader,
 		ReadTimeout:       readRequest,
 		WriteTimeout:      writeAnswer,
@@ -112,7 +129,35 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"List the workers whose heartbeats arrive"), s.workers)
 	huma.Register(api, op("GET", "/v1/accounts", "accounts",
 		"List the accounts", 503), s.accounts)
+	create := op("POST", "/v1/tokens", "create-token", "Make a token", 422, 503)
+	create.DefaultStatus = http.StatusCreated
+	huma.Register(api, create, s.createToken)
+	huma.Register(api, op("GET", "/v1/tokens", "list-tokens",
+		"List the tokens, not their secrets", 503), s.listTokens)
+	huma.Register(api, op("DELETE", "/v1/tokens/{id}", "revoke-token",
+		"Revoke a token", 404, 422, 503), s.revokeToken)
+	describeTokens(api.OpenAPI())
 	return api
+}
+
+// describeTokens adds to the description what each operation asks of a token.
+func describeTokens(description *huma.OpenAPI) {
+	const scheme = "token"
+	description.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		scheme: {Type: "http", Scheme: "bearer", Description: "made by: mediaferry tokens create"},
+	}
+	needed := scopes()
+	for path, item := range description.Paths {
+		for method, operation := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "DELETE": item.Delete, "PUT": item.Put, "PATCH": item.Patch} {
+			if operation == nil {
+				continue
+			}
+			operation.Security = []map[string][]string{{scheme: {string(needed[method+" "+path])}}}
+			for code, text := range map[string]string{"401": "the token is missing, unknown, revoked or expired", "403": "the token lacks the scope"} {
+				operation.Responses[code] = &huma.Response{Description: text}
+			}
+		}
+	}
 }
 
 // live says that the process serves requests at all.

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/access"
 	"mediaferry/internal/api/wire"
 	"mediaferry/internal/uploads"
 )
@@ -26,6 +27,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error422UnprocessableEntity("the request is not valid", details...)
 	}
 	switch {
+	case errors.Is(err, access.ErrUnknown):
+		return huma.Error404NotFound(access.ErrUnknown.Error())
 	case errors.Is(err, uploads.ErrNotFound):
 		return huma.Error404NotFound(uploads.ErrNotFound.Error())
 	case errors.Is(err, uploads.ErrKeyTaken):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -74,14 +75,17 @@ func (d Dispatcher) problems(rules AccountRules) []error {
 	}
 	p.between("postgres.max_conns", d.Postgres.MaxConns, minConns, maxConns)
 	p.staging(d.Staging)
-	if _, port, err := net.SplitHostPort(d.API.Listen); err != nil || !isPort(port) {
-		p.add("api.listen", "%q is not an address; give host:port, such as 127.0.0.1:8080", d.API.Listen)
-	}
+	p.api(d.API)
 	p.log(d.Log)
 	if d.SealKey == "" {
 		p.add("seal_key", "is missing; make one with: openssl rand -base64 32")
-	} else if _, err := d.SealKeyBytes(); err != nil {
+	} else if err := checkSealKey(d.SealKey.Reveal()); err != nil {
 		p.add("seal_key", "%v", err)
+	}
+	for i, key := range d.OldSealKeyTexts() {
+		if err := checkSealKey(key); err != nil {
+			p.add("old_seal_keys", "number %d %v", i+1, err)
+		}
 	}
 	p.duration("sweep_interval", d.SweepInterval, time.Second, time.Hour)
 	p.duration("stop_grace", d.StopGrace, 0, time.Hour)
@@ -100,6 +104,32 @@ func (d Dispatcher) problems(rules AccountRules) []error {
 	return p
 }
 
+func (p *problemList) api(a API) {
+	host, port, err := net.SplitHostPort(a.Listen)
+	if err != nil || !isPort(port) {
+		p.add("api.listen", "%q is not an address; give host:port, such as 127.0.0.1:8080", a.Listen)
+	}
+	p.oneOf("api.auth", a.Auth, AuthToken, AuthNone)
+	if a.Auth == AuthNone && err == nil && !isLoopback(host) {
+		p.add("api.auth", "none lets everybody who reaches %s do everything; listen on 127.0.0.1, or give token", a.Listen)
+	}
+	p.pair("api", a.CertFile, a.KeyFile)
+}
+
+// pair checks that a certificate comes with its key.
+func (p *problemList) pair(at, certFile, keyFile string) {
+	if (certFile == "") != (keyFile == "") {
+		p.add(at+".cert_file", "and %s.key_file go together; give both or neither", at)
+	}
+}
+
+// isLoopback reports whether only this machine reaches the host. Names other
+// than localhost may resolve to anything.
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
+}
+
 func (p *problemList) account(i int, a Account, rules AccountRules) {
 	at := fmt.Sprintf("accounts[%d]", i)
 	p.ident(at+".name", a.Name)
@@ -107,6 +137,11 @@ func (p *problemList) account(i int, a Account, rules AccountRules) {
 	p.ident(at+".pool", a.Pool)
 	if a.Window < minWindow {
 		p.add(at+".window", "is %s; give at least %s", a.Window, ByteSize(minWindow))
+	}
+	for _, network := range a.AllowNetworks {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			p.add(at+".allow_networks", "%.40q is not a network; give one such as 10.0.0.0/8", network)
+		}
 	}
 	if !slices.Contains(rules.Providers, a.Provider) {
 		p.oneOf(at+".provider", a.Provider, rules.Providers...)
@@ -162,14 +197,15 @@ func (p *problemList) nats(n NATS) {
 		p.add("nats.user", "and nats.password go together; give both or neither")
 	}
 	ways := 0
-	for _, given := range []bool{n.User != "", n.Token != "", n.CredsFile != ""} {
+	for _, given := range []bool{n.User != "", n.Token != "", n.CredsFile != "", n.NKeyFile != ""} {
 		if given {
 			ways++
 		}
 	}
 	if ways > 1 {
-		p.add("nats", "has several credentials; give user and password, or token, or creds_file")
+		p.add("nats", "has several credentials; give user and password, or token, or creds_file, or nkey_file")
 	}
+	p.pair("nats", n.CertFile, n.KeyFile)
 }
 
 func (p *problemList) staging(s Staging) {

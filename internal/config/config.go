@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
 
 	"mediaferry/internal/providers"
@@ -29,6 +30,8 @@ type Dispatcher struct {
 	// SealKey seals upstream sessions in the database: 32 bytes, as base64 or
 	// hex, the same in every dispatcher. Without it what is sealed is lost.
 	SealKey providers.Secret `yaml:"seal_key,omitempty"`
+	// OldSealKeys, parted by commas, open what they sealed and seal nothing.
+	OldSealKeys providers.Secret `yaml:"old_seal_keys,omitempty"`
 
 	// SweepInterval is the pause between comparisons of ledger and queue.
 	SweepInterval time.Duration `yaml:"sweep_interval"`
@@ -36,6 +39,9 @@ type Dispatcher struct {
 	StopGrace time.Duration `yaml:"stop_grace"`
 
 	Accounts []Account `yaml:"accounts"`
+
+	// Warnings are what is unwise in the settings, for the log.
+	Warnings []string `yaml:"-"`
 }
 
 // Worker is the settings of a worker.
@@ -55,6 +61,9 @@ type Worker struct {
 	// StopGrace is how long parts in hand may go on after a signal to stop;
 	// what is not done then is delivered again to another worker.
 	StopGrace time.Duration `yaml:"stop_grace"`
+
+	// Warnings are what is unwise in the settings, for the log.
+	Warnings []string `yaml:"-"`
 }
 
 // NATS is how to reach the message server. At most one of user and password,
@@ -65,6 +74,10 @@ type NATS struct {
 	Password  providers.Secret `yaml:"password,omitempty"`
 	Token     providers.Secret `yaml:"token,omitempty"`
 	CredsFile string           `yaml:"creds_file,omitempty"` // path of a .creds file
+	NKeyFile  string           `yaml:"nkey_file,omitempty"`  // path of an nkey's seed
+	CAFile    string           `yaml:"ca_file,omitempty"`    // PEM; the system's authorities if empty
+	CertFile  string           `yaml:"cert_file,omitempty"`  // PEM, for servers that ask for one
+	KeyFile   string           `yaml:"key_file,omitempty"`
 }
 
 // Postgres is how to reach the ledger.
@@ -79,12 +92,25 @@ type Staging struct {
 	Region    string           `yaml:"region"`
 	AccessKey string           `yaml:"access_key,omitempty"`
 	SecretKey providers.Secret `yaml:"secret_key,omitempty"`
-	PathStyle bool             `yaml:"path_style"` // bucket in the path, not in the host name
+	PathStyle bool             `yaml:"path_style"`        // bucket in the path, not in the host name
+	CAFile    string           `yaml:"ca_file,omitempty"` // PEM; the system's authorities if empty
 }
+
+// Ways to let requests in.
+const (
+	AuthToken = "token"
+	AuthNone  = "none"
+)
 
 // API is the HTTP server.
 type API struct {
 	Listen string `yaml:"listen"` // host:port
+	// Auth is token, or none where only this machine can reach the address.
+	Auth string `yaml:"auth"`
+	// CertFile and KeyFile, in PEM, make it HTTPS; they are read again when they
+	// change.
+	CertFile string `yaml:"cert_file,omitempty"`
+	KeyFile  string `yaml:"key_file,omitempty"`
 }
 
 // Log is what is logged, to standard error.
@@ -104,6 +130,9 @@ type Account struct {
 	// Settings and Secrets are the provider's own.
 	Settings map[string]string           `yaml:"settings,omitempty"`
 	Secrets  map[string]providers.Secret `yaml:"secrets,omitempty"`
+	// AllowNetworks are networks that the platform may send us to beside public
+	// addresses, such as 10.0.0.0/8. Addresses in the settings need none.
+	AllowNetworks []string `yaml:"allow_networks,omitempty"`
 }
 
 // ProviderAccount returns the account as providers take it.
@@ -116,7 +145,7 @@ func dispatcherDefaults() Dispatcher {
 		NATS:          natsDefaults(),
 		Postgres:      Postgres{MaxConns: 16},
 		Staging:       stagingDefaults(),
-		API:           API{Listen: "127.0.0.1:8080"},
+		API:           API{Listen: "127.0.0.1:8080", Auth: AuthToken},
 		Log:           logDefaults(),
 		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,
@@ -141,18 +170,28 @@ func stagingDefaults() Staging { return Staging{Region: "us-east-1", PathStyle: 
 
 func logDefaults() Log { return Log{Level: "info", Format: "json"} }
 
+// OldSealKeyTexts returns the old seal keys, one each.
+func (d Dispatcher) OldSealKeyTexts() []string {
+	var keys []string
+	for key := range strings.SplitSeq(d.OldSealKeys.Reveal(), ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // errSealKey is the one problem that a seal key can have.
 var errSealKey = errors.New("is not 32 bytes in base64 or hex; make one with: openssl rand -base64 32")
 
-// SealKeyBytes returns the raw key. It fails only where loading did.
-func (d Dispatcher) SealKeyBytes() ([32]byte, error) {
-	text := d.SealKey.Reveal()
+// checkSealKey says whether the text is a key.
+func checkSealKey(text string) error {
 	for _, decode := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
 	} {
 		if raw, err := decode(text); err == nil && len(raw) == 32 {
-			return [32]byte(raw), nil
+			return nil
 		}
 	}
-	return [32]byte{}, errSealKey
+	return errSealKey
 }

@@ -79,7 +79,8 @@ func fieldsOf(err error) []string {
 
 func TestDispatcher(t *testing.T) {
 	t.Parallel()
-	cfg, err := LoadDispatcher([]string{"--config", write(t, sample(t))}, environ(), nil, rules())
+	path := write(t, sample(t))
+	cfg, err := LoadDispatcher([]string{"--config", path}, environ(), nil, rules())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestDispatcher(t *testing.T) {
 		Staging: Staging{
 			Endpoint: "http://10.0.0.7:9000", Region: "us-east-1", AccessKey: "reader", SecretKey: "s3cr3t-literal", PathStyle: true,
 		},
-		API:           API{Listen: "127.0.0.1:8080"},
+		API:           API{Listen: "127.0.0.1:8080", Auth: AuthToken},
 		Log:           Log{Level: "info", Format: "json"},
 		SealKey:       sealKey,
 		SweepInterval: 2 * time.Second,
@@ -101,14 +102,13 @@ func TestDispatcher(t *testing.T) {
 		}, {
 			Name: "vod", Tenant: "films", Provider: "tencentvod", Pool: "far", Window: 1 << 30,
 		}},
+		Warnings: []string{
+			path + " holds secrets in clear (accounts[0].secrets.access_key, staging.secret_key); give env:NAME or file:/path in their place",
+		},
 	}
 	reveal := cmp.Transformer("Reveal", func(s providers.Secret) string { return s.Reveal() })
 	if diff := cmp.Diff(want, cfg, reveal); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
-	}
-	key, err := cfg.SealKeyBytes()
-	if err != nil || key[31] != 31 {
-		t.Errorf("seal key: %v, %v", key, err)
 	}
 }
 
@@ -285,6 +285,69 @@ func TestWorker(t *testing.T) {
 	}
 	_, err = LoadWorker([]string{"--slots=257", "--id=a.b"}, nil, nil)
 	if diff := cmp.Diff([]string{"id", "slots", "staging.endpoint"}, fieldsOf(err)); diff != "" {
+		t.Errorf("fields (-want +got):\n%s\n%v", diff, err)
+	}
+}
+
+// Who listens for others asks for tokens.
+func TestTokensAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		listen, auth string
+		ok           bool
+	}{
+		{"0.0.0.0:8080", "token", true},
+		{"127.0.0.1:8080", "none", true},
+		{"[::1]:8080", "none", true},
+		{"localhost:8080", "none", true},
+		{"0.0.0.0:8080", "none", false},
+		{":8080", "none", false},
+		{"[::]:8080", "none", false},
+		{"10.0.0.1:8080", "none", false},
+		{"127.0.0.1.example.com:8080", "none", false},
+		{"127.0.0.1:8080", "no", false},
+	} {
+		_, err := LoadDispatcher([]string{"--config", write(t, sample(t)), "--api.listen=" + tc.listen, "--api.auth=" + tc.auth}, environ(), nil, rules())
+		if tc.ok != (err == nil) || !tc.ok && !strings.HasPrefix(err.Error(), "api.auth: ") {
+			t.Errorf("%s with %s: %v", tc.listen, tc.auth, err)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	open := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(open, []byte("from-file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	load := func() []string {
+		cfg, err := LoadWorker([]string{"--staging.endpoint=http://s3", "--config", write(t, "nats: {user: u, password: 'file:"+open+"'}")}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg.Warnings
+	}
+	if got := load(); len(got) != 0 {
+		t.Errorf("warnings without a reason: %q", got)
+	}
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(); len(got) != 1 || !strings.Contains(got[0], open+" can be read by everybody") || strings.Contains(got[0], "from-file") {
+		t.Errorf("warnings for a file that all can read: %q", got)
+	}
+}
+
+// Old keys are keys too.
+func TestOldSealKeys(t *testing.T) {
+	t.Parallel()
+	args := []string{"--config", write(t, sample(t))}
+	cfg, err := LoadDispatcher(args, environ("MEDIAFERRY_OLD_SEAL_KEYS="+sealKey+", "+sealKey), nil, rules())
+	if err != nil || len(cfg.OldSealKeyTexts()) != 2 {
+		t.Errorf("%d old keys, %v", len(cfg.OldSealKeyTexts()), err)
+	}
+	_, err = LoadDispatcher(args, environ("MEDIAFERRY_OLD_SEAL_KEYS="+sealKey+",hidden"), nil, rules())
+	if diff := cmp.Diff([]string{"old_seal_keys"}, fieldsOf(err)); diff != "" || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("fields (-want +got):\n%s\n%v", diff, err)
 	}
 }

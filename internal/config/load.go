@@ -52,12 +52,13 @@ type AccountRules struct {
 // ErrPrinted; help and the printed settings go to stdout.
 func LoadDispatcher(args, environ []string, stdout io.Writer, rules AccountRules) (Dispatcher, error) {
 	cfg := dispatcherDefaults()
-	err := load("dispatcher", args, environ, stdout, &cfg, func() []error {
+	warnings, err := load("dispatcher", args, environ, stdout, &cfg, func() []error {
 		for i := range cfg.Accounts {
 			cfg.Accounts[i].setDefaults()
 		}
 		return cfg.problems(rules)
 	})
+	cfg.Warnings = warnings
 	return cfg, err
 }
 
@@ -68,37 +69,38 @@ func LoadWorker(args, environ []string, stdout io.Writer) (Worker, error) {
 		host = "worker" // the process id still tells workers of this host apart
 	}
 	cfg := workerDefaults(host, os.Getpid())
-	err = load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems() })
+	cfg.Warnings, err = load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems() })
 	return cfg, err
 }
 
 // load fills cfg, which holds the defaults, and then asks check for problems
 // of the whole. A field whose value could not be read is not checked: it would
-// be reported twice.
-func load(program string, args, environ []string, stdout io.Writer, cfg any, check func() []error) error {
+// be reported twice. warnings are what is unwise and no problem.
+func load(program string, args, environ []string, stdout io.Writer, cfg any, check func() []error) (warnings []string, err error) {
 	settings := leaves("", reflect.TypeOf(cfg).Elem())
 	flags := newFlags(program, settings, stdout)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			return ErrPrinted
+			return nil, ErrPrinted
 		}
-		return &uploads.FieldError{Field: "flags", Detail: err.Error() + "; --help lists them"}
+		return nil, &uploads.FieldError{Field: "flags", Detail: err.Error() + "; --help lists them"}
 	}
 	if flags.NArg() > 0 {
-		return &uploads.FieldError{Field: "flags", Detail: fmt.Sprintf("%.40q is not a flag; --help lists them", flags.Arg(0))}
+		return nil, &uploads.FieldError{Field: "flags", Detail: fmt.Sprintf("%.40q is not a flag; --help lists them", flags.Arg(0))}
 	}
 
 	k := koanf.New(".")
 	if path := flags.Lookup("config").Value.String(); path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			return &uploads.FieldError{Field: "config", Detail: fileProblem(path, err)}
+			return nil, &uploads.FieldError{Field: "config", Detail: fileProblem(path, err)}
 		}
+		warnings = clearSecrets(k.Raw(), path)
 	}
 	problems := unknownKeys("", k.Raw(), reflect.TypeOf(cfg).Elem())
 	if err := loadOverrides(k, settings, environ, flags); err != nil {
-		return &uploads.FieldError{Field: "config", Detail: err.Error()}
+		return nil, &uploads.FieldError{Field: "config", Detail: err.Error()}
 	}
-	problems = append(problems, decode(k, cfg, environ)...)
+	problems = append(problems, decode(k, cfg, environ, func(w string) { warnings = append(warnings, w) })...)
 	unread := map[string]bool{}
 	for _, p := range problems {
 		unread[p.(*uploads.FieldError).Field] = true //nolint:forcetypeassert,errorlint // all are
@@ -110,17 +112,17 @@ func load(program string, args, environ []string, stdout io.Writer, cfg any, che
 	}
 
 	if len(problems) > 0 {
-		return errors.Join(problems...)
+		return nil, errors.Join(problems...)
 	}
 	if wanted, err := flags.GetBool("print-config"); err == nil && wanted {
 		// Only settings that passed: a secret in a field that is none, such as
 		// credentials in nats.url, is a problem and would be printed.
 		if err := printYAML(stdout, cfg); err != nil {
-			return err
+			return nil, err
 		}
-		return ErrPrinted
+		return nil, ErrPrinted
 	}
-	return nil
+	return warnings, nil
 }
 
 // leaf is a setting that is one value.
@@ -139,6 +141,9 @@ func leaves(prefix string, t reflect.Type) []leaf {
 	var all []leaf
 	for f := range t.Fields() {
 		key := prefix + yamlName(f)
+		if yamlName(f) == "-" {
+			continue
+		}
 		switch f.Type.Kind() {
 		case reflect.Struct:
 			all = append(all, leaves(key+".", f.Type)...)
@@ -213,7 +218,9 @@ func loadOverrides(k *koanf.Koanf, settings []leaf, environ []string, flags *pfl
 func unknownKeys(prefix string, raw map[string]any, t reflect.Type) []error {
 	known := map[string]reflect.Type{}
 	for f := range t.Fields() {
-		known[yamlName(f)] = f.Type
+		if yamlName(f) != "-" {
+			known[yamlName(f)] = f.Type
+		}
 	}
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
@@ -246,12 +253,12 @@ func unknownKeys(prefix string, raw map[string]any, t reflect.Type) []error {
 
 // decode moves the values into cfg. Text becomes what the field is; anything
 // else must be of the field's kind already, so that 007 is not read as 7.
-func decode(k *koanf.Koanf, cfg any, environ []string) []error {
+func decode(k *koanf.Koanf, cfg any, environ []string, warn func(string)) []error {
 	conf := koanf.UnmarshalConf{
 		Tag: "yaml",
 		DecoderConfig: &mapstructure.DecoderConfig{
 			DecodeHook: mapstructure.ComposeDecodeHookFunc(
-				secretHook(environ),
+				secretHook(environ, warn),
 				durationHook,
 				mapstructure.TextUnmarshallerHookFunc(),
 				mapstructure.StringToBasicTypeHookFunc(),
@@ -316,35 +323,101 @@ func durationHook(_, to reflect.Type, value any) (any, error) {
 }
 
 // secretHook finds the value of a secret that is a reference.
-func secretHook(environ []string) mapstructure.DecodeHookFuncType {
+func secretHook(environ []string, warn func(string)) mapstructure.DecodeHookFuncType {
 	return func(_, to reflect.Type, value any) (any, error) {
 		text, ok := value.(string)
 		if !ok || to != reflect.TypeFor[providers.Secret]() {
 			return value, nil
 		}
-		if name, ok := strings.CutPrefix(text, "env:"); ok {
+		getenv := func(name string) string {
 			for _, e := range environ {
 				if v, ok := strings.CutPrefix(e, name+"="); ok && v != "" {
-					return providers.Secret(v), nil
+					return v
 				}
 			}
-			return nil, fmt.Errorf("there is no %q in the environment; set it, or name another one", name)
+			return ""
 		}
-		if path, ok := strings.CutPrefix(text, "file:"); ok {
-			return readSecret(path)
+		return ReadSecret(text, getenv, warn)
+	}
+}
+
+// ReadSecret returns what `env:NAME` or `file:/path` refers to, or any other
+// text itself. warn is told of a file that others can read.
+func ReadSecret(text string, getenv func(string) string, warn func(string)) (providers.Secret, error) {
+	if name, ok := strings.CutPrefix(text, "env:"); ok {
+		if v := getenv(name); v != "" {
+			return providers.Secret(v), nil
 		}
-		return providers.Secret(text), nil
+		return "", fmt.Errorf("there is no %q in the environment; set it, or name another one", name)
+	}
+	if path, ok := strings.CutPrefix(text, "file:"); ok {
+		return readSecret(path, warn)
+	}
+	return providers.Secret(text), nil
+}
+
+// IsReference reports whether the text says where a secret is and is not one.
+func IsReference(text string) bool {
+	return strings.HasPrefix(text, "env:") || strings.HasPrefix(text, "file:")
+}
+
+// clearSecrets finds secrets that stand in the file themselves.
+func clearSecrets(raw map[string]any, path string) []string {
+	var names []string
+	walkSecrets("", raw, reflect.TypeFor[Dispatcher](), func(name string, value any) {
+		if text, ok := value.(string); ok && text != "" && !IsReference(text) {
+			names = append(names, name)
+		}
+	})
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s holds secrets in clear (%s); give env:NAME or file:/path in their place", path, strings.Join(names, ", "))}
+}
+
+// walkSecrets calls yield with every value of the file that a field of type
+// Secret takes. The dispatcher's settings have all secrets of the worker's.
+func walkSecrets(prefix string, raw any, t reflect.Type, yield func(name string, value any)) {
+	if t == reflect.TypeFor[providers.Secret]() {
+		yield(prefix, raw)
+		return
+	}
+	switch value := raw.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			name := strings.TrimPrefix(prefix+"."+key, ".")
+			switch t.Kind() {
+			case reflect.Map:
+				walkSecrets(name, value[key], t.Elem(), yield)
+			case reflect.Struct:
+				for f := range t.Fields() {
+					if yamlName(f) == key {
+						walkSecrets(name, value[key], f.Type, yield)
+					}
+				}
+			default:
+			}
+		}
+	case []any:
+		if t.Kind() == reflect.Slice {
+			for i, item := range value {
+				walkSecrets(fmt.Sprintf("%s[%d]", prefix, i), item, t.Elem(), yield)
+			}
+		}
 	}
 }
 
 // readSecret returns a file's content without the line end that editors add.
-func readSecret(path string) (providers.Secret, error) {
+func readSecret(path string, warn func(string)) (providers.Secret, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w; create it, or name another file", err)
 	case !info.Mode().IsRegular() || info.Size() > maxSecretFile:
 		return "", fmt.Errorf("%s is not a file of at most %d bytes; name another one", path, maxSecretFile)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		warn(fmt.Sprintf("%s can be read by everybody on this machine; take that away: chmod o= %s", path, path))
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -27,10 +26,12 @@ import (
 // NATS and staging in any order, brings the database up to date, and calls
 // ready with the address of the API once it takes submissions.
 func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]providers.Provider, log *zap.Logger, ready func(addr string)) (err error) {
-	sealer, err := sealing.New(cfg.SealKey.Reveal())
+	warn(cfg.Warnings, log)
+	sealer, err := sealing.New(cfg.SealKey.Reveal(), cfg.OldSealKeyTexts()...)
 	if err != nil {
 		return fmt.Errorf("seal_key: %w", err)
 	}
+	log.Info("upstream sessions are sealed", zap.String("key_id", sealer.KeyID()))
 	store, err := postgres.Open(ctx, cfg.Postgres.DSN.Reveal(), cfg.Postgres.MaxConns, log)
 	if err != nil {
 		return err
@@ -58,6 +59,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	for i, a := range cfg.Accounts {
 		accounts[i] = dispatch.Account{
 			Account: a.ProviderAccount(), Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: int64(a.Window),
+			Reach: reachOf(a),
 		}
 		if !slices.Contains(pools, a.Pool) {
 			pools = append(pools, a.Pool)
@@ -75,11 +77,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if err := awaitStreams(ctx, conn, log); err != nil {
 		return err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.API.Listen)
+	listener, err := listenAPI(ctx, cfg.API, log)
 	if err != nil {
-		return fmt.Errorf("api.listen: %w", err)
+		return err
 	}
-	server := api.NewServer(d, func(ctx context.Context) error {
+	server := api.NewServer(d, api.Guarding{Tokens: store, Open: cfg.API.Auth == config.AuthNone}, func(ctx context.Context) error {
 		return errors.Join(store.Ping(ctx), conn.Ready(ctx))
 	}, log)
 
@@ -122,6 +124,13 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		ready(listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// warn logs what is unwise in the settings.
+func warn(warnings []string, log *zap.Logger) {
+	for _, w := range warnings {
+		log.Warn("settings: " + w)
+	}
 }
 
 // awaitStreams returns when the streams are there, with a line for each try.

@@ -6,13 +6,18 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +28,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/all"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/staging"
 )
 
@@ -49,8 +55,10 @@ func Providers() map[string]providers.Provider {
 	transport.ResponseHeaderTimeout = 0 // platforms assemble while the caller waits; contexts bound it
 	transport.WriteBufferSize = 64 << 10
 	transport.ForceAttemptHTTP2 = false
+	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	return all.New(&http.Client{
-		Transport: transport,
+		Transport: reach.NewGuard(transport),
 		// A redirect could carry a signed request to a host that nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
@@ -73,9 +81,32 @@ func NewLogger(cfg config.Log) (*zap.Logger, error) {
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level)), nil
 }
 
+// reachOf is where the account's platform may send us: to what its settings
+// name, and to the networks that it allows.
+func reachOf(a config.Account) reach.Reach {
+	var r reach.Reach
+	for _, name := range slices.Sorted(maps.Keys(a.Settings)) {
+		u, err := url.Parse(a.Settings[name])
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			continue
+		}
+		r.Hosts = append(r.Hosts, reach.HostPort(u))
+		if bucket := a.Settings["bucket"]; bucket != "" { // the other style of S3's addresses
+			r.Hosts = append(r.Hosts, strings.ToLower(bucket)+"."+reach.HostPort(u))
+		}
+	}
+	for _, network := range a.AllowNetworks {
+		if p, err := netip.ParsePrefix(network); err == nil { // loading checked it
+			r.Networks = append(r.Networks, p.Masked())
+		}
+	}
+	return r
+}
+
 func connect(ctx context.Context, cfg config.NATS, name string, log *zap.Logger) (*jobs.Conn, error) {
 	return jobs.Connect(ctx, jobs.Config{
 		URL: cfg.URL, Name: name, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CredsFile: cfg.CredsFile,
+		NKeyFile: cfg.NKeyFile, CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile,
 	}, log)
 }
 
@@ -89,7 +120,7 @@ func closeConn(ctx context.Context, conn *jobs.Conn) error {
 func openStaging(cfg config.Staging) (*staging.Store, error) {
 	return staging.New(staging.Config{
 		Endpoint: cfg.Endpoint, Region: cfg.Region, PathStyle: cfg.PathStyle,
-		AccessKey: providers.Secret(cfg.AccessKey), SecretKey: cfg.SecretKey,
+		AccessKey: providers.Secret(cfg.AccessKey), SecretKey: cfg.SecretKey, CAFile: cfg.CAFile,
 	})
 }
 

@@ -89,7 +89,7 @@ func setup(t *testing.T, l providers.Limits) *bundle {
 	b.cfg = config.Dispatcher{
 		NATS: config.NATS{URL: b.nats.URL()}, Postgres: config.Postgres{DSN: providers.Secret(b.dsn), MaxConns: 8},
 		Staging: config.Staging{Endpoint: s3.Endpoint, Region: "us-east-1", AccessKey: s3.AccessKey.Reveal(), SecretKey: s3.SecretKey, PathStyle: true},
-		API:     config.API{Listen: "127.0.0.1:0"}, SealKey: providers.Secret(sealing.NewKey()),
+		API:     config.API{Listen: "127.0.0.1:0", Auth: config.AuthNone}, SealKey: providers.Secret(sealing.NewKey()),
 		SweepInterval: 200 * time.Millisecond, StopGrace: 5 * time.Second,
 		Accounts: []config.Account{{Name: "acc", Tenant: "default", Provider: "fake", Pool: "default", Window: 64 * mib}},
 	}

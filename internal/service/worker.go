@@ -22,6 +22,7 @@ const heartbeatEvery = 2 * time.Second
 // rest at once, and returns. It waits for NATS and staging in any order.
 func RunWorker(ctx context.Context, cfg config.Worker, known map[string]providers.Provider, log *zap.Logger) (err error) {
 	log = log.With(zap.String("worker", cfg.ID))
+	warn(cfg.Warnings, log)
 	bucket, err := openStaging(cfg.Staging)
 	if err != nil {
 		return err

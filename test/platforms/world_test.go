@@ -80,7 +80,7 @@ func startOurs(t *testing.T, from source, accounts []config.Account) *ours {
 		Staging: config.Staging{
 			Endpoint: s3.Endpoint, Region: "us-east-1", AccessKey: s3.AccessKey.Reveal(), SecretKey: s3.SecretKey, PathStyle: true,
 		},
-		API: config.API{Listen: "127.0.0.1:0"}, SealKey: providers.Secret(sealing.NewKey()),
+		API: config.API{Listen: "127.0.0.1:0", Auth: config.AuthNone}, SealKey: providers.Secret(sealing.NewKey()),
 		SweepInterval: time.Second, Accounts: accounts,
 	}
 	o := &ours{log: new(logFile)}

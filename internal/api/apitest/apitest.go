@@ -27,6 +27,7 @@ type UseCases struct {
 	Names   []string // accounts that exist, of every tenant
 	Objects []uploads.Object
 	Workers []uploads.WorkerStatus
+	Tokens  api.Tokens // nil asks for no tokens
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 
@@ -43,7 +44,7 @@ func Start(t *testing.T, uc *UseCases) string {
 	uc.all = map[uploads.ID]uploads.Upload{}
 	uc.subs = map[uploads.ID]uploads.Submission{}
 	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = api.NewServer(port{uc}, func(context.Context) error { return uc.failure() }, zaptest.NewLogger(t))
+	srv.Config = api.NewServer(port{uc}, api.Guarding{Open: uc.Tokens == nil, Tokens: uc.Tokens}, func(context.Context) error { return uc.failure() }, zaptest.NewLogger(t))
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv.URL

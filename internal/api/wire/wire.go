@@ -162,3 +162,36 @@ type StreamReply struct {
 	Upload *Upload  `json:"upload,omitempty"`
 	Errors []string `json:"errors,omitempty"` // "field: what is wrong and what to do"
 }
+
+// TokenRequest asks for a token. Exactly one of Tenant and AllTenants is given.
+type TokenRequest struct {
+	Name       string    `json:"name" doc:"whose it is, to be recognised by"`
+	Tenant     string    `json:"tenant,omitempty" doc:"the one tenant that it is good for"`
+	AllTenants bool      `json:"all_tenants,omitempty" doc:"good for every tenant: for operators"`
+	Scopes     []string  `json:"scopes" enum:"submit,read,operate,admin" doc:"what it allows; admin includes the others"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero" doc:"never, if left out"`
+}
+
+// Token is what is known of a token.
+type Token struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Prefix     string    `json:"prefix" doc:"how the token begins"`
+	Tenant     string    `json:"tenant,omitempty" doc:"empty for every tenant"`
+	Scopes     []string  `json:"scopes"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero" doc:"to ten minutes"`
+}
+
+// NewToken is a token that was just made.
+type NewToken struct {
+	Token  Token  `json:"token"`
+	Secret string `json:"secret" doc:"the token itself; it is told here and never again"`
+}
+
+// TokenList is the tokens that the caller may see.
+type TokenList struct {
+	Tokens []Token `json:"tokens"`
+}

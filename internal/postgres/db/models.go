@@ -61,6 +61,19 @@ func (ns NullUploadState) Value() (driver.Value, error) {
 	return string(ns.UploadState), nil
 }
 
+type ApiToken struct {
+	ID         uuid.UUID
+	Name       string
+	Hash       []byte
+	Prefix     string
+	Tenant     *string
+	Scopes     []string
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	RevokedAt  *time.Time
+	LastUsedAt *time.Time
+}
+
 type CallRate struct {
 	Account  string
 	Call     string
