@@ -1,13 +1,16 @@
 // Package sealing keeps upstream sessions secret at rest: AES-256-GCM under a
 // key that is given by reference, with the upload and epoch that the session
 // belongs to as associated data, so that a sealed session cannot be moved to
-// another row.
+// another row. Keys are rotated by sealing under a new one while the old ones
+// still open.
 package sealing
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -21,34 +24,65 @@ var ErrKey = errors.New("is not 32 bytes in hex or base64; make one with: openss
 // ErrSealed is returned for what was not sealed under this key for this use.
 var ErrSealed = errors.New("sealed under another key, or damaged")
 
-// version is the first byte of everything sealed, so that the form may change.
-const version = 1
+// The first byte of everything sealed tells its form.
+const (
+	formPlain = 1 // sealed bytes alone, of before keys had ids: every key is tried
+	formKeyID = 2 // the key's id, then the sealed bytes
+)
 
-// Sealer seals and opens. It is safe for concurrent use.
-type Sealer struct{ aead cipher.AEAD }
+const idSize = 4 // bytes of a key's id
 
-// New makes a Sealer from the text of a key.
-func New(text string) (*Sealer, error) {
+// Sealer seals under one key and opens under several. It is safe for concurrent use.
+type Sealer struct {
+	keys []key // the first one seals
+}
+
+type key struct {
+	id   [idSize]byte
+	aead cipher.AEAD
+}
+
+// New makes a Sealer from the text of the key that seals, and those of keys that
+// only open what they sealed before.
+func New(text string, old ...string) (*Sealer, error) {
+	s := &Sealer{}
+	for _, t := range append([]string{text}, old...) {
+		k, err := newKey(t)
+		if err != nil {
+			return nil, err
+		}
+		s.keys = append(s.keys, k)
+	}
+	return s, nil
+}
+
+func newKey(text string) (key, error) {
 	text = strings.TrimSpace(text)
-	key, err := hex.DecodeString(text)
+	raw, err := hex.DecodeString(text)
 	if err != nil {
-		if key, err = base64.StdEncoding.DecodeString(text); err != nil {
-			return nil, ErrKey
+		if raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "=")); err != nil {
+			return key{}, ErrKey
 		}
 	}
-	if len(key) != 32 {
-		return nil, ErrKey
+	if len(raw) != 32 {
+		return key{}, ErrKey
 	}
-	block, err := aes.NewCipher(key)
+	block, err := aes.NewCipher(raw)
 	if err != nil {
-		return nil, fmt.Errorf("cipher: %w", err)
+		return key{}, fmt.Errorf("cipher: %w", err)
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		return nil, fmt.Errorf("cipher mode: %w", err)
+		return key{}, fmt.Errorf("cipher mode: %w", err)
 	}
-	return &Sealer{aead: aead}, nil
+	// Another input than the key's own digest, so that the id gives away nothing
+	// that a digest of the key is used for elsewhere.
+	sum := sha256.Sum256(append([]byte("mediaferry seal key "), raw...))
+	return key{id: [idSize]byte(sum[:idSize]), aead: aead}, nil
 }
+
+// KeyID returns the id of the key that seals, in hex: bytes 2 to 5 of what it sealed.
+func (s *Sealer) KeyID() string { return hex.EncodeToString(s.keys[0].id[:]) }
 
 // NewKey returns the text of a fresh key.
 func NewKey() string {
@@ -59,17 +93,32 @@ func NewKey() string {
 
 // Seal hides plain, bound to the use that is named.
 func (s *Sealer) Seal(plain []byte, use string) []byte {
-	return s.aead.Seal([]byte{version}, nil, plain, []byte(use)) //nolint:gosec // this mode makes its own nonce and takes none
+	k := s.keys[0]
+	return k.aead.Seal(append([]byte{formKeyID}, k.id[:]...), nil, plain, []byte(use)) //nolint:gosec // this mode makes its own nonce and takes none
 }
 
 // Open returns what Seal was given for the same use, or ErrSealed.
 func (s *Sealer) Open(sealed []byte, use string) ([]byte, error) {
-	if len(sealed) == 0 || sealed[0] != version {
+	if len(sealed) == 0 {
 		return nil, ErrSealed
 	}
-	plain, err := s.aead.Open(nil, nil, sealed[1:], []byte(use))
-	if err != nil {
-		return nil, ErrSealed
+	form, rest := sealed[0], sealed[1:]
+	switch {
+	case form == formPlain:
+		for _, k := range s.keys {
+			if plain, err := k.aead.Open(nil, nil, rest, []byte(use)); err == nil {
+				return plain, nil
+			}
+		}
+	case form == formKeyID && len(rest) > idSize:
+		for _, k := range s.keys {
+			if !bytes.Equal(k.id[:], rest[:idSize]) {
+				continue
+			}
+			if plain, err := k.aead.Open(nil, nil, rest[idSize:], []byte(use)); err == nil {
+				return plain, nil
+			}
+		}
 	}
-	return plain, nil
+	return nil, ErrSealed
 }
