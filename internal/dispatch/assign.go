@@ -57,11 +57,11 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 	if !ok {
 		return parts.Assignment{}, ErrStale
 	}
-	_, p, err := d.provider(a.Account, a.Provider)
+	account, p, err := d.provider(a.Account, a.Provider)
 	if err != nil {
 		return parts.Assignment{}, err
 	}
-	out := parts.Assignment{Provider: a.Provider, Source: a.Source}
+	out := parts.Assignment{Provider: a.Provider, Source: a.Source, Reach: &account.Reach}
 	if job.IsDigest() {
 		if a.State != uploads.Digesting {
 			return parts.Assignment{}, ErrStale

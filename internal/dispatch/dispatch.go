@@ -25,6 +25,7 @@ import (
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
 )
 
@@ -36,6 +37,7 @@ type Account struct {
 	Provider string
 	Pool     string
 	Window   int64 // bytes in flight upstream, at most
+	Reach    reach.Reach
 }
 
 // Config holds what may be tuned. Zero values stand for the defaults.

@@ -13,6 +13,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
 )
 
@@ -142,7 +143,7 @@ func (d *Dispatcher) take(ctx context.Context, step uploads.Step, do func(contex
 		case <-ctx.Done():
 			return
 		}
-		if err := do(ctx); err != nil && ctx.Err() == nil {
+		if err := do(reach.With(ctx, d.accounts[step.Account].Reach)); err != nil && ctx.Err() == nil {
 			d.log.Warn("step is held up", zap.Stringer("upload", step.ID), zap.String("state", string(step.State)),
 				zap.String("account", step.Account), zap.Error(err))
 		}

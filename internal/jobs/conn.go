@@ -2,10 +2,13 @@ package jobs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +33,10 @@ type Config struct {
 	Password  providers.Secret
 	Token     providers.Secret
 	CredsFile string
+	NKeyFile  string // path of an nkey's seed, in place of the others
+	// CAFile is who signs the server's certificate, in place of the system's
+	// authorities; CertFile and KeyFile are our own. All in PEM, paths.
+	CAFile, CertFile, KeyFile string
 	// AckWait is how long a job may be without a sign of life before another
 	// worker gets it; 0 means 10 seconds.
 	AckWait time.Duration
@@ -89,11 +96,15 @@ func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Conn, error) {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = defaultRequestTimeout
 	}
+	login, err := cfg.checkFiles()
+	if err != nil {
+		return nil, err
+	}
 	c := &Conn{cfg: cfg, log: log.Named("nats"), closed: make(chan struct{})}
 	c.reports.log = c.log
 	c.link, c.newLink = context.WithCancel(context.Background())
 	for try := 0; ; try++ {
-		c.nc, err = nats.Connect(cfg.URL, c.options(where)...)
+		c.nc, err = nats.Connect(cfg.URL, append(c.options(where), login...)...)
 		if err == nil {
 			break
 		}
@@ -113,6 +124,38 @@ func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Conn, error) {
 	}
 	c.log.Info("connected to nats", zap.String("url", where))
 	return c, nil
+}
+
+// checkFiles reads the files that the config names once, so that a wrong path
+// is told at once, and returns the options that an nkey is used by.
+func (cfg Config) checkFiles() ([]nats.Option, error) {
+	if cfg.CAFile != "" {
+		pem, err := os.ReadFile(cfg.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("nats.ca_file: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("nats.ca_file: %s holds no certificate; give PEM", cfg.CAFile)
+		}
+	}
+	if cfg.CertFile != "" {
+		if _, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
+			return nil, fmt.Errorf("nats.cert_file and nats.key_file: %w", err)
+		}
+	}
+	if cfg.CredsFile != "" {
+		if _, err := os.Stat(cfg.CredsFile); err != nil {
+			return nil, fmt.Errorf("nats.creds_file: %w", err)
+		}
+	}
+	if cfg.NKeyFile == "" {
+		return nil, nil
+	}
+	option, err := nats.NkeyOptionFromSeed(cfg.NKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("nats.nkey_file: %w", err)
+	}
+	return []nats.Option{option}, nil
 }
 
 func (c *Conn) options(where string) []nats.Option {
@@ -159,6 +202,12 @@ func (c *Conn) options(where string) []nats.Option {
 	}
 	if c.cfg.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(c.cfg.CredsFile))
+	}
+	if c.cfg.CAFile != "" {
+		opts = append(opts, nats.RootCAs(c.cfg.CAFile))
+	}
+	if c.cfg.CertFile != "" {
+		opts = append(opts, nats.ClientCert(c.cfg.CertFile, c.cfg.KeyFile))
 	}
 	return opts
 }

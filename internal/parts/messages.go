@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mediaferry/internal/hashing"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
 )
 
@@ -80,6 +81,9 @@ type Assignment struct {
 	Source   uploads.Object `json:"source"`
 	Plan     Plan           `json:"plan"`
 	Session  []byte         `json:"session,omitempty"` // providers.Session, encoded
+	// Reach is where the platform may send the worker; nil, from a dispatcher that
+	// knows no bounds yet, is everywhere.
+	Reach *reach.Reach `json:"reach,omitempty"`
 	// Acked are parts of the run that the ledger has, asked for on redelivery.
 	Acked []int `json:"acked,omitempty"`
 	// Kinds and Checkpoint are for a digest job.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"time"
+
+	"mediaferry/internal/reach"
 )
 
 // Kind classifies an error by what must be done about it.
@@ -77,6 +79,11 @@ func TransportError(call string, kind Kind, err error) *Error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		// Nothing was sent, so nothing can have taken effect.
 		e.Kind = Transient
+	}
+	if refused, ok := errors.AsType[*reach.RefusedError](err); ok {
+		// The platform would name the same address again.
+		e.Kind, e.Code, e.Message, e.Err = Rejected, "address_refused", refused.Error(), nil
+		return e
 	}
 	if host != "" && !errors.Is(err, context.Canceled) {
 		e.Message = "no answer from " + host

@@ -11,6 +11,7 @@ import (
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
 )
 
@@ -40,6 +41,7 @@ type assignment struct {
 	session  providers.Session
 	source   uploads.Object
 	plan     parts.Plan
+	reach    reach.Reach
 }
 
 // assignments asks for assignments and keeps them for the following runs of an
@@ -123,7 +125,10 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 		c.forget(func(k assignmentKey) bool { return k == keyOf(job) })
 		return nil, nil, fmt.Errorf("ask for the assignment of %s: %w", job.Upload, err)
 	}
-	value := &assignment{name: a.Provider, source: a.Source, plan: a.Plan}
+	value := &assignment{name: a.Provider, source: a.Source, plan: a.Plan, reach: reach.Everywhere()}
+	if a.Reach != nil {
+		value.reach = *a.Reach
+	}
 	var known bool
 	if value.provider, known = c.platforms[a.Provider]; !known {
 		return nil, nil, fmt.Errorf("%w: this worker has no provider %q", errUnusable, a.Provider)

@@ -10,6 +10,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
 )
 
 // maxHeld bounds a part that must be held in memory, and with it a slot's
@@ -158,7 +159,7 @@ func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src
 		b = newStreamed(src, part.Length, kind, sum, &h.read)
 	}
 
-	receipt, err := a.provider.PutPart(ctx, a.session, part, b)
+	receipt, err := a.provider.PutPart(reach.With(ctx, a.reach), a.session, part, b)
 	var failure *parts.Failure
 	switch {
 	case b.failed() != nil:
