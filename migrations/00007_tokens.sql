@@ -16,5 +16,20 @@ CREATE TABLE api_tokens (
     CONSTRAINT api_tokens_hash UNIQUE (hash)
 );
 
+-- Only the owner of a table may give it partitions. The dispatchers run as a role
+-- that owns nothing, so they have it done in the owner's name, and nothing else.
+-- +goose StatementBegin
+CREATE FUNCTION make_part_acks_partition(name text, low uuid, high uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF name !~ '^part_acks_[0-9]{6}$' THEN
+        RAISE EXCEPTION 'not the name of a partition: %', name;
+    END IF;
+    EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF part_acks FOR VALUES FROM (%L) TO (%L)', name, low, high);
+END $$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION make_part_acks_partition FROM PUBLIC;
+
 -- +goose Down
+DROP FUNCTION make_part_acks_partition;
 DROP TABLE api_tokens;

@@ -28,6 +28,9 @@ type Config struct {
 	URL string
 	// Name is shown by the server's monitoring: the binary and the host.
 	Name string
+	// Inbox is the token below _INBOX that answers to us come under, so that a
+	// server may keep others from listening; "" for none.
+	Inbox string
 	// User with Password, or Token, or a creds file; all empty for none.
 	User      string
 	Password  providers.Secret
@@ -193,6 +196,9 @@ func (c *Conn) options(where string) []nats.Option {
 			}
 			log.Warn("nats reports a problem", zap.Error(err))
 		}),
+	}
+	if c.cfg.Inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(nats.InboxPrefix+c.cfg.Inbox))
 	}
 	if c.cfg.User != "" {
 		opts = append(opts, nats.UserInfo(c.cfg.User, c.cfg.Password.Reveal()))

@@ -87,11 +87,23 @@ func (c *Conn) submit(
 		return
 	}
 	if to := msg.Headers().Get(SubmitReplyHeader); to != "" {
-		if err := c.nc.Publish(to, reply); err != nil {
+		if !mayAnswer(tenant, to) {
+			log.Warn("submission is not answered on that subject", zap.String("reply_to", to))
+		} else if err := c.nc.Publish(to, reply); err != nil {
 			log.Warn("submission not answered", zap.Error(err))
 		}
 	}
 	settled(msg.Ack())
+}
+
+// mayAnswer reports whether a submitter of the tenant may be answered on the
+// subject. The answer goes out in our name, who may do more than submitters: it
+// must not be a call of the server's own, a job, an ack or another tenant's.
+func mayAnswer(tenant, subject string) bool {
+	if strings.ContainsAny(subject, " \t\r\n*>") || strings.HasPrefix(subject, "$") {
+		return false
+	}
+	return !strings.HasPrefix(subject, "mf.") || strings.HasPrefix(subject, "mf.submitted."+tenant+".")
 }
 
 func submissionOf(msg jetstream.Msg) (tenant string, meta *jetstream.MsgMetadata, err error) {

@@ -31,7 +31,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
 		return err
 	}
-	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, log)
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, "worker", log)
 	if err != nil {
 		return err
 	}
