@@ -233,7 +233,9 @@ func (a *authority) stagingOverTLS(t *testing.T, endpoint string) string {
 	transport := &http.Transport{DisableKeepAlives: true}
 	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{
 		// The host stays, since it is signed.
-		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", target.Host, r.In.Host },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", target.Host, r.In.Host
+		},
 		Transport: transport,
 	})
 	front.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
@@ -307,6 +309,7 @@ func TestLeastPrivilegeOverTLS(t *testing.T) {
 	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 
 	t.Run("wrong authorities", func(t *testing.T) {
+		t.Parallel()
 		unknownAuthority := func(what string, err error) {
 			t.Helper()
 			if err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -333,8 +336,14 @@ func TestLeastPrivilegeOverTLS(t *testing.T) {
 			t.Error("NATS takes a client certificate of another authority")
 		}
 	})
-	t.Run("roles", func(t *testing.T) { roles(t, super, as) })
-	t.Run("NATS users", func(t *testing.T) { natsUsers(t, connection) })
+	t.Run("roles", func(t *testing.T) {
+		t.Parallel()
+		roles(t, super, as)
+	})
+	t.Run("NATS users", func(t *testing.T) {
+		t.Parallel()
+		natsUsers(t, connection)
+	})
 }
 
 func roles(t *testing.T, super string, as func(string) string) {
@@ -462,14 +471,17 @@ func TestTheCertificateIsReadAgain(t *testing.T) {
 		return service.RunDispatcher(ctx, b.cfg, b.known(), zaptest.NewLogger(t), func(addr string) { ready <- addr })
 	})
 	address := <-ready
+	dial := func(cfg *tls.Config) (net.Conn, error) {
+		return (&tls.Dialer{Config: cfg}).DialContext(t.Context(), "tcp", address)
+	}
 	serial := func() *big.Int {
 		t.Helper()
-		conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: ca.pool(t), MinVersion: tls.VersionTLS12})
+		conn, err := dial(&tls.Config{RootCAs: ca.pool(t), MinVersion: tls.VersionTLS12})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close() //nolint:errcheck // nothing was sent
-		return conn.ConnectionState().PeerCertificates[0].SerialNumber
+		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber
 	}
 	first := serial()
 	good, err := os.ReadFile(b.cfg.API.CertFile)
@@ -489,7 +501,7 @@ func TestTheCertificateIsReadAgain(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if _, err := tls.Dial("tcp", address, &tls.Config{RootCAs: ca.pool(t), MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // is to be refused
+	if _, err := tls.Dial("tcp", address, &tls.Config{RootCAs: ca.pool(t), MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 is taken")
 	}
 }
