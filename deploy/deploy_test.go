@@ -73,7 +73,7 @@ func loadCompose(t *testing.T) compose {
 func TestComposeHoldsTogether(t *testing.T) {
 	t.Parallel()
 	c := loadCompose(t)
-	want := []string{"dispatcher", "nats", "postgres", "s3", "worker"}
+	want := []string{"dispatcher", "mediaferry", "nats", "postgres", "s3", "worker"}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(c.Services))); diff != "" {
 		t.Errorf("services (-want +got):\n%s", diff)
 	}
@@ -92,7 +92,7 @@ func TestComposeHoldsTogether(t *testing.T) {
 				used[source] = nil
 			}
 		}
-		ours := name == "dispatcher" || name == "worker"
+		ours := name == "dispatcher" || name == "worker" || name == "mediaferry"
 		switch {
 		case ours && (!s.ReadOnly || s.StopGrace == ""):
 			t.Errorf("%s: read_only %v, stop_grace_period %q", name, s.ReadOnly, s.StopGrace)
@@ -112,6 +112,10 @@ func TestComposeHoldsTogether(t *testing.T) {
 func TestComposeCredentialsAgree(t *testing.T) {
 	t.Parallel()
 	s := loadCompose(t).Services
+	permissions := read(t, "nats/permissions.conf")
+	if command := s["nats"].Command; !slices.Contains(command, "-c=/etc/nats/permissions.conf") {
+		t.Errorf("NATS is started with %v, without its permissions", command)
+	}
 	for _, client := range []string{"dispatcher", "worker"} {
 		env := s[client].Environment
 		for got, want := range map[string]string{
@@ -122,10 +126,12 @@ func TestComposeCredentialsAgree(t *testing.T) {
 				t.Errorf("%s brings %q to staging, which wants %q", client, got, want)
 			}
 		}
-		for _, flag := range []string{"--user=" + env["MEDIAFERRY_NATS_USER"], "--pass=" + env["MEDIAFERRY_NATS_PASSWORD"]} {
-			if !slices.Contains(s["nats"].Command, flag) {
-				t.Errorf("%s: NATS is not started with %s", client, flag)
-			}
+		if env["MEDIAFERRY_NATS_USER"] != client || !strings.Contains(permissions, "user: "+client+",") {
+			t.Errorf("%s comes to NATS as %q", client, env["MEDIAFERRY_NATS_USER"])
+		}
+		variable := "NATS_" + strings.ToUpper(client) + "_PASSWORD"
+		if got, want := env["MEDIAFERRY_NATS_PASSWORD"], s["nats"].Environment[variable]; got == "" || got != want || !strings.Contains(permissions, "$"+variable) {
+			t.Errorf("%s brings %q to NATS, which wants %q", client, got, want)
 		}
 	}
 	pg := s["postgres"].Environment
@@ -156,8 +162,8 @@ func TestComposeSettingsAreKnown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("worker: %v", err)
 	}
-	if diff := cmp.Diff(dispatcher.NATS, worker.NATS); diff != "" || worker.NATS.URL != "nats://nats:4222" {
-		t.Errorf("NATS (-dispatcher +worker):\n%s", diff)
+	if dispatcher.NATS.URL != worker.NATS.URL || worker.NATS.URL != "nats://nats:4222" {
+		t.Errorf("NATS at %s and %s", dispatcher.NATS.URL, worker.NATS.URL)
 	}
 	if diff := cmp.Diff(dispatcher.Staging, worker.Staging); diff != "" || worker.Staging.Endpoint != "http://s3:7070" {
 		t.Errorf("staging (-dispatcher +worker):\n%s", diff)
