@@ -491,7 +491,7 @@ func TestTheCertificateIsReadAgain(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if _, err := dial(&tls.Config{RootCAs: ca.pool(t), MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // is to be refused
+	if _, err := dial(&tls.Config{RootCAs: ca.pool(t), MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 is taken")
 	}
 }
