@@ -421,44 +421,51 @@ func rightBytes(e *evidence) (found []finding) {
 }
 
 // windowHeld sums what is under way at each moment. A part that is sent twice
-// at once counts once, since the first sender was taken for dead; a call that
-// did not succeed is not counted, since its sender may have been.
+// counts until it has arrived once: whoever else still sends it was taken for
+// dead. A call that did not succeed is not counted, since its sender may have been.
 func windowHeld(e *evidence) (found []finding) {
 	for _, a := range e.w.accounts {
+		first := make(map[string]gateCall) // the earliest start and end, by what is sent
+		for _, c := range a.gate.log() {
+			if c.Length < 4*kib || !c.ok() {
+				continue
+			}
+			f, ok := first[c.Identity]
+			if !ok {
+				f = c
+			}
+			if c.Start.Before(f.Start) {
+				f.Start = c.Start
+			}
+			if c.End.Before(f.End) {
+				f.End = c.End
+			}
+			first[c.Identity] = f
+		}
 		type edge struct {
-			at       time.Time
-			identity string
-			bytes    int64
+			at    time.Time
+			bytes int64
 		}
 		var edges []edge
-		for _, c := range a.gate.log() {
-			if c.Length >= 4*kib && c.ok() {
-				edges = append(edges, edge{c.Start, c.Identity, c.Length}, edge{c.End, c.Identity, -c.Length})
-			}
+		for _, c := range first {
+			edges = append(edges, edge{c.Start, c.Length}, edge{c.End, -c.Length})
 		}
 		slices.SortFunc(edges, func(x, y edge) int { return cmp.Or(x.at.Compare(y.at), cmp.Compare(x.bytes, y.bytes)) })
-		open := make(map[string]int)
 		var under, peak int64
 		var when time.Time
 		for _, x := range edges {
-			before := open[x.identity]
-			if x.bytes > 0 {
-				open[x.identity]++
-				if before == 0 {
-					under += x.bytes
-				}
-			} else {
-				open[x.identity]--
-				if before == 1 {
-					under += x.bytes
-				}
-			}
-			if under > peak {
+			if under += x.bytes; under > peak {
 				peak, when = under, x.at
 			}
 		}
 		if allowed := int64(window + 64*kib); peak > allowed { // heads and tails of forms
-			found = append(found, finding{text: fmt.Sprintf("%s had %d bytes under way at %s, its window is %d", a.name, peak, stamp(when), window)})
+			text := fmt.Sprintf("%s had %d bytes under way at %s, its window is %d:", a.name, peak, stamp(when), window)
+			for identity, c := range first {
+				if !c.Start.After(when) && c.End.After(when) {
+					text += fmt.Sprintf("\n      %d bytes from %s to %s: %s", c.Length, stamp(c.Start), stamp(c.End), identity)
+				}
+			}
+			found = append(found, finding{text: text})
 		}
 	}
 	return found
@@ -475,8 +482,8 @@ func ratesHeld(e *evidence) (found []finding) {
 		"tencentvod " + upstreams.ActionServerFinish:   {100, time.Minute},
 		"tencentcos " + upstreams.ActionApply:          {100, time.Minute},
 		"tencentcos " + upstreams.ActionCommit:         {100, time.Minute},
-		"cdnetworks " + upstreams.ActionGetUploadToken: {300, 5 * time.Minute},
-		"cdnetworks " + upstreams.ActionGetVideoList:   {300, 5 * time.Minute},
+		"cdnetworks " + upstreams.ActionGetUploadToken: {30, 5 * time.Minute},
+		"cdnetworks " + upstreams.ActionGetVideoList:   {30, 5 * time.Minute},
 	}
 	times := make(map[[2]string][]time.Time)
 	for _, c := range e.calls {
@@ -552,7 +559,9 @@ func deploysHarmless(e *evidence) (found []finding) {
 			found = append(found, finding{text: fmt.Sprintf("deploy at %s: %v", stamp(in.start), in.err)})
 		}
 		for _, f := range e.record.failures {
-			if f.at.After(in.start) && f.at.Before(in.end) && f.started.After(in.start.Add(-2*time.Second)) && !e.falsifiedUpload(f.upload) {
+			// A session that lapsed before is found to have lapsed whenever it is used next.
+			lapsed := f.kind == "unauthorized" || f.kind == "session_lost"
+			if !lapsed && f.at.After(in.start) && f.at.Before(in.end) && f.started.After(in.start.Add(-2*time.Second)) && !e.falsifiedUpload(f.upload) {
 				found = append(found, finding{upload: f.upload, text: fmt.Sprintf("part %d of epoch %d failed in a deploy: %s %s %s", f.part, f.epoch, f.kind, f.code, f.message)})
 			}
 		}

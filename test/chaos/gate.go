@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -76,6 +77,7 @@ func newProxy(target string, transport http.RoundTripper) (http.Handler, error) 
 			r.Out.URL.Path, r.Out.URL.RawPath = r.In.URL.Path, r.In.URL.RawPath
 		},
 		Transport:    transport,
+		ErrorLog:     log.New(io.Discard, "", 0), // of bodies that break off, which is what we ask for
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 		ModifyResponse: func(r *http.Response) error {
 			if change, ok := r.Request.Context().Value(bodyChange{}).(func(io.ReadCloser, int64) io.ReadCloser); ok && r.Request.Method == http.MethodGet {

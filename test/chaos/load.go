@@ -36,12 +36,12 @@ type submission struct {
 func sizeOf(draws *rand.Rand) int64 {
 	between := func(low, high int64) int64 { return low + draws.Int64N(high-low) }
 	switch p := draws.IntN(100); {
-	case p < 50:
+	case p < 60:
 		return between(4*kib, mib)
-	case p < 78:
-		return between(mib, 6*mib)
-	case p < 96:
-		return between(6*mib, 18*mib)
+	case p < 85:
+		return between(mib, 5*mib)
+	case p < 97:
+		return between(5*mib, 18*mib)
 	default:
 		return between(18*mib, 40*mib)
 	}
@@ -51,10 +51,15 @@ func sizeOf(draws *rand.Rand) int64 {
 func planLoad(opts options, accounts []*account) []*submission {
 	draws := rand.New(rand.NewPCG(opts.seed, 1)) //nolint:gosec // to be repeatable is the point
 	all := make([]*submission, opts.uploads)
-	for i := range all {
+	for i, next := 0, 0; i < len(all); i++ {
+		a := accounts[next%len(accounts)]
+		// This platform wants six uploads a minute at most: more would only wait.
+		for next++; a.provider == "cdnetworks" && next/len(accounts)%4 != 0; next++ {
+			a = accounts[next%len(accounts)]
+		}
 		s := &submission{
 			number: i, key: fmt.Sprintf("film-%d-%04d.mp4", opts.seed, i), size: sizeOf(draws),
-			account: accounts[i%len(accounts)], at: opts.duration * time.Duration(i) / time.Duration(len(all)),
+			account: a, at: opts.duration * time.Duration(i) / time.Duration(len(all)),
 		}
 		if draws.IntN(100) < 5 {
 			s.cancel = time.Duration(1+draws.IntN(4000)) * time.Millisecond

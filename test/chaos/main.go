@@ -64,7 +64,7 @@ func readOptions(args []string) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides load and faults")
 	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long uploads are submitted and faults come")
 	flags.DurationVar(&o.settle, "settle", 3*time.Minute, "within what time everything must have ended then")
-	flags.IntVar(&o.uploads, "uploads", 0, "how many; 0 for two a second")
+	flags.IntVar(&o.uploads, "uploads", 0, "how many; 0 for three a second")
 	flags.StringVar(&kinds, "faults", "", "kinds of faults, with commas; all if empty, none for none")
 	flags.StringVar(&o.dispatcher, "dispatcher", "bin/dispatcher", "binary of the dispatcher")
 	flags.StringVar(&o.worker, "worker", "bin/worker", "binary of the worker")
@@ -83,7 +83,7 @@ func readOptions(args []string) (options, error) {
 		}
 	}
 	if o.uploads == 0 {
-		o.uploads = int(o.duration / (500 * time.Millisecond))
+		o.uploads = int(o.duration / (333 * time.Millisecond))
 	}
 	if o.log == "" {
 		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-chaos-%d.log", o.seed))

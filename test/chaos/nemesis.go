@@ -256,16 +256,14 @@ func (n *nemesis) pick(e event) *role {
 	return roles[e.target%len(roles)]
 }
 
-// traffic puts a fault into force at staging, or at most of the platforms, for a while.
+// traffic puts a fault into force at staging, or at all platforms, for a while.
 func (n *nemesis) traffic(ctx context.Context, e event) (string, error) {
 	f := fault{kind: e.kind, chance: 0.25, delay: 2 * time.Second}
 	gates := []*gate{n.w.gateS3}
 	if strings.HasPrefix(e.kind, "upstream_") {
-		gates = nil
-		for i, a := range n.w.accounts {
-			if (e.target>>i)&1 == 0 || i == e.target%len(n.w.accounts) {
-				gates = append(gates, a.gate)
-			}
+		gates, f.chance = nil, 0.35
+		for _, a := range n.w.accounts {
+			gates = append(gates, a.gate)
 		}
 	}
 	switch e.kind {
@@ -381,6 +379,7 @@ func (n *nemesis) cutPostgres(ctx context.Context) (string, error) {
 
 // deploy ends and starts one process after the other.
 func (n *nemesis) deploy(ctx context.Context) (string, error) {
+	ctx = context.WithoutCancel(ctx) // half of it would be another fault
 	for _, r := range n.w.roles {
 		if r.kind == "nats" {
 			continue

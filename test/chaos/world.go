@@ -207,7 +207,7 @@ func (w *world) startPlatforms(ctx context.Context) error {
 	both := maps.Clone(ugcKeys)
 	maps.Copy(both, vodKeys)
 	vod := upstreams.NewVOD(upstreams.VODConfig{Keys: both, Dir: folder("vod")})
-	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: cosKeys, Dir: folder("cos"), TakesPaths: true})
+	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: cosKeys, Dir: folder("cos")})
 	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: cdnKeys, Dir: folder("cdn"), Rate: 300})
 	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: smhKeys, Dir: folder("smh")})
 
@@ -307,7 +307,7 @@ func (w *world) startPlatforms(ctx context.Context) error {
 				return map[string]string{"endpoint": url}, id(vodIDs, vodKeys, "secret_id", "secret_key")
 			}),
 			add(ofCOS, cos, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url, "cos_endpoint": url, "storage_path": "media"}, id(cosIDs, cosKeys, "secret_id", "secret_key")
+				return map[string]string{"endpoint": url, "cos_endpoint": url}, id(cosIDs, cosKeys, "secret_id", "secret_key")
 			}),
 			add(ofCDN, cdn, func(url string) (map[string]string, map[string]string) {
 				return map[string]string{"endpoint": url, "playback_url": url + "/media"}, id(cdnIDs, cdnKeys, "access_key", "secret_key")
