@@ -43,7 +43,7 @@ type evidence struct {
 	assets  []asset
 	calls   []platformCall
 	samples map[string][]sample
-	from    time.Time
+	wiped   []wiped
 }
 
 // platformCall is a call of a platform's log with the meaning that it has for
@@ -76,8 +76,8 @@ func roleOf(provider, action string) string {
 	return ""
 }
 
-func gather(ctx context.Context, w *world, l *load, n *nemesis, from time.Time) (*evidence, error) {
-	e := &evidence{w: w, all: l.all, faults: n.done, samples: make(map[string][]sample), from: from}
+func gather(ctx context.Context, w *world, l *load, n *nemesis) (*evidence, error) {
+	e := &evidence{w: w, all: l.all, faults: n.done, wiped: n.wiped, samples: make(map[string][]sample)}
 	var err error
 	if e.record, err = readRecord(ctx, w.postgres.DSN()); err != nil {
 		return nil, err
@@ -126,29 +126,32 @@ func gather(ctx context.Context, w *world, l *load, n *nemesis, from time.Time) 
 
 // fetch returns the digest of finished media.
 func (w *world) fetch(ctx context.Context, url string) (sum [sha256.Size]byte, err error) {
-	var body io.ReadCloser
 	if path, ok := strings.CutPrefix(url, "file://"); ok {
-		if body, err = os.Open(path); err != nil {
-			return sum, fmt.Errorf("fetch: %w", err)
-		}
-	} else {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		f, err := os.Open(path) //nolint:gosec // in our own folder
 		if err != nil {
 			return sum, fmt.Errorf("fetch: %w", err)
 		}
-		resp, err := w.transport.RoundTrip(req)
-		if err != nil {
-			return sum, fmt.Errorf("fetch: %w", err)
-		}
-		body = resp.Body
-		if resp.StatusCode != http.StatusOK {
-			_ = body.Close()
-			return sum, fmt.Errorf("fetch %s: status %d", url, resp.StatusCode)
-		}
+		defer func() { _ = f.Close() }()
+		return digest(f)
 	}
-	defer func() { _ = body.Close() }()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return sum, fmt.Errorf("fetch: %w", err)
+	}
+	resp, err := w.transport.RoundTrip(req)
+	if err != nil {
+		return sum, fmt.Errorf("fetch: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return sum, fmt.Errorf("fetch %s: status %d", url, resp.StatusCode)
+	}
+	return digest(resp.Body)
+}
+
+func digest(r io.Reader) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
-	if _, err := io.Copy(hash, body); err != nil {
+	if _, err := io.Copy(hash, r); err != nil {
 		return sum, fmt.Errorf("fetch: %w", err)
 	}
 	return [sha256.Size]byte(hash.Sum(nil)), nil
@@ -207,7 +210,9 @@ func accepted(e *evidence) (found []finding) {
 	return found
 }
 
-func ended(state string) bool { return state == "completed" || state == "cancelled" || state == "failed" }
+func ended(state string) bool {
+	return state == "completed" || state == "cancelled" || state == "failed"
+}
 
 // explained: an upload fails only where staging gave other bytes, and is
 // cancelled only where that was asked for.
@@ -459,13 +464,14 @@ func windowHeld(e *evidence) (found []finding) {
 			}
 		}
 		if allowed := int64(window + 64*kib); peak > allowed { // heads and tails of forms
-			text := fmt.Sprintf("%s had %d bytes under way at %s, its window is %d:", a.name, peak, stamp(when), window)
+			var text strings.Builder
+			text.WriteString(fmt.Sprintf("%s had %d bytes under way at %s, its window is %d:", a.name, peak, stamp(when), window))
 			for identity, c := range first {
 				if !c.Start.After(when) && c.End.After(when) {
-					text += fmt.Sprintf("\n      %d bytes from %s to %s: %s", c.Length, stamp(c.Start), stamp(c.End), identity)
+					text.WriteString(fmt.Sprintf("\n      %d bytes from %s to %s: %s", c.Length, stamp(c.Start), stamp(c.End), identity))
 				}
 			}
-			found = append(found, finding{text: text})
+			found = append(found, finding{text: text.String()})
 		}
 	}
 	return found
@@ -609,7 +615,9 @@ func (e *evidence) timeline(id string) (lines []string) {
 		text string
 	}
 	var all []moment
-	add := func(at time.Time, format string, args ...any) { all = append(all, moment{at, fmt.Sprintf(format, args...)}) }
+	add := func(at time.Time, format string, args ...any) {
+		all = append(all, moment{at, fmt.Sprintf(format, args...)})
+	}
 	for _, c := range e.record.changes[id] {
 		add(c.at, "state %s to %s: %s", c.from, c.to, c.reason)
 	}

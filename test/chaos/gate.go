@@ -195,7 +195,9 @@ func (g *gate) serve(w *answer, r *http.Request, f fault) {
 	case stagingShort:
 		r = withBody(r, func(b io.ReadCloser, n int64) io.ReadCloser { return &cut{ReadCloser: b, left: n / 2} })
 	case stagingOther:
-		r = withBody(r, func(b io.ReadCloser, n int64) io.ReadCloser { return &counted{ReadCloser: b, r: b, flipAt: max(n/2, 1)} })
+		r = withBody(r, func(b io.ReadCloser, n int64) io.ReadCloser {
+			return &counted{ReadCloser: b, r: b, flipAt: max(n/2, 1)}
+		})
 	case stagingShifted:
 		// Bytes of another place in the object, with the answer's length as asked.
 		var from, to int64
@@ -214,18 +216,19 @@ func withBody(r *http.Request, change func(io.ReadCloser, int64) io.ReadCloser) 
 // the same. What differs from try to try, such as signatures, is left out.
 func identityOf(r *http.Request) string {
 	query := r.URL.Query()
-	id := r.Method + " " + r.URL.Path
+	var id strings.Builder
+	id.WriteString(r.Method + " " + r.URL.Path)
 	for _, name := range []string{"Action", "fileSha", "offset", "uploadId", "partNumber"} {
 		if v := query.Get(name); v != "" {
-			id += " " + name + "=" + v
+			id.WriteString(" " + name + "=" + v)
 		}
 	}
 	for _, name := range []string{"Key", "UploadBatch"} {
 		if v := r.Header.Get(name); v != "" {
-			id += " " + v
+			id.WriteString(" " + v)
 		}
 	}
-	return id
+	return id.String()
 }
 
 // answer is the response as it goes out.

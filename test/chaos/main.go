@@ -28,6 +28,7 @@ import (
 
 // options say what a run is like.
 type options struct {
+	scenario    string
 	seed        uint64
 	duration    time.Duration
 	settle      time.Duration
@@ -61,6 +62,7 @@ func readOptions(args []string) (options, error) {
 	o := options{dispatchers: 2, workers: 4}
 	var kinds string
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.StringVar(&o.scenario, "scenario", scenarioStorm, "what to run: chaos, queue-wipe or deploy-storm")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides load and faults")
 	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long uploads are submitted and faults come")
 	flags.DurationVar(&o.settle, "settle", 3*time.Minute, "within what time everything must have ended then")
@@ -82,11 +84,14 @@ func readOptions(args []string) (options, error) {
 			return o, fmt.Errorf("-faults: %q is not known; give some of %s", k, strings.Join(known, ", "))
 		}
 	}
+	if err := o.apply(); err != nil {
+		return o, err
+	}
 	if o.uploads == 0 {
 		o.uploads = int(o.duration / (333 * time.Millisecond))
 	}
 	if o.log == "" {
-		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-chaos-%d.log", o.seed))
+		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-%s-%d.log", o.scenario, o.seed))
 	}
 	var err error
 	for _, path := range []*string{&o.dispatcher, &o.worker} {
@@ -126,7 +131,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	defer l.close()
-	schedule := planFaults(opts)
+	schedule := opts.schedule()
 	for _, e := range schedule {
 		say("planned: %s", e)
 	}
@@ -139,7 +144,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	say("settled after %s", settled.Round(100*time.Millisecond))
-	e, err := gather(ctx, w, l, n, start)
+	e, err := gather(ctx, w, l, n)
 	if err != nil {
 		return false, err
 	}

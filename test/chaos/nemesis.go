@@ -133,6 +133,7 @@ type nemesis struct {
 	alone sync.RWMutex // held by a deploy, which is to happen without any other fault
 	mu    sync.Mutex
 	done  []injected
+	wiped []wiped // of the scenario that times it
 }
 
 func (n *nemesis) run(ctx context.Context, schedule []event) {
@@ -223,6 +224,9 @@ func (n *nemesis) bring(ctx context.Context, e event) (what string, err error) {
 		r.signal(syscall.SIGCONT)
 		return r.name, nil
 	case natsKill, natsWipe:
+		if n.w.opts.scenario == scenarioQueueWipe {
+			return n.wipeAndTime(ctx, e.length)
+		}
 		return n.killNATS(ctx, e.kind == natsWipe, e.length)
 	case natsConsumer:
 		return n.deleteConsumers(ctx)
@@ -334,7 +338,7 @@ func (n *nemesis) killPostgres(ctx context.Context, down time.Duration) (string,
 	pid := n.w.postgres.PID()
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		var c int
 		if _, err := fmt.Sscan(child, &c); err == nil {
 			_ = syscall.Kill(c, syscall.SIGKILL)
