@@ -35,7 +35,7 @@ const (
 	stagingShort   = "staging_short"
 	stagingSlow    = "staging_slow"
 	stagingOther   = "staging_other"   // a bit of the body turned over
-	stagingShifted = "staging_shifted" // another range than was asked for
+	stagingShifted = "staging_shifted" // the bytes of one place further
 	stagingChanged = "staging_changed" // the object replaced
 
 	upstreamDelay    = "upstream_delay"
@@ -272,7 +272,7 @@ func (n *nemesis) traffic(ctx context.Context, e event) (string, error) {
 	}
 	switch e.kind {
 	case stagingOther, stagingShifted, upstreamDamage:
-		f.data = true
+		f.data, f.chance = true, 0.6
 	case stagingSlow:
 		f.chance = 0.5
 	}

@@ -42,7 +42,11 @@ func (e *evidence) report(out io.Writer, settled time.Duration) (ok bool) {
 			causes[u.cause]++
 		}
 	}
-	say("uploads by state %v, failures by cause %v, failed tries %d", states, causes, len(e.record.failures))
+	tries := make(map[string]int)
+	for _, f := range e.record.failures {
+		tries[f.kind]++
+	}
+	say("uploads by state %v, failures by cause %v, failed tries by kind %v", states, causes, tries)
 	e.printFaults(say)
 
 	return e.figures(say, counts, settled) && ok
