@@ -32,18 +32,23 @@ type submission struct {
 	answered  []string // ids that were answered, if they differ
 }
 
-// sizes of a platform's nth object: most are small, some take several parts.
-func sizeOf(draws *rand.Rand) int64 {
+// sizeOf draws the size of an object: most are small, some take several parts,
+// of which the platforms want 16 MiB, 4 MiB or 1 MiB.
+func sizeOf(draws *rand.Rand, provider string) int64 {
 	between := func(low, high int64) int64 { return low + draws.Int64N(high-low) }
+	large := 3
+	if provider == "s3" || provider == "tencentcos" || provider == "tencentsmh" {
+		large = 14
+	}
 	switch p := draws.IntN(100); {
-	case p < 60:
-		return between(4*kib, mib)
-	case p < 85:
-		return between(mib, 5*mib)
-	case p < 97:
-		return between(5*mib, 18*mib)
-	default:
+	case p < large:
 		return between(18*mib, 40*mib)
+	case p < large+12:
+		return between(5*mib, 18*mib)
+	case p < large+35:
+		return between(mib, 5*mib)
+	default:
+		return between(4*kib, mib)
 	}
 }
 
@@ -58,7 +63,7 @@ func planLoad(opts options, accounts []*account) []*submission {
 			a = accounts[next%len(accounts)]
 		}
 		s := &submission{
-			number: i, key: fmt.Sprintf("film-%d-%04d.mp4", opts.seed, i), size: sizeOf(draws),
+			number: i, key: fmt.Sprintf("film-%d-%04d.mp4", opts.seed, i), size: sizeOf(draws, a.provider),
 			account: a, at: opts.duration * time.Duration(i) / time.Duration(len(all)),
 		}
 		if draws.IntN(100) < 5 {

@@ -237,7 +237,7 @@ func (n *nemesis) bring(ctx context.Context, e event) (what string, err error) {
 	case deploy:
 		return n.deploy(ctx)
 	case stagingChanged:
-		return n.replaceObject(ctx, e)
+		return n.replaceObject(ctx)
 	case upstreamExpired:
 		for i := range n.w.platforms {
 			p := n.w.platforms[(e.target+i)%len(n.w.platforms)]
@@ -402,25 +402,35 @@ func (n *nemesis) deploy(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d processes", len(n.w.roles)-1), nil
 }
 
-// replaceObject puts other bytes under the key of an upload that is on its way.
-func (n *nemesis) replaceObject(ctx context.Context, e event) (string, error) {
-	var open []*submission
+// replaceObject puts other bytes under the keys of a few uploads that have
+// begun to arrive, or are about to.
+func (n *nemesis) replaceObject(ctx context.Context) (string, error) {
+	conn, err := pgx.Connect(ctx, n.w.postgres.DSN())
+	if err != nil {
+		return "", fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, `SELECT idempotency_key FROM uploads WHERE state IN ('queued', 'digesting', 'beginning', 'uploading')
+		ORDER BY acked_parts > 0 AND acked_parts < part_count DESC NULLS LAST, part_count DESC NULLS LAST LIMIT 3`)
+	if err != nil {
+		return "", fmt.Errorf("find an object in use: %w", err)
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("find an object in use: %w", err)
+	}
 	for _, s := range n.load.all {
-		s.mu.Lock()
-		if s.id != "" && !s.changed && s.size > 2*mib {
-			open = append(open, s)
+		if !slices.Contains(keys, s.key) {
+			continue
 		}
+		s.mu.Lock()
+		s.changed = true
 		s.mu.Unlock()
+		if _, err := n.w.put(ctx, s.key, "second", s.size); err != nil {
+			return s.key, err
+		}
 	}
-	if len(open) == 0 {
-		return "", nil
-	}
-	s := open[len(open)-1-e.target%min(len(open), 4)] // one of the last
-	s.mu.Lock()
-	s.changed = true
-	s.mu.Unlock()
-	_, err := n.w.put(ctx, s.key, "second", s.size)
-	return s.key, err
+	return strings.Join(keys, " "), nil
 }
 
 // heal ends every fault and sees to it that everything runs.

@@ -229,7 +229,15 @@ func (w *world) startPlatforms(ctx context.Context) error {
 		}
 	}
 	ofCOS := &platform{
-		provider: "tencentcos", calls: cos.Storage().Calls, expire: cos.Storage().ExpireKeys,
+		provider: "tencentcos", calls: cos.Storage().Calls,
+		expire: func() {
+			cos.Storage().ExpireKeys()
+			for i, f := range cos.Storage().Files() {
+				if !f.Stored && i%3 == 0 {
+					cos.Storage().Forget(f.Bucket, f.Key)
+				}
+			}
+		},
 		files: func() (files []file) {
 			for _, f := range cos.Files() {
 				files = append(files, file{account: f.Account, names: []string{f.Key}, received: f.BytesReceived, asset: f.FileID, url: f.URL})
@@ -273,8 +281,12 @@ func (w *world) startPlatforms(ctx context.Context) error {
 		expire: func() {
 			smh.ExpireTokens()
 			for i, f := range smh.Files() {
-				if f.ConfirmCount == 0 && i%3 == 0 {
+				switch {
+				case f.ConfirmCount > 0:
+				case i%3 == 0:
 					smh.ExpireHeaders(f.ConfirmKey)
+				case i%3 == 1:
+					smh.Forget(f.ConfirmKey)
 				}
 			}
 		},
