@@ -5,12 +5,15 @@ SQLC          ?= go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 DEADCODE      ?= go run golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK   ?= go run golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
-# What make test and make demo are told: make test RUN=TestPlan PKG=./internal/parts
+# What targets are told: make test RUN=TestPlan PKG=./internal/parts
 PKG  ?= ./...
 RUN  ?= .
 FILE ?=
 SLOTS ?= 4
 UPLOADS ?= 2000
+SEED ?= 1
+DURATION ?= 2m
+FAULTS ?=
 
 .DEFAULT_GOAL := help
 
@@ -63,6 +66,22 @@ resume: setup ## what is sent again when all of ours is lost in the middle of an
 .PHONY: unknown-outcomes
 unknown-outcomes: setup ## uploads of which every fifth call takes effect and fails; UPLOADS=…
 	go test ./test/platforms -count=1 -timeout 15m -run '^TestUnknownOutcomes$$' -v -args -uploads $(UPLOADS)
+
+.PHONY: chaos
+chaos: setup build ## uploads under faults of every kind, and a checker of the invariants; SEED=… DURATION=… FAULTS=…
+	go run ./test/chaos -seed $(SEED) -duration $(DURATION) -faults '$(FAULTS)'
+
+.PHONY: chaos-long
+chaos-long: ## the same for half an hour
+	$(MAKE) chaos DURATION=30m
+
+.PHONY: queue-wipe
+queue-wipe: setup build ## lose all of the queue ten times during 200 uploads
+	go run ./test/chaos -scenario queue-wipe -seed $(SEED)
+
+.PHONY: deploy-storm
+deploy-storm: setup build ## restart every process in turn, again and again
+	go run ./test/chaos -scenario deploy-storm -seed $(SEED) -duration $(DURATION)
 
 .PHONY: lint
 lint: ## check the code's form, its imports among it

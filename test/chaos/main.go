@@ -1,0 +1,198 @@
+// Command chaos runs real processes of the dispatcher and the worker against
+// real servers and local platforms, brings faults about while uploads are on
+// their way, and has a checker of its own verify the design's invariants: from
+// the database with its own statements, from the platforms' logs and files, and
+// from gates before every server that record each call. The seed decides what
+// is submitted and which fault comes when.
+//
+// It ends with 1 if it finds a counter-example to any invariant, and prints it
+// with the history of the upload concerned. It runs on Linux.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mediaferry/internal/devstack"
+)
+
+// options say what a run is like.
+type options struct {
+	scenario    string
+	seed        uint64
+	duration    time.Duration
+	settle      time.Duration
+	kinds       []string
+	dispatcher  string
+	worker      string
+	dispatchers int
+	workers     int
+	uploads     int
+	log         string
+	staging     string // URL that the processes read from
+}
+
+func (o options) wants(kind string) bool { return slices.Contains(o.kinds, kind) }
+
+func main() {
+	devstack.ChildMain()
+	natsMain()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ok, err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func readOptions(args []string) (options, error) {
+	o := options{dispatchers: 2, workers: 4}
+	var kinds string
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.StringVar(&o.scenario, "scenario", scenarioStorm, "what to run: chaos, queue-wipe or deploy-storm")
+	flags.Uint64Var(&o.seed, "seed", 1, "what decides load and faults")
+	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long uploads are submitted and faults come")
+	flags.DurationVar(&o.settle, "settle", 3*time.Minute, "within what time everything must have ended then")
+	flags.IntVar(&o.uploads, "uploads", 0, "how many; 0 for three a second")
+	flags.StringVar(&kinds, "faults", "", "kinds of faults, with commas; all if empty, none for none")
+	flags.StringVar(&o.dispatcher, "dispatcher", "bin/dispatcher", "binary of the dispatcher")
+	flags.StringVar(&o.worker, "worker", "bin/worker", "binary of the worker")
+	flags.StringVar(&o.log, "log", "", "file for the logs of all processes; one in the temporary folder if empty")
+	if err := flags.Parse(args); err != nil {
+		return o, fmt.Errorf("flags: %w", err)
+	}
+	known := append(processKinds(), trafficKinds()...)
+	o.kinds = known
+	if kinds != "" {
+		o.kinds = strings.Split(kinds, ",")
+	}
+	for _, k := range o.kinds {
+		if k != "none" && !slices.Contains(known, k) {
+			return o, fmt.Errorf("-faults: %q is not known; give some of %s", k, strings.Join(known, ", "))
+		}
+	}
+	if err := o.apply(); err != nil {
+		return o, err
+	}
+	if o.uploads == 0 {
+		o.uploads = int(o.duration / (333 * time.Millisecond))
+	}
+	if o.log == "" {
+		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-%s-%d.log", o.scenario, o.seed))
+	}
+	var err error
+	for _, path := range []*string{&o.dispatcher, &o.worker} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return o, fmt.Errorf("path of a binary: %w", err)
+		}
+		if _, err := os.Stat(*path); err != nil {
+			return o, fmt.Errorf("%w; build it with make build", err)
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
+	opts, err := readOptions(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var saying sync.Mutex
+	start := time.Now()
+	say := func(format string, args ...any) {
+		saying.Lock()
+		defer saying.Unlock()
+		_, _ = fmt.Fprintf(out, "%7.1fs %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
+	say("seed %d, %s, %d uploads; processes log to %s", opts.seed, opts.duration, opts.uploads, opts.log)
+	w, err := startWorld(ctx, opts)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, w.stop()) }()
+	l, err := newLoad(w, planLoad(opts, w.accounts))
+	if err != nil {
+		return false, err
+	}
+	defer l.close()
+	schedule := opts.schedule()
+	for _, e := range schedule {
+		say("planned: %s", e)
+	}
+	n := &nemesis{w: w, load: l, say: say}
+	if err := n.storm(ctx, schedule); err != nil {
+		return false, err
+	}
+	settled, err := settle(ctx, w, opts.settle)
+	if err != nil {
+		return false, err
+	}
+	say("settled after %s", settled.Round(100*time.Millisecond))
+	e, err := gather(ctx, w, l, n)
+	if err != nil {
+		return false, err
+	}
+	return e.report(out, settled), nil
+}
+
+// storm runs load and faults beside each other, and then puts everything right.
+func (n *nemesis) storm(ctx context.Context, schedule []event) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stormCtx, calm := context.WithTimeout(ctx, n.w.opts.duration)
+	defer calm()
+	var running sync.WaitGroup
+	running.Go(func() { n.w.watch(ctx) })
+	running.Go(func() { n.load.retryFailed(stormCtx) })
+	loaded := make(chan error, 1)
+	// Submissions under way when the faults end are made all the same.
+	loadCtx, late := context.WithTimeout(ctx, n.w.opts.duration+time.Minute)
+	defer late()
+	go func() { loaded <- n.load.run(loadCtx) }()
+	n.run(stormCtx, schedule)
+	<-stormCtx.Done()
+	err := n.heal(ctx)
+	if lerr := <-loaded; err == nil {
+		err = lerr
+	}
+	cancel()
+	running.Wait()
+	return err
+}
+
+// settle waits until nothing is left to do, but not for ever: what has not
+// ended then is for the checks to report.
+func settle(ctx context.Context, w *world, most time.Duration) (time.Duration, error) {
+	start := time.Now()
+	for time.Since(start) < most {
+		n, err := unended(ctx, w.postgres.DSN())
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			break
+		}
+		if !wait(ctx, 200*time.Millisecond) {
+			return 0, context.Cause(ctx)
+		}
+	}
+	took := time.Since(start)
+	wait(ctx, 2*time.Second) // calls in hand end, and what should not come may come
+	return took, nil
+}

@@ -1,0 +1,600 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // one of the platforms names files by it
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	mrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"mediaferry/client"
+	"mediaferry/internal/devstack"
+	"mediaferry/internal/sealing"
+	"mediaferry/internal/staging"
+	"mediaferry/internal/upstreams"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+
+	bucket     = "staging"
+	archive    = "archive"
+	window     = 32 * mib // of every account; the least that there may be
+	slots      = 6        // of every worker
+	pace       = 3 * mib  // bytes a second of one call
+	stopGrace  = 20 * time.Second
+	processEnd = stopGrace + 10*time.Second
+)
+
+// tenants each have an account at every platform.
+var tenants = []string{"default", "acme"} //nolint:gochecknoglobals // a constant
+
+// account is a destination, with the gate before it.
+type account struct {
+	name     string
+	tenant   string
+	provider string
+	settings map[string]string
+	secrets  map[string]string
+	gate     *gate
+	platform *platform
+}
+
+// platform is a local server and how to ask it, past the product's record.
+type platform struct {
+	provider string
+	calls    func() []upstreams.Call
+	files    func() []file
+	expire   func() // makes open sessions, or what authorises them, lapse; nil where it cannot
+}
+
+// file is what a platform received of one upload, by its own account.
+type file struct {
+	account  string   // as the platform knows it: the access key or the library
+	names    []string // that calls of the platform's log go by
+	received int64
+	asset    string // id of the finished media, "" if there is none
+	url      string // where to fetch it
+}
+
+// world is everything that runs.
+type world struct {
+	opts      options
+	dir       *devstack.Dir
+	log       *os.File
+	postgres  *devstack.Postgres
+	s3        *devstack.S3
+	objects   *staging.Store
+	gateS3    *gate // before staging
+	natsPort  int
+	accounts  []*account
+	platforms []*platform
+	secrets   map[string]string // what must not be seen anywhere, by what it is
+	processes *devstack.Processes
+	roles     []*role
+	apis      []string // of the dispatchers
+	transport *http.Transport
+	stops     []func() error
+}
+
+// role is a process that is started again when it has ended.
+type role struct {
+	name    string
+	kind    string // dispatcher, worker or nats
+	command devstack.Command
+
+	mu    sync.Mutex
+	index int // in processes; -1 while it does not run
+	pid   int
+	ran   []sample
+}
+
+func (w *world) onStop(f func() error) { w.stops = append(w.stops, f) }
+
+func (w *world) stop() error {
+	var errs []error
+	for _, f := range slices.Backward(w.stops) {
+		errs = append(errs, f())
+	}
+	w.stops = nil
+	return errors.Join(errs...)
+}
+
+func startWorld(ctx context.Context, opts options) (w *world, err error) {
+	w = &world{opts: opts, secrets: make(map[string]string)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.stop())
+		}
+	}()
+	if w.dir, err = devstack.TempDir(); err != nil {
+		return w, err
+	}
+	w.onStop(w.dir.Close)
+	if w.log, err = os.Create(opts.log); err != nil {
+		return w, fmt.Errorf("log of the processes: %w", err)
+	}
+	w.onStop(w.log.Close)
+	for _, start := range []func(context.Context) error{w.startServers, w.startPlatforms, w.startProcesses} {
+		if err := start(ctx); err != nil {
+			return w, err
+		}
+	}
+	return w, w.awaitReady(ctx)
+}
+
+func (w *world) startServers(ctx context.Context) (err error) {
+	if w.postgres, err = devstack.StartPostgres(ctx, w.dir.Join("postgres"), devstack.PostgresOptions{}); err != nil {
+		return err
+	}
+	w.onStop(func() error { w.postgres.Stop(); return nil })
+	w.s3, err = devstack.StartS3(ctx, w.dir.Join("s3"), devstack.S3Options{Buckets: []string{bucket, archive}})
+	if err != nil {
+		return err
+	}
+	w.onStop(func() error { w.s3.Stop(); return nil })
+	w.secrets["staging.secret_key"] = w.s3.Config().SecretKey.Reveal()
+	if w.objects, err = staging.New(w.s3.Config()); err != nil {
+		return err
+	}
+	w.onStop(func() error { w.objects.Close(); return nil })
+	w.transport = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	w.transport.MaxIdleConnsPerHost = 64
+	w.onStop(func() error { w.transport.CloseIdleConnections(); return nil })
+	return nil
+}
+
+// serve puts a gate before the handler and returns its URL.
+func (w *world) serve(ctx context.Context, name string, pace int, next http.Handler) (*gate, string, error) {
+	g := newGate(name, w.opts.seed, pace, next)
+	server, err := upstreams.Serve(ctx, "", g)
+	if err != nil {
+		return nil, "", err
+	}
+	w.onStop(server.Close)
+	return g, server.URL, nil
+}
+
+func (w *world) startPlatforms(ctx context.Context) error {
+	toS3, err := newProxy(w.s3.Endpoint(), w.transport)
+	if err != nil {
+		return err
+	}
+	if w.gateS3, w.opts.staging, err = w.serve(ctx, "staging", 0, toS3); err != nil {
+		return err
+	}
+	folder := func(name string) string { return w.dir.Join("platform-" + name) }
+	for _, name := range []string{"vod", "cos", "cdn", "smh"} {
+		if err := os.MkdirAll(folder(name), 0o700); err != nil {
+			return fmt.Errorf("folder of a platform: %w", err)
+		}
+	}
+	ids := func(of string) (map[string]string, []string) {
+		all := make(map[string]string)
+		var names []string
+		for _, tenant := range tenants {
+			id := "AKID" + of + tenant
+			all[id] = rand.Text()
+			names = append(names, id)
+			w.secrets[of+" of "+tenant] = all[id]
+		}
+		return all, names
+	}
+	ugcKeys, ugcIDs := ids("ugc")
+	vodKeys, vodIDs := ids("vod")
+	cosKeys, cosIDs := ids("cos")
+	cdnKeys, cdnIDs := ids("cdn")
+	smhKeys, smhIDs := ids("smh")
+	both := maps.Clone(ugcKeys)
+	maps.Copy(both, vodKeys)
+	vod := upstreams.NewVOD(upstreams.VODConfig{Keys: both, Dir: folder("vod")})
+	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: cosKeys, Dir: folder("cos")})
+	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: cdnKeys, Dir: folder("cdn"), Rate: 300})
+	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: smhKeys, Dir: folder("smh")})
+
+	ofVOD := func(provider string, keys map[string]string, forget string) *platform {
+		return &platform{
+			provider: provider, calls: vod.Calls,
+			files: func() (files []file) {
+				for _, f := range vod.Files() {
+					if _, ok := keys[f.Account]; ok {
+						files = append(files, file{account: f.Account, names: []string{f.FileSHA}, received: f.BytesReceived, asset: f.FileID, url: f.URL})
+					}
+				}
+				return files
+			},
+			expire: func() {
+				vod.AddFaults(upstreams.Fault{Action: forget, Chance: 0.2, Seed: w.opts.seed, Times: 8, Forget: true})
+				time.AfterFunc(3*time.Second, vod.ClearFaults)
+			},
+		}
+	}
+	ofCOS := &platform{
+		provider: "tencentcos", calls: cos.Storage().Calls,
+		expire: func() {
+			cos.Storage().ExpireKeys()
+			for i, f := range cos.Storage().Files() {
+				if !f.Stored && i%3 == 0 {
+					cos.Storage().Forget(f.Bucket, f.Key)
+				}
+			}
+		},
+		files: func() (files []file) {
+			for _, f := range cos.Files() {
+				files = append(files, file{account: f.Account, names: []string{f.Key}, received: f.BytesReceived, asset: f.FileID, url: f.URL})
+			}
+			return files
+		},
+	}
+	ofCDN := &platform{
+		provider: "cdnetworks", calls: cdn.Calls,
+		files: func() (files []file) {
+			for _, f := range cdn.Files() {
+				one := file{account: f.Account, names: []string{f.Key, f.VideoID, f.FileID}, received: f.BytesReceived}
+				if f.FinishCount > 0 {
+					one.asset, one.url = f.VideoID, f.URL
+				}
+				files = append(files, one)
+			}
+			return files
+		},
+	}
+	ofCDN.expire = func() {
+		for _, f := range cdn.Files() {
+			if f.FinishCount == 0 {
+				cdn.Purge(f.Key)
+			}
+		}
+	}
+	var smhURL string
+	ofSMH := &platform{
+		provider: "tencentsmh", calls: smh.Calls,
+		files: func() (files []file) {
+			for _, f := range smh.Files() {
+				one := file{account: f.Library, names: []string{f.Path}, received: f.BytesReceived}
+				if f.FinalPath != "" {
+					one.asset, one.url = f.Library+"/"+f.Space+"/"+f.FinalPath, smhURL+f.URL
+				}
+				files = append(files, one)
+			}
+			return files
+		},
+		expire: func() {
+			smh.ExpireTokens()
+			for i, f := range smh.Files() {
+				switch {
+				case f.ConfirmCount > 0:
+				case i%3 == 0:
+					smh.ExpireHeaders(f.ConfirmKey)
+				case i%3 == 1:
+					smh.Forget(f.ConfirmKey)
+				}
+			}
+		},
+	}
+	ofS3 := &platform{provider: "s3", calls: func() []upstreams.Call { return nil }, files: w.archived}
+	ugc, server := ofVOD("tencentugc", ugcKeys, upstreams.ActionPart), ofVOD("tencentvod", vodKeys, upstreams.ActionServerPart)
+	w.platforms = []*platform{ugc, server, ofCOS, ofCDN, ofSMH, ofS3}
+
+	s3 := w.s3.Config()
+	for i, tenant := range tenants {
+		add := func(p *platform, next http.Handler, describe func(url string) (settings, secrets map[string]string)) error {
+			a := &account{name: p.provider + "-" + tenant, tenant: tenant, provider: p.provider, platform: p}
+			var url string
+			var err error
+			if a.gate, url, err = w.serve(ctx, a.name, pace, next); err != nil {
+				return err
+			}
+			a.settings, a.secrets = describe(url)
+			w.accounts = append(w.accounts, a)
+			return nil
+		}
+		id := func(ids []string, keys map[string]string, names ...string) map[string]string {
+			return map[string]string{names[0]: ids[i], names[1]: keys[ids[i]]}
+		}
+		errs := []error{
+			add(ugc, vod, func(url string) (map[string]string, map[string]string) {
+				return map[string]string{"endpoint": url}, id(ugcIDs, ugcKeys, "secret_id", "secret_key")
+			}),
+			add(server, vod, func(url string) (map[string]string, map[string]string) {
+				return map[string]string{"endpoint": url}, id(vodIDs, vodKeys, "secret_id", "secret_key")
+			}),
+			add(ofCOS, cos, func(url string) (map[string]string, map[string]string) {
+				return map[string]string{"endpoint": url, "cos_endpoint": url}, id(cosIDs, cosKeys, "secret_id", "secret_key")
+			}),
+			add(ofCDN, cdn, func(url string) (map[string]string, map[string]string) {
+				return map[string]string{"endpoint": url, "playback_url": url + "/media"}, id(cdnIDs, cdnKeys, "access_key", "secret_key")
+			}),
+			add(ofSMH, smh, func(url string) (map[string]string, map[string]string) {
+				smhURL = url
+				return map[string]string{"endpoint": url, "library_id": smhIDs[i], "space_id": "space1"},
+					map[string]string{"library_secret": smhKeys[smhIDs[i]]}
+			}),
+			add(ofS3, toS3, func(url string) (map[string]string, map[string]string) {
+				return map[string]string{"endpoint": url, "bucket": archive, "region": "us-east-1", "path_style": "true", "prefix": tenant + "/"},
+					map[string]string{"access_key": s3.AccessKey.Reveal(), "secret_key": s3.SecretKey.Reveal()}
+			}),
+		}
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// archived lists what the destination bucket holds.
+func (w *world) archived() (files []file) {
+	root := w.dir.Join("s3/objects/" + archive)
+	_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "/.sgwtmp") {
+			return nil //nolint:nilerr // what cannot be read is missed by the checks
+		}
+		key := strings.TrimPrefix(path, root+"/")
+		files = append(files, file{names: []string{key}, asset: key, url: "file://" + path})
+		return nil
+	})
+	return files
+}
+
+const natsEnv = "MEDIAFERRY_CHAOS_NATS" // folder and port of a NATS server
+
+// natsMain turns this process into the NATS server if it was started as one.
+func natsMain() {
+	place := os.Getenv(natsEnv)
+	if place == "" {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	dir, port, _ := strings.Cut(place, "|")
+	n, err := strconv.Atoi(port)
+	if err == nil {
+		var server *devstack.NATS
+		if server, err = devstack.StartNATS(dir, n); err == nil {
+			<-ctx.Done()
+			server.Stop()
+			os.Exit(0) //nolint:gocritic // nothing is left to stop
+		}
+	}
+	fmt.Fprintln(os.Stderr, "nats:", err)
+	os.Exit(1)
+}
+
+func (w *world) natsDir() string { return w.dir.Join("nats") }
+func (w *world) natsURL() string { return "nats://127.0.0.1:" + strconv.Itoa(w.natsPort) }
+
+func (w *world) startProcesses(ctx context.Context) error {
+	w.processes = devstack.NewProcesses(w.log)
+	w.onStop(func() error {
+		for _, r := range w.roles {
+			r.signal(syscall.SIGCONT)
+		}
+		w.processes.Stop(processEnd)
+		return nil
+	})
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(address)
+	w.natsPort, _ = strconv.Atoi(port)
+	w.roles = append(w.roles, &role{name: "nats", kind: "nats", index: -1, command: devstack.Command{
+		Name: "nats", Env: []string{natsEnv + "=" + w.natsDir() + "|" + port},
+	}})
+	s3 := w.s3.Config()
+	common := []string{
+		"MEDIAFERRY_NATS_URL=" + w.natsURL(),
+		"MEDIAFERRY_STAGING_ENDPOINT=" + w.opts.staging,
+		"MEDIAFERRY_STAGING_ACCESS_KEY=" + s3.AccessKey.Reveal(),
+		"MEDIAFERRY_STAGING_SECRET_KEY=" + s3.SecretKey.Reveal(),
+		"MEDIAFERRY_LOG_LEVEL=debug",
+		"MEDIAFERRY_STOP_GRACE=" + stopGrace.String(),
+	}
+	seal := sealing.NewKey()
+	w.secrets["seal_key"] = seal
+	dsn := w.postgres.DSN()
+	if _, rest, ok := strings.Cut(dsn, "mediaferry:"); ok {
+		w.secrets["password of Postgres"], _, _ = strings.Cut(rest, "@")
+	}
+	env := append(slices.Clone(common), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal, "MEDIAFERRY_SWEEP_INTERVAL=1s")
+	var accounts []map[string]any
+	for _, a := range w.accounts {
+		refs := make(map[string]string)
+		for _, name := range slices.Sorted(maps.Keys(a.secrets)) {
+			variable := strings.ToUpper("CHAOS_" + strings.ReplaceAll(a.name, "-", "_") + "_" + name)
+			refs[name] = "env:" + variable
+			env = append(env, variable+"="+a.secrets[name])
+		}
+		accounts = append(accounts, map[string]any{
+			"name": a.name, "tenant": a.tenant, "provider": a.provider, "window": strconv.Itoa(window), "settings": a.settings, "secrets": refs,
+		})
+	}
+	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})
+	if err != nil {
+		return fmt.Errorf("write the accounts: %w", err)
+	}
+	path := w.dir.Join("dispatcher.yaml")
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		return fmt.Errorf("write the accounts: %w", err)
+	}
+	for n := range w.opts.dispatchers {
+		listen, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		w.apis = append(w.apis, "http://"+listen)
+		name := "dispatcher-" + strconv.Itoa(n+1)
+		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, command: devstack.Command{
+			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
+			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen),
+		}})
+	}
+	for n := range w.opts.workers {
+		name := "worker-" + strconv.Itoa(n+1)
+		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, command: devstack.Command{
+			Name: name, Path: w.opts.worker,
+			Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots)),
+		}})
+	}
+	for _, r := range w.roles {
+		if err := w.start(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts the process unless it runs.
+func (w *world) start(ctx context.Context, r *role) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.index >= 0 && w.processes.PIDs()[r.index] != 0 {
+		return nil
+	}
+	index, err := w.processes.Start(ctx, r.command)
+	if err != nil {
+		return err
+	}
+	r.index, r.pid = index, w.processes.PIDs()[index]
+	return nil
+}
+
+// kill ends the process as a crash would.
+func (w *world) kill(r *role) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.index < 0 {
+		return nil
+	}
+	return w.processes.Kill(r.index)
+}
+
+// end asks the process to end and waits for it; late says that it had to be killed.
+func (w *world) end(ctx context.Context, r *role) (late bool, err error) {
+	r.signal(syscall.SIGTERM)
+	deadline := time.After(processEnd)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for w.processes.PIDs()[r.index] != 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-deadline:
+			return true, w.kill(r)
+		}
+	}
+	return false, nil
+}
+
+func (r *role) signal(s syscall.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pid != 0 {
+		_ = syscall.Kill(r.pid, s) // one that is gone needs no signal
+	}
+}
+
+func (w *world) role(name string) *role {
+	for _, r := range w.roles {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// kind returns all processes of the kind.
+func (w *world) kind(kind string) (roles []*role) {
+	for _, r := range w.roles {
+		if r.kind == kind {
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}
+
+// clients returns one client of each dispatcher for the tenant.
+func (w *world) clients(tenant string) ([]*client.Client, error) {
+	var all []*client.Client
+	for _, api := range w.apis {
+		c, err := client.New(api, tenant)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// awaitReady returns when every dispatcher takes submissions and has heard of
+// every worker.
+func (w *world) awaitReady(ctx context.Context) error {
+	all, err := w.clients(tenants[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, c := range all {
+		defer c.Close()
+		for {
+			workers, err := c.Workers(ctx)
+			if err == nil && len(workers) >= w.opts.workers {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the processes are not ready: %w", errors.Join(context.Cause(ctx), err))
+			case <-tick.C:
+			}
+		}
+	}
+	return nil
+}
+
+// put stores an object whose bytes follow from the salt and the key alone.
+func (w *world) put(ctx context.Context, key, salt string, size int64) (s sums, err error) {
+	seed := sha256.Sum256([]byte(salt + "\x00" + key))
+	in256, in1 := sha256.New(), sha1.New() //nolint:gosec // one of the platforms names files by it
+	source := io.TeeReader(io.LimitReader(mrand.NewChaCha8(seed), size), io.MultiWriter(in256, in1))
+	_, err = w.objects.Put(ctx, bucket, key, "video/mp4", source, size)
+	return sums{[sha256.Size]byte(in256.Sum(nil)), hex.EncodeToString(in1.Sum(nil))}, err
+}
+
+// sums are the digests of an object.
+type sums struct {
+	sha256 [sha256.Size]byte
+	sha1   string
+}
+
+// freeAddress returns a loopback address that nobody listens on now.
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close() //nolint:errcheck // nothing was accepted
+	return l.Addr().String(), nil
+}
