@@ -140,6 +140,28 @@ func (c *Conn) Held(ctx context.Context, account string, upload uploads.ID, epoc
 	return slices.Compact(firsts), nil // one run may be in two pools
 }
 
+// HeldRuns returns, by upload, the first parts of all runs of an account that
+// the queue still has, waiting or in a worker's hands, of whatever epoch. It is
+// bounded by the account's window.
+func (c *Conn) HeldRuns(ctx context.Context, account string) (map[uploads.ID][]int, error) {
+	if err := checkTokens(account); err != nil {
+		return nil, err
+	}
+	subjects, err := c.held(ctx, streamJobs, accountJobs(account))
+	if err != nil {
+		return nil, wrap("list jobs of account "+account, err)
+	}
+	runs := make(map[uploads.ID][]int)
+	for subject := range subjects {
+		name, err := parseJob(subject)
+		if err != nil {
+			continue // put there by somebody else; the runner will say so
+		}
+		runs[name.Upload] = append(runs[name.Upload], name.First)
+	}
+	return runs, nil
+}
+
 // HeldDigest reports whether the queue has a digest job of the upload.
 func (c *Conn) HeldDigest(ctx context.Context, upload uploads.ID) (bool, error) {
 	subjects, err := c.held(ctx, streamJobs, digestJobs(upload))
