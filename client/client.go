@@ -43,6 +43,8 @@ type (
 	Worker = wire.Worker
 	// Account is an account as it stands.
 	Account = wire.Account
+	// HeldCall is a kind of call to a platform that waits.
+	HeldCall = wire.HeldCall
 )
 
 // Polling of Wait, from the first to the longest pause.

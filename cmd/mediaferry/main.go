@@ -76,7 +76,7 @@ func (a *app) command() *cobra.Command {
 		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
 	flags.StringVar(&a.tenant, "tenant", a.env("MEDIAFERRY_TENANT", "default"),
 		"whose uploads these are, also MEDIAFERRY_TENANT")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
+	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.accountsCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
 	root.AddCommand(a.processCommands()...)
 	return root
 }

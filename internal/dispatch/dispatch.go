@@ -83,6 +83,8 @@ type Queue interface {
 	Publish(ctx context.Context, jobs []parts.Publication) error
 	// Withdraw takes an upload's jobs off the queue; those in hand go on.
 	Withdraw(ctx context.Context, account string, id uploads.ID) error
+	// WithdrawRuns takes an account's runs off the queue; those in hand go on.
+	WithdrawRuns(ctx context.Context, account string) error
 	// Cancel tells workers to drop what they have in hand of an upload.
 	Cancel(id uploads.ID) error
 	sweepQueue

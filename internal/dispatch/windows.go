@@ -229,6 +229,11 @@ func (d *Dispatcher) failed(ctx context.Context, account string, call providers.
 		if call == providers.CallPut {
 			d.flows[account].note(func(f *flow) { f.congested, f.down = after.Why, true })
 			d.adjusts.wake()
+			// What is queued would take one slot after another from other accounts. It
+			// is neither in the ledger nor in the queue now, and so the sweep's.
+			if err := d.queue.WithdrawRuns(ctx, account); err != nil {
+				d.log.Warn("runs of a held account stay on the queue", zap.String("account", account), zap.Error(err))
+			}
 		}
 	}
 	if after.Until.After(before.Until) {

@@ -192,12 +192,23 @@ func (c *Conn) Withdraw(ctx context.Context, account string, upload uploads.ID) 
 	if err := checkTokens(account); err != nil {
 		return err
 	}
-	doing := fmt.Sprintf("withdraw jobs of upload %s", upload)
+	return c.purge(ctx, fmt.Sprintf("withdraw jobs of upload %s", upload), partJobs(account, upload, 0), digestJobs(upload))
+}
+
+// WithdrawRuns takes all part jobs of the account off the queue, as Withdraw does.
+func (c *Conn) WithdrawRuns(ctx context.Context, account string) error {
+	if err := checkTokens(account); err != nil {
+		return err
+	}
+	return c.purge(ctx, "withdraw jobs of account "+account, accountJobs(account))
+}
+
+func (c *Conn) purge(ctx context.Context, doing string, filters ...string) error {
 	stream, err := c.js.Stream(ctx, streamJobs)
 	if err != nil {
 		return wrap(doing, err)
 	}
-	for _, filter := range []string{partJobs(account, upload, 0), digestJobs(upload)} {
+	for _, filter := range filters {
 		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(filter)); err != nil {
 			return wrap(doing, err)
 		}

@@ -18,9 +18,9 @@ type Hold struct {
 
 // Tuning of a hold.
 const (
-	// TripAfter is how many failures in a row mean that the platform is down. One
-	// upload may cause fewer of them than would fail it.
-	TripAfter = 4
+	// TripAfter is how many failures in a row mean that the platform is down: far
+	// fewer than would fail an upload.
+	TripAfter = 3
 	// Holds grow from firstHold to longestHold, with jitter of half their length.
 	firstHold   = time.Second
 	longestHold = time.Minute
