@@ -52,6 +52,8 @@ type (
 	Token = wire.Token
 	// NewToken is a token that was just made, with its secret.
 	NewToken = wire.NewToken
+	// HeldCall is a kind of call to a platform that waits.
+	HeldCall = wire.HeldCall
 )
 
 // Polling of Wait, from the first to the longest pause.

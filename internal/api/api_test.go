@@ -262,7 +262,7 @@ func TestWorkersAndAccounts(t *testing.T) {
 		t.Errorf("workers (-want +got):\n%s", diff)
 	}
 	accounts := decode[wire.AccountList](t, call(t, "GET", url+"/v1/accounts", ""))
-	if diff := cmp.Diff([]wire.Account{{Name: "main", Provider: "s3", Pool: "default", Window: 256 << 20}}, accounts.Accounts); diff != "" {
+	if diff := cmp.Diff([]wire.Account{{Name: "main", Provider: "s3", Pool: "default", Window: 256 << 20, MaxWindow: 256 << 20}}, accounts.Accounts); diff != "" {
 		t.Errorf("accounts (-want +got):\n%s", diff)
 	}
 	others := call(t, "GET", url+"/v1/accounts", "", "X-Mediaferry-Tenant", "other")

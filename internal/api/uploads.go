@@ -180,11 +180,24 @@ func (s *server) accounts(ctx context.Context, in *TenantParam) (*accountsAnswer
 		if a.Tenant != in.Tenant {
 			continue
 		}
-		out.Accounts = append(out.Accounts, wire.Account{
-			Name: a.Name, Provider: a.Provider, Pool: a.Pool, Window: a.Window, InFlight: a.InFlight, Active: a.Active,
-		})
+		out.Accounts = append(out.Accounts, accountView(a))
 	}
 	return &accountsAnswer{Body: out}, nil
+}
+
+// accountView is the wire form of an account.
+func accountView(a uploads.AccountStatus) wire.Account {
+	out := wire.Account{
+		Name: a.Name, Provider: a.Provider, Pool: a.Pool, Window: a.Window, InFlight: a.InFlight, Active: a.Active,
+		MaxWindow: a.MaxWindow, Goodput: a.Goodput, CutAt: utc(a.CutAt), CutFor: a.CutFor,
+	}
+	for _, h := range a.Held {
+		out.Held = append(out.Held, wire.HeldCall{Call: h.Call, Until: utc(h.Until), Why: h.Why, DownSince: utc(h.Down), Asked: h.Asked})
+	}
+	for _, r := range a.Rates {
+		out.Rates = append(out.Rates, wire.CallRate{Call: r.Call, Count: r.Count, PeriodSeconds: r.Per.Seconds(), Spent: r.Spent})
+	}
+	return out
 }
 
 // submission reads the wire form; what it says is checked by the use case.

@@ -36,7 +36,7 @@ type Account struct {
 	Tenant   string
 	Provider string
 	Pool     string
-	Window   int64 // bytes in flight upstream, at most
+	Window   int64 // bytes in flight upstream, at most; see windows.Window for how many at present
 	Reach    reach.Reach
 }
 
@@ -75,6 +75,7 @@ type Store interface {
 	assignStore
 	renewStore
 	eventStore
+	windowStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -84,6 +85,8 @@ type Queue interface {
 	Publish(ctx context.Context, jobs []parts.Publication) error
 	// Withdraw takes an upload's jobs off the queue; those in hand go on.
 	Withdraw(ctx context.Context, account string, id uploads.ID) error
+	// WithdrawRuns takes an account's runs off the queue; those in hand go on.
+	WithdrawRuns(ctx context.Context, account string) error
 	// Cancel tells workers to drop what they have in hand of an upload.
 	Cancel(id uploads.ID) error
 	sweepQueue
@@ -123,6 +126,9 @@ type Dispatcher struct {
 	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
+	flows   map[string]*flow // by account
+	holds   *holds
+	adjusts *signal // a window is to be cut
 	hand    *hand
 	taking  sync.WaitGroup // steps in hand
 	live    *live
@@ -139,11 +145,13 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
-		hand:   newHand(), live: newLive(),
+		flows:  make(map[string]*flow, len(accounts)), holds: newHolds(), adjusts: newSignal(),
+		hand: newHand(), live: newLive(),
 	}
 	for _, a := range accounts {
 		d.accounts[a.Name] = a
 		d.feeders[a.Name] = newSignal()
+		d.flows[a.Name] = &flow{}
 	}
 	return d
 }
@@ -163,6 +171,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "open", wake: d.opens, rest: 50 * time.Millisecond, every: time.Second, pass: d.openQueued})
 	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
 	run(loop{name: "leases", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
+	run(loop{name: "windows", wake: d.adjusts, rest: 50 * time.Millisecond, every: time.Second, pass: d.adjustWindows})
 	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
 )
 
 type feedStore interface {
@@ -21,49 +23,29 @@ const feedSize = 64 // uploads looked at in one pass
 // looks for.
 func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 	for {
-		var jobs []parts.Publication
-		full := false
+		hold, now := d.holds.get(account.Name, providers.CallPut)
+		if hold.Held(now) {
+			return nil // woken when it is over
+		}
+		p := feeding{d: d, account: account, asking: !hold.Down.IsZero()}
 		took, err := d.store.Feed(ctx, account.Name, feedSize, d.cfg.FeedGrace, func(pass parts.FeedPass) ([]parts.Fed, error) {
-			room := account.Window - pass.InFlight
-			var fed []parts.Fed
-			for _, f := range pass.Next {
-				if room <= 0 {
-					full = true
-					break
-				}
-				var done parts.Set
-				if f.Found {
-					acked, err := pass.Acked(ctx, f, f.Fed+1, f.Plan.Count())
-					if err != nil {
-						return nil, err
-					}
-					for _, n := range acked {
-						done.Add(n)
-					}
-				}
-				taken, runs := take(f, &done, room)
-				if taken.Fed == f.Fed {
-					// The next run does not fit in what is left of the window. Nobody
-					// behind may overtake it, or a large part would wait for ever.
-					full = true
-					break
-				}
-				room -= taken.Bytes
-				fed = append(fed, taken)
-				for _, r := range runs {
-					jobs = append(jobs, publication(f, r))
-				}
-			}
-			full = full || len(pass.Next) < feedSize
-			return fed, nil
+			return p.decide(ctx, pass)
 		})
 		if err != nil {
 			return err
 		}
-		kept := jobs[:0]
-		for _, j := range jobs {
+		if p.full {
+			d.flows[account.Name].note(func(f *flow) { f.full = true })
+		}
+		kept := p.jobs[:0]
+		for _, j := range p.jobs {
 			if took[j.Job.Upload] {
 				kept = append(kept, j)
+			}
+		}
+		if len(kept) > 0 && p.asking {
+			if wait, err := d.ask(ctx, account.Name, providers.CallPut); err != nil || wait > 0 {
+				return err // another call asks already; the sweep has this run
 			}
 		}
 		if len(kept) > 0 {
@@ -71,10 +53,125 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 				return err
 			}
 		}
-		if full || len(took) == 0 {
+		if p.done || len(took) == 0 {
 			return nil
 		}
 	}
+}
+
+// feeding is one pass over an account.
+type feeding struct {
+	d       *Dispatcher
+	account Account
+	asking  bool // the platform is down: one run is to ask whether it is back
+
+	jobs []parts.Publication
+	full bool // work waits for the window
+	done bool // no further pass is due now
+}
+
+func (p *feeding) decide(ctx context.Context, pass parts.FeedPass) ([]parts.Fed, error) {
+	w := windows.Window{Bytes: pass.Window}.Within(p.account.limits())
+	room := w.Bytes - pass.InFlight
+	p.done = len(pass.Next) < feedSize
+	if p.asking {
+		p.done = true
+		if pass.InFlight > 0 {
+			return nil, nil // the sweep asks with what is in flight already
+		}
+	}
+	var fed []parts.Fed
+	for _, f := range pass.Next {
+		first := pass.InFlight == 0 && len(fed) == 0
+		least := f.Plan.RunBytes()
+		if first {
+			room = max(room, least) // whatever the window, one run may always travel
+		}
+		if room <= 0 || p.asking && !first {
+			p.full, p.done = true, true
+			break
+		}
+		if p.asking {
+			room = least
+		}
+		var done parts.Set
+		if f.Found {
+			acked, err := pass.Acked(ctx, f, f.Fed+1, f.Plan.Count())
+			if err != nil {
+				return nil, err
+			}
+			for _, n := range acked {
+				done.Add(n)
+			}
+		}
+		taken, runs := take(f, &done, room)
+		if taken.Fed == f.Fed {
+			// The next run does not fit in what is left of the window. Nobody
+			// behind may overtake it, or a large part would wait for ever.
+			p.full, p.done = true, true
+			break
+		}
+		if p.asking && len(runs) > 1 {
+			runs = runs[:1]
+			taken = upTo(f, taken, runs)
+		}
+		within, err := p.afford(ctx, pass, runs)
+		if err != nil {
+			return nil, err
+		}
+		short := within < len(runs)
+		if short {
+			taken = upTo(f, taken, runs[:within])
+		}
+		if taken.Fed > f.Fed {
+			fed = append(fed, taken)
+			room -= taken.Bytes
+		}
+		for _, r := range runs[:within] {
+			p.jobs = append(p.jobs, publication(f, r))
+		}
+		if short {
+			p.done = true
+			break
+		}
+	}
+	return fed, nil
+}
+
+// afford spends the published rate of parts, where there is one, on as many of
+// the runs as it allows. When it allows more, the feeder is woken.
+func (p *feeding) afford(ctx context.Context, pass parts.FeedPass, runs []parts.Run) (within int, err error) {
+	rate, bounded := p.d.rateOf(windows.Call{Account: p.account.Name, Call: string(providers.CallPut)})
+	if !bounded {
+		return len(runs), nil
+	}
+	flow := p.d.flows[p.account.Name]
+	if wait := time.Until(flow.putAgain()); wait > 0 {
+		return 0, nil
+	}
+	for i, r := range runs {
+		wait, err := pass.TakeCalls(ctx, r.Count, rate.Count, rate.Per)
+		if err != nil {
+			return 0, err
+		}
+		if wait > 0 {
+			flow.putLater(time.Now().Add(wait))
+			time.AfterFunc(wait, func() { p.d.wakeFeeder(p.account.Name) })
+			return i, nil
+		}
+	}
+	return len(runs), nil
+}
+
+// upTo is what is taken of an upload when only its first runs are.
+func upTo(f parts.Feedable, taken parts.Fed, runs []parts.Run) parts.Fed {
+	taken.Bytes, taken.Fed = 0, f.Fed
+	for _, r := range runs {
+		_, length := f.Plan.Span(r)
+		taken.Bytes += length
+		taken.Fed = r.Last()
+	}
+	return taken
 }
 
 // take chooses the runs of an upload that fit in room bytes. Parts that were

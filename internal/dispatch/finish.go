@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -39,13 +38,14 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
-	if wait, err := d.budget(ctx, step, p, providers.CallFinish); err != nil || wait > 0 {
+	if wait, err := d.budget(ctx, step, providers.CallFinish); err != nil || wait > 0 {
 		// The call is not made, so what is known of an earlier one stays as it was.
-		return errors.Join(err, d.postpone(ctx, step, wait, 0, !step.Intent.IsZero()))
+		return d.wait(ctx, step, wait, !step.Intent.IsZero(), err)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, finishTimeout)
 	asset, err := p.Finish(callCtx, session, stored)
 	cancel()
+	hold := d.noteCall(ctx, step.Account, providers.CallFinish, err)
 	if err == nil {
 		return d.complete(step, asset, false, "finished")
 	}
@@ -57,6 +57,10 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	d.recordStepFailure(ctx, step, e)
 	d.log.Warn("finish did not succeed", zap.Stringer("upload", step.ID), zap.Int("epoch", step.Epoch),
 		zap.String("account", step.Account), zap.String("kind", string(e.Kind)), zap.Error(err))
+	if wait, yes := d.excused(hold); yes {
+		// Transient and throttled say that the call had no effect; else it may have.
+		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil)
+	}
 	grown := backoff(step.Tries+1, 500*time.Millisecond, time.Minute)
 	switch e.Kind {
 	case providers.UnknownOutcome:
@@ -93,14 +97,18 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 // session is still open, so that finish may be called.
 func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (again bool, err error) {
 	account := d.accounts[step.Account]
-	if wait, err := d.budget(ctx, step, p, providers.CallProbe); err != nil || wait > 0 {
-		return false, errors.Join(err, d.postpone(ctx, step, wait, 0, true))
+	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
+		return false, d.wait(ctx, step, wait, true, err)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	outcome, err := p.Probe(callCtx, account.Account, d.media(step, step.Epoch, step.PartSize), session)
 	cancel()
 	if ctx.Err() != nil {
 		return false, d.postpone(ctx, step, 0, 0, true)
+	}
+	hold := d.noteCall(ctx, step.Account, providers.CallProbe, err)
+	if wait, yes := d.excused(hold); yes {
+		return false, d.wait(ctx, step, wait, true, nil)
 	}
 	if err != nil {
 		outcome = providers.Outcome{Holding: providers.HoldsUnknown, Evidence: err.Error()}
@@ -116,7 +124,7 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 		return false, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "a probe found neither asset nor session")
 	case providers.HoldsUnknown:
 	}
-	if time.Since(step.Intent) > d.cfg.FinishPatience {
+	if time.Since(d.askedSince(step)) > d.cfg.FinishPatience {
 		return false, d.fail(ctx, step, uploads.Failure{
 			Cause: uploads.CauseNeedsHuman,
 			Message: fmt.Sprintf("finish was called at %s and its outcome cannot be told: %s",
@@ -124,6 +132,16 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 		})
 	}
 	return false, d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, true)
+}
+
+// askedSince is since when a probe could have told the outcome of finish: not
+// before the last outage of the platform's answer to probes was over.
+func (d *Dispatcher) askedSince(step uploads.Step) time.Time {
+	hold, _ := d.holds.get(step.Account, providers.CallProbe)
+	if up := hold.Up.Add(-d.holds.ahead()); up.After(step.Intent) {
+		return up
+	}
+	return step.Intent
 }
 
 // beginAgain sends an upload whose session is lost back to begin. Runs of the

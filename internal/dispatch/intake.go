@@ -334,20 +334,3 @@ func (d *Dispatcher) Retry(ctx context.Context, tenant string, id uploads.ID) (u
 	d.opens.wake()
 	return d.store.Upload(ctx, tenant, id)
 }
-
-// Accounts returns every account with what it has in hand.
-func (d *Dispatcher) Accounts(ctx context.Context) ([]uploads.AccountStatus, error) {
-	loads, err := d.store.AccountLoads(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]uploads.AccountStatus, 0, len(d.accounts))
-	for name, a := range d.accounts {
-		out = append(out, uploads.AccountStatus{
-			Name: name, Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: a.Window,
-			InFlight: loads[name].InFlight, Active: loads[name].Active,
-		})
-	}
-	slices.SortFunc(out, func(a, b uploads.AccountStatus) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
-	return out, nil
-}

@@ -27,6 +27,7 @@ type ledgerStore interface {
 // nil everything is committed and the reports may be forgotten; else the same
 // reports are handed in again, which changes nothing that took already.
 func (d *Dispatcher) HandleReports(ctx context.Context, reports []parts.Report) error {
+	d.noteReports(ctx, reports)
 	landed, err := d.store.RecordReports(ctx, reports)
 	if err != nil {
 		return err
@@ -80,6 +81,12 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	failed := func(cause uploads.Cause) error {
 		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
 			uploads.Failure{Cause: cause, Code: f.Code, Message: f.Message, Part: f.Part})
+	}
+	if hold, _ := d.holds.get(r.Account, providers.CallPut); f.Part > 0 && silent(providers.Kind(f.Kind)) {
+		if wait, yes := d.excused(hold); yes {
+			// The account is held: it is the platform, not this part.
+			return d.store.HoldFeeding(ctx, r.Upload, r.Epoch, wait)
+		}
 	}
 	n, err := d.store.Failures(ctx, r.Upload, r.Epoch, f.Part)
 	if err != nil {

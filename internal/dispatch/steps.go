@@ -15,6 +15,7 @@ import (
 	"mediaferry/internal/providers"
 	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
 )
 
 type stepStore interface {
@@ -33,7 +34,6 @@ type stepStore interface {
 	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
 	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
 	MakePartitions(ctx context.Context, from time.Time, months int) error
-	TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error)
 }
 
 // Bounds of the control steps.
@@ -62,6 +62,9 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 		var roomy []string
 		for name, a := range d.accounts {
 			load := loads[name]
+			if hold, now := d.holds.get(name, providers.CallBegin); !hold.Open(now) && load.Opening > 0 {
+				continue // those that wait already ask whether it is back
+			}
 			if load.Opening < maxOpening && load.Outstanding < 2*a.Window && !slices.Contains(full, name) {
 				roomy = append(roomy, name)
 			}
@@ -219,16 +222,17 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	}
 	media := d.media(step, step.Epoch+1, plan.PartSize)
 	if media.Attachments, err = d.attachments(ctx, p, step); err != nil {
-		return d.beginFailed(ctx, step, err)
+		return d.beginFailed(ctx, step, err, windows.Hold{})
 	}
-	if wait, err := d.budget(ctx, step, p, providers.CallBegin); err != nil || wait > 0 {
-		return errors.Join(err, d.postpone(ctx, step, wait, 0, false))
+	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+		return d.wait(ctx, step, wait, false, err)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	begun, err := p.Begin(callCtx, account.Account, media)
 	cancel()
+	hold := d.noteCall(ctx, step.Account, providers.CallBegin, err)
 	if err != nil {
-		return d.beginFailed(ctx, step, err)
+		return d.beginFailed(ctx, step, err, hold)
 	}
 	if begun.Asset != nil {
 		return d.complete(step, *begun.Asset, true, "the platform has these bytes already")
@@ -265,22 +269,15 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	return nil
 }
 
-// budget spends a call of the account's published rate, where the platform
-// publishes one. wait is how long to wait if there is none left.
-func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, p providers.Provider, call providers.Call) (wait time.Duration, err error) {
-	rate, bounded := p.Limits().Calls[call]
-	if !bounded {
-		return 0, nil
-	}
-	return d.store.TakeCall(ctx, step.Account, string(call), rate.Count, rate.Per)
-}
-
-func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error) error {
+func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error, hold windows.Hold) error {
 	if ctx.Err() != nil {
 		return d.postpone(ctx, step, 0, 0, false) // a stop is not a failure
 	}
 	e := providerError(err)
 	d.recordStepFailure(ctx, step, e)
+	if wait, yes := d.excused(hold); yes {
+		return d.wait(ctx, step, wait, false, nil)
+	}
 	retry := func(cause uploads.Cause, most int, delay time.Duration) error {
 		if step.Tries+1 >= most {
 			return d.fail(ctx, step, failureOf(cause, e))
@@ -312,9 +309,17 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 		d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
 		return d.store.RecordAborted(ctx, step)
 	}
+	if wait, err := d.budget(ctx, step, providers.CallAbort); err != nil || wait > 0 {
+		return d.wait(ctx, step, wait, false, err)
+	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := p.Abort(callCtx, session); err != nil {
+	err = p.Abort(callCtx, session)
+	hold := d.noteCall(ctx, step.Account, providers.CallAbort, err)
+	if err != nil {
+		if wait, yes := d.excused(hold); yes {
+			return d.wait(ctx, step, wait, false, nil)
+		}
 		if step.Tries+1 >= maxStepTries {
 			d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
 			return d.store.RecordAborted(ctx, step)

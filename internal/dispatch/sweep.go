@@ -3,17 +3,22 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
 )
 
 type sweepStore interface {
 	Sweepable(ctx context.Context, everything bool, most int) ([]parts.Feedable, error)
 	RecordSwept(ctx context.Context, f parts.Feedable, grace time.Duration) (bool, error)
+	InFlight(ctx context.Context, account string) (inFlight, window int64, err error)
+	InFlightPlans(ctx context.Context, account string) (map[uploads.ID]parts.Plan, error)
 	AckedParts(ctx context.Context, id uploads.ID, epoch, first, last int) ([]int, error)
 	Digesting(ctx context.Context, most int) ([]uploads.DigestWait, error)
 	TouchDigesting(ctx context.Context, id uploads.ID, grace time.Duration) (bool, error)
@@ -24,6 +29,9 @@ type sweepStore interface {
 type sweepQueue interface {
 	// Held returns the first parts of the upload's runs that are queued or in hand.
 	Held(ctx context.Context, account string, id uploads.ID, epoch int) ([]int, error)
+	// HeldRuns returns, by upload, the first parts of all runs of the account that
+	// are queued or in hand.
+	HeldRuns(ctx context.Context, account string) (map[uploads.ID][]int, error)
 	// HeldDigest reports whether the upload's digest job is queued or in hand.
 	HeldDigest(ctx context.Context, id uploads.ID) (bool, error)
 	// PendingAcks returns how many reports of the upload wait for the ledger.
@@ -46,8 +54,17 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 		return err
 	}
 	var errs []error
+	rooms := make(map[string]*refeed)
 	for _, f := range toSweep {
-		if err := d.sweepUpload(ctx, f); err != nil {
+		room, ok := rooms[f.Account]
+		if !ok {
+			if room, err = d.refeedRoom(ctx, f.Account); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			rooms[f.Account] = room
+		}
+		if err := d.sweepUpload(ctx, f, room); err != nil {
 			errs = append(errs, err)
 			if ctx.Err() != nil {
 				break
@@ -111,11 +128,87 @@ func (d *Dispatcher) look(ctx context.Context) (changed []parts.StreamMark, lost
 	return changed, lost, nil
 }
 
+// refeed is how much of an account may be fed again in one sweep.
+type refeed struct {
+	bytes int64 // left; no bound where what was fed fits the window
+	bound bool
+	none  bool // the queue holds nothing of the account, so that one run may go in any case
+	// asking: the platform is down, and one run is to ask whether it is back.
+	asking, asked bool
+}
+
+// refeedRoom returns what may be fed again of an account. All that is in flight
+// was fed within the window of its time; where the window was cut since, what
+// is lost goes back on the queue only as far as the new one allows.
+func (d *Dispatcher) refeedRoom(ctx context.Context, account string) (*refeed, error) {
+	hold, _ := d.holds.get(account, providers.CallPut)
+	r := &refeed{asking: !hold.Down.IsZero()}
+	a, ok := d.accounts[account]
+	if !ok || r.asking {
+		return r, nil
+	}
+	inFlight, known, err := d.store.InFlight(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	window := windows.Window{Bytes: known}.Within(a.limits()).Bytes
+	if inFlight <= window {
+		return r, nil
+	}
+	held, err := d.queue.HeldRuns(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	plans, err := d.store.InFlightPlans(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	r.bound, r.bytes, r.none = true, window, true
+	for id, firsts := range held {
+		plan, ok := plans[id]
+		if !ok {
+			continue // ended meanwhile, and about to be dropped
+		}
+		for _, first := range firsts {
+			if first <= plan.Count() {
+				_, length := plan.Span(plan.Cell(first))
+				r.bytes -= length
+				r.none = false
+			}
+		}
+	}
+	return r, nil
+}
+
+// fit returns how many of the runs may be fed again.
+func (r *refeed) fit(plan parts.Plan, runs []parts.Run) int {
+	switch {
+	case r.asking && r.asked:
+		return 0
+	case r.asking:
+		return min(1, len(runs))
+	case !r.bound:
+		return len(runs)
+	}
+	for i, run := range runs {
+		_, length := plan.Span(run)
+		if length > r.bytes && !r.none {
+			return i
+		}
+		r.bytes -= length
+		r.none = false
+	}
+	return len(runs)
+}
+
 // sweepUpload feeds again the runs of one upload that are lost. The order
 // matters: a run that left the queue before Held was asked had its acks in the
 // ACKS stream by then, and once that holds none of this upload they are in the
 // ledger. Read in another order, runs that arrived would be sent twice.
-func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
+func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable, room *refeed) error {
+	if room.asking && room.asked {
+		return nil
+	}
 	held, err := d.queue.Held(ctx, f.Account, f.Upload, f.Epoch)
 	if err != nil {
 		return err
@@ -138,17 +231,51 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable) error {
 			there.Add(n)
 		}
 	}
-	var jobs []parts.Publication
-	for run := range f.Plan.Missing(1, f.Fed, &there) {
-		jobs = append(jobs, publication(f, run))
-	}
-	took, err := d.store.RecordSwept(ctx, f, d.cfg.FeedGrace)
-	if err != nil || !took || len(jobs) == 0 {
+	runs := slices.Collect(f.Plan.Missing(1, f.Fed, &there))
+	within := room.fit(f.Plan, runs)
+	if within, err = d.affordAgain(ctx, f.Account, runs[:within]); err != nil {
 		return err
+	}
+	grace := d.cfg.FeedGrace
+	if within < len(runs) {
+		grace = min(grace, refeedRest)
+		time.AfterFunc(grace, d.sweeps.wake)
+	}
+	took, err := d.store.RecordSwept(ctx, f, grace)
+	if err != nil || !took || within == 0 {
+		return err
+	}
+	if room.asking {
+		room.asked = true
+		if wait, err := d.ask(ctx, f.Account, providers.CallPut); err != nil || wait > 0 {
+			return err
+		}
+	}
+	var jobs []parts.Publication
+	for _, run := range runs[:within] {
+		jobs = append(jobs, publication(f, run))
 	}
 	d.log.Info("feeds again", zap.Stringer("upload", f.Upload), zap.Int("epoch", f.Epoch), zap.String("account", f.Account),
 		zap.Int("runs", len(jobs)), zap.Int("held", len(held)))
 	return d.queue.Publish(ctx, jobs)
+}
+
+// refeedRest is when an upload of which some had to wait is looked at again.
+const refeedRest = time.Second
+
+// affordAgain spends the published rate of parts on runs that are fed again,
+// and returns how many of them it allows now.
+func (d *Dispatcher) affordAgain(ctx context.Context, account string, runs []parts.Run) (within int, err error) {
+	rate, bounded := d.rateOf(windows.Call{Account: account, Call: string(providers.CallPut)})
+	if !bounded {
+		return len(runs), nil
+	}
+	for i, run := range runs {
+		if wait, err := d.store.TakeCalls(ctx, account, providers.CallPut, run.Count, rate); err != nil || wait > 0 {
+			return i, err
+		}
+	}
+	return len(runs), nil
 }
 
 func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {

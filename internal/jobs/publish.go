@@ -140,6 +140,28 @@ func (c *Conn) Held(ctx context.Context, account string, upload uploads.ID, epoc
 	return slices.Compact(firsts), nil // one run may be in two pools
 }
 
+// HeldRuns returns, by upload, the first parts of all runs of an account that
+// the queue still has, waiting or in a worker's hands, of whatever epoch. It is
+// bounded by the account's window.
+func (c *Conn) HeldRuns(ctx context.Context, account string) (map[uploads.ID][]int, error) {
+	if err := checkTokens(account); err != nil {
+		return nil, err
+	}
+	subjects, err := c.held(ctx, streamJobs, accountJobs(account))
+	if err != nil {
+		return nil, wrap("list jobs of account "+account, err)
+	}
+	runs := make(map[uploads.ID][]int)
+	for subject := range subjects {
+		name, err := parseJob(subject)
+		if err != nil {
+			continue // put there by somebody else; the runner will say so
+		}
+		runs[name.Upload] = append(runs[name.Upload], name.First)
+	}
+	return runs, nil
+}
+
 // HeldDigest reports whether the queue has a digest job of the upload.
 func (c *Conn) HeldDigest(ctx context.Context, upload uploads.ID) (bool, error) {
 	subjects, err := c.held(ctx, streamJobs, digestJobs(upload))
@@ -170,12 +192,23 @@ func (c *Conn) Withdraw(ctx context.Context, account string, upload uploads.ID) 
 	if err := checkTokens(account); err != nil {
 		return err
 	}
-	doing := fmt.Sprintf("withdraw jobs of upload %s", upload)
+	return c.purge(ctx, fmt.Sprintf("withdraw jobs of upload %s", upload), partJobs(account, upload, 0), digestJobs(upload))
+}
+
+// WithdrawRuns takes all part jobs of the account off the queue, as Withdraw does.
+func (c *Conn) WithdrawRuns(ctx context.Context, account string) error {
+	if err := checkTokens(account); err != nil {
+		return err
+	}
+	return c.purge(ctx, "withdraw jobs of account "+account, accountJobs(account))
+}
+
+func (c *Conn) purge(ctx context.Context, doing string, filters ...string) error {
 	stream, err := c.js.Stream(ctx, streamJobs)
 	if err != nil {
 		return wrap(doing, err)
 	}
-	for _, filter := range []string{partJobs(account, upload, 0), digestJobs(upload)} {
+	for _, filter := range filters {
 		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(filter)); err != nil {
 			return wrap(doing, err)
 		}

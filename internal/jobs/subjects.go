@@ -59,6 +59,9 @@ func partJobs(account string, upload uploads.ID, epoch int) string {
 	return fmt.Sprintf("mf.job.*.part.%s.%s.%d.*", account, upload, epoch)
 }
 
+// accountJobs matches the part jobs of an account in every pool.
+func accountJobs(account string) string { return "mf.job.*.part." + account + ".>" }
+
 func digestJobs(upload uploads.ID) string { return fmt.Sprintf("mf.job.*.digest.%s", upload) }
 
 func poolJobs(pool string) string { return "mf.job." + pool + ".>" }

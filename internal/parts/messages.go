@@ -54,6 +54,12 @@ const (
 	SourceTransient = "source_transient"
 )
 
+// Codes of a Failure that are the worker's own words.
+const (
+	CodeUnfit   = "unfit_job" // the worker could not begin: it says nothing of the platform
+	CodeStalled = "stalled"   // no byte moved for a while, and no answer came
+)
+
 // Digested is progress of a digest job: Sums when it is done, else a checkpoint.
 type Digested struct {
 	Checkpoint *hashing.Checkpoint `json:"checkpoint,omitempty"`

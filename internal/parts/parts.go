@@ -151,6 +151,9 @@ func (p Plan) RunParts() int {
 	return int(min(max(MaxRunBytes/p.PartSize, 1), MaxRunParts))
 }
 
+// RunBytes returns the length in bytes of a full run.
+func (p Plan) RunBytes() int64 { return min(int64(p.RunParts())*p.PartSize, p.Size) }
+
 // Cell returns the run of the fixed grid that part n lies in. Runs never cross
 // a cell's border, so a run's first part tells which parts it can hold at most.
 func (p Plan) Cell(n int) Run {

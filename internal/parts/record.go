@@ -45,9 +45,13 @@ type Feedable struct {
 // and who is next, most urgent first.
 type FeedPass struct {
 	InFlight int64 // bytes
+	Window   int64 // bytes; 0 if nothing is known of it
 	Next     []Feedable
 	// Acked returns which parts from first to last of an upload the ledger has.
 	Acked func(ctx context.Context, f Feedable, first, last int) ([]int, error)
+	// TakeCalls spends calls of the rate at which parts may be put, count in each
+	// per, and returns 0 or how long to wait before asking again.
+	TakeCalls func(ctx context.Context, calls, count int, per time.Duration) (wait time.Duration, err error)
 }
 
 // Fed is what a feeding pass takes from an upload.

@@ -13,7 +13,9 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/postgres/db"
+	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
 )
 
 // RecordReports is the ledger transaction: all acks and failures of a batch of
@@ -77,7 +79,10 @@ func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Repo
 }
 
 func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.Report) error {
-	var p db.InsertFailuresParams
+	p := db.InsertFailuresParams{
+		Call: string(providers.CallPut), Patience: windows.Patience,
+		SilentKinds: []string{string(providers.Transient), string(providers.Throttled), string(providers.UnknownOutcome)},
+	}
 	for _, r := range reports {
 		f := r.Failure
 		if f == nil {
@@ -104,8 +109,8 @@ func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.
 	return nil
 }
 
-// Failures counts the failed tries of a part in an epoch; part 0 is what is
-// not about a part.
+// Failures counts the failed tries of a part in an epoch, without those while
+// the platform was down; part 0 is what is not about a part.
 func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error) {
 	n, err := s.q.CountFailures(ctx, s.pool, id, int32(epoch), int32(part)) //nolint:gosec // within the plan
 	if err != nil {
@@ -173,8 +178,9 @@ func (s *Store) ackedParts(ctx context.Context, tx db.DBTX, id uploads.ID, epoch
 
 // Feed runs one pass over an account. decide is shown up to most uploads, most
 // urgent first, and says what is taken from each; what it returns is committed,
-// and the uploads for which it took are returned. While another feeder has the
-// account, Feed waits: what that one did not see, this one does.
+// and the uploads for which it took are returned. Calls that it takes of the
+// account's rate are spent only then. While another feeder has the account, Feed
+// waits: what that one did not see, this one does.
 func (s *Store) Feed(ctx context.Context, account string, most int, grace time.Duration,
 	decide func(pass parts.FeedPass) ([]parts.Fed, error),
 ) (took map[uploads.ID]bool, err error) {
@@ -182,14 +188,19 @@ func (s *Store) Feed(ctx context.Context, account string, most int, grace time.D
 		if err := s.q.TakeFeedLock(ctx, tx, account); err != nil {
 			return fmt.Errorf("take the account's lock: %w", err)
 		}
-		pass := parts.FeedPass{Acked: func(ctx context.Context, f parts.Feedable, first, last int) ([]int, error) {
-			return s.ackedParts(ctx, tx, f.Upload, f.Epoch, first, last)
-		}}
-		inFlight, err := s.q.InFlight(ctx, tx, account)
+		pass := parts.FeedPass{
+			Acked: func(ctx context.Context, f parts.Feedable, first, last int) ([]int, error) {
+				return s.ackedParts(ctx, tx, f.Upload, f.Epoch, first, last)
+			},
+			TakeCalls: func(ctx context.Context, calls, count int, per time.Duration) (time.Duration, error) {
+				return s.takeCalls(ctx, tx, account, providers.CallPut, calls, providers.Rate{Count: count, Per: per})
+			},
+		}
+		room, err := s.q.InFlight(ctx, tx, account)
 		if err != nil {
 			return fmt.Errorf("read bytes in flight: %w", err)
 		}
-		pass.InFlight = inFlight
+		pass.InFlight, pass.Window = room.InFlight, room.WindowBytes
 		rows, err := s.q.Feedable(ctx, tx, account, int32(most)) //nolint:gosec // a small constant
 		if err != nil {
 			return fmt.Errorf("read feedable uploads: %w", err)
@@ -227,9 +238,9 @@ func (s *Store) Feed(ctx context.Context, account string, most int, grace time.D
 }
 
 // Sweepable lists uploads with bytes in flight that were not fed for a while,
-// or all with bytes in flight.
+// or all with bytes in flight; none of an account whose parts are held.
 func (s *Store) Sweepable(ctx context.Context, everything bool, most int) ([]parts.Feedable, error) {
-	rows, err := s.q.Sweepable(ctx, s.pool, everything, int32(most)) //nolint:gosec // a small constant
+	rows, err := s.q.Sweepable(ctx, s.pool, everything, string(providers.CallPut), int32(most)) //nolint:gosec // a small constant
 	if err != nil {
 		return nil, unavailable("list uploads to sweep", err)
 	}
@@ -253,24 +264,6 @@ func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Du
 		return false, unavailable("record sweep", err)
 	}
 	return n == 1, nil
-}
-
-// TakeCall spends one call of an account's published rate: count calls in each
-// per, shared by all dispatchers. It returns 0 if the call may be made now, else
-// how long to wait before asking again. A call that is taken is spent, whether
-// it is made or not.
-func (s *Store) TakeCall(ctx context.Context, account, call string, count int, per time.Duration) (wait time.Duration, err error) {
-	perSecond := float64(count) / per.Seconds()
-	// A tenth of a period at once, and the rest spread over it: however the
-	// platform cuts its minutes, no minute has more than count.
-	burst := max(1, float64(count)/10)
-	seconds, err := s.q.TakeCall(ctx, s.pool, db.TakeCallParams{
-		Account: account, Call: call, PerSecond: perSecond * 0.9, Burst: burst,
-	})
-	if err != nil {
-		return 0, unavailable("take a call", err)
-	}
-	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // StreamMark returns how the stream looked when it was last seen, a mark

@@ -19,6 +19,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/postgres"
+	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
 
@@ -693,12 +694,13 @@ func TestCallRateIsShared(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const count, per = 100, time.Hour // nothing leaks out while the test runs
+	rate := providers.Rate{Count: count, Per: per}
 	var taken atomic.Int32
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				wait, err := b.TakeCall(t.Context(), "acc", "finish", count, per)
+				wait, err := b.TakeCalls(t.Context(), "acc", providers.CallFinish, 1, rate)
 				if err != nil {
 					t.Error(err)
 				}
@@ -714,10 +716,10 @@ func TestCallRateIsShared(t *testing.T) {
 	if n := taken.Load(); n != count/10 {
 		t.Errorf("%d calls were taken at once, want %d", n, count/10)
 	}
-	if wait, err := b.TakeCall(t.Context(), "other", "finish", count, per); err != nil || wait != 0 {
+	if wait, err := b.TakeCalls(t.Context(), "other", providers.CallFinish, 1, rate); err != nil || wait != 0 {
 		t.Errorf("another account: wait %s, %v; want its own budget", wait, err)
 	}
-	if wait, err := b.TakeCall(t.Context(), "acc", "begin", count, per); err != nil || wait != 0 {
+	if wait, err := b.TakeCalls(t.Context(), "acc", providers.CallBegin, 1, rate); err != nil || wait != 0 {
 		t.Errorf("another call: wait %s, %v; want its own budget", wait, err)
 	}
 }

@@ -26,6 +26,11 @@ type course struct {
 
 // courseOf decides by kind. It is the one place that does.
 func courseOf(f *parts.Failure) course {
+	if f.Code == parts.CodeStalled {
+		// A slot was taken for the whole of the timeout. Another delivery would take
+		// it again: the dispatcher knows how the account's other parts fare.
+		return course{}
+	}
 	switch providers.Kind(f.Kind) {
 	case providers.Transient, parts.SourceTransient, providers.UnknownOutcome:
 		// An unknown outcome too: a part may be put any number of times.
@@ -78,16 +83,22 @@ func sourceFailure(part int, started time.Time, err error) *parts.Failure {
 func unfit(kind providers.Kind, part int, err error) *parts.Failure {
 	now := time.Now()
 	return &parts.Failure{
-		Part: part, Kind: string(kind), Code: "unfit_job", Message: message(err),
+		Part: part, Kind: string(kind), Code: parts.CodeUnfit, Message: message(err),
 		Started: now, Failed: now,
 	}
 }
 
 // name says in f why the work was ended, where that was not the context of the
-// job but a stall; the error that the stall caused says less.
+// job but a stall; the error that the stall caused says less. Where staging was
+// being read, it is staging that stalled.
 func name(work context.Context, f *parts.Failure) *parts.Failure {
-	if cause := context.Cause(work); errors.Is(cause, errStalled) {
-		f.Kind, f.Code, f.Message = string(providers.Transient), "", cause.Error()
+	cause := context.Cause(work)
+	switch {
+	case !errors.Is(cause, errStalled):
+	case strings.HasPrefix(f.Kind, "source_"):
+		f.Kind, f.Code, f.Message = parts.SourceTransient, "", cause.Error()
+	default:
+		f.Kind, f.Code, f.Message = string(providers.Transient), parts.CodeStalled, cause.Error()
 	}
 	return f
 }

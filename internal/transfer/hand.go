@@ -37,12 +37,14 @@ type hand struct {
 	alive    func()
 	cancel   context.CancelCauseFunc
 	slot     *slot
+	taken    int64  // counts the worker's jobs; set when the job is registered
 	platform string // known once there is an assignment
 
 	stage atomic.Value // Stage
 	total atomic.Int64 // bytes to read
 	read  atomic.Int64 // bytes read from staging; set back when some must be read again
 	pulse atomic.Int64 // other signs of life: held bytes taken, steps done
+	moved atomic.Int64 // when the last sign of life was seen, in ns since 1970; 0 before the first look
 }
 
 func (h *hand) enter(s Stage) {
@@ -58,6 +60,32 @@ func (h *hand) stageNow() Stage {
 // signs changes whenever something moves.
 func (h *hand) signs() int64 { return h.read.Load() + h.pulse.Load() }
 
+// crowding is the part of the stall timeout after which a job gives way.
+const crowding = 3
+
+// crowds reports whether a job that does not move should give way early: every
+// slot is taken, and another job of its account has stood still for longer. So
+// a platform that hangs does not keep all slots from the other accounts for the
+// whole of the timeout, and one job of it waits on.
+func (h *hand) crowds() bool {
+	if len(h.slots) > 0 {
+		return false
+	}
+	moved := h.moved.Load()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for other := range h.inHand {
+		if other == h || other.job.Account != h.job.Account || other.stageNow() != StageSending {
+			continue
+		}
+		// Of those that stopped together the first that was taken stays.
+		if at := other.moved.Load(); at != 0 && (at < moved || at == moved && other.taken < h.taken) {
+			return true
+		}
+	}
+	return false
+}
+
 // watch shows progress, says alive while bytes move, and ends the work with
 // errStalled when none does. Waiting for reports is not watched: they have a
 // timeout of their own. It returns when work is done.
@@ -66,6 +94,7 @@ func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) {
 	defer tick.Stop()
 	seen := h.signs()
 	moved := time.Now()
+	h.moved.Store(moved.UnixNano())
 	shown := moved
 	for {
 		var now time.Time
@@ -77,11 +106,13 @@ func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) {
 		stage := h.stageNow()
 		if n := h.signs(); n != seen {
 			seen, moved = n, now
+			h.moved.Store(now.UnixNano())
 			h.alive()
 		} else if stage == StageReporting {
 			moved = now
-		} else if now.Sub(moved) >= h.stallTimeout {
-			stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, h.stallTimeout, stage))
+		} else if still := now.Sub(moved); still >= h.stallTimeout ||
+			stage == StageSending && still >= h.stallTimeout/crowding && h.crowds() {
+			stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, still.Truncate(time.Second), stage))
 		}
 		if now.Sub(shown) >= liveInterval {
 			shown = now

@@ -106,6 +106,7 @@ type Worker struct {
 
 	mu     sync.Mutex
 	inHand map[*hand]struct{} // guarded by mu
+	taken  int64              // jobs in all; guarded by mu
 }
 
 // slot is the memory of one job in hand. The buffer grows to what the job
@@ -221,6 +222,8 @@ func (w *Worker) Stats() Stats {
 func (w *Worker) register(h *hand) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.taken++
+	h.taken = w.taken
 	w.inHand[h] = struct{}{}
 }
 

@@ -273,23 +273,27 @@ func TestFailureKeepsNoURL(t *testing.T) {
 func TestStalledWorkIsEnded(t *testing.T) {
 	t.Parallel()
 	hang := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
-	for name, set := range map[string]func(w *world){
-		"staging": func(w *world) {
+	for name, test := range map[string]struct {
+		set   func(w *world)
+		kind  string
+		first parts.Verdict // of the first delivery: a platform that hangs gets no second
+	}{
+		"staging": {func(w *world) {
 			w.staging.read = func(ctx context.Context, at int64) error {
 				if at < 24 {
 					return nil
 				}
 				return hang(ctx)
 			}
-		},
-		"platform": func(w *world) { w.assignments.platforms["fake"] = hanging{w.platform.Fake, 4} },
+		}, parts.SourceTransient, parts.Retry},
+		"platform": {func(w *world) { w.assignments.platforms["fake"] = hanging{w.platform.Fake, 4} }, string(providers.Transient), parts.Done},
 	} {
-		for delivery, verdict := range map[int]parts.Verdict{1: parts.Retry, 3: parts.Done} {
+		for delivery, verdict := range map[int]parts.Verdict{1: test.first, 3: parts.Done} {
 			t.Run(fmt.Sprintf("%s/%d", name, delivery), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, worldConfig{size: 64, partSize: 8})
-					set(w)
+					test.set(w)
 					begun := time.Now()
 					s := w.handle(t.Context(), delivery)
 					if took := time.Since(begun); took < defaultStallTimeout || took > defaultStallTimeout+time.Second {
@@ -302,7 +306,7 @@ func TestStalledWorkIsEnded(t *testing.T) {
 						t.Errorf("acked (-want +got):\n%s", diff)
 					}
 					f := w.desk.failures()
-					if verdict == parts.Done && (len(f) != 1 || f[0].Kind != string(providers.Transient) || f[0].Part != 4 ||
+					if verdict == parts.Done && (len(f) != 1 || f[0].Kind != test.kind || f[0].Part != 4 ||
 						!strings.Contains(f[0].Message, "no byte moved for 30s")) {
 						t.Errorf("failures %+v", f)
 					}

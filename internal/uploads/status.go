@@ -18,13 +18,36 @@ type Rejected struct {
 
 // AccountStatus is an account as it stands; nothing here is secret.
 type AccountStatus struct {
-	Name     string
-	Tenant   string
-	Provider string
-	Pool     string
-	Window   int64 // bytes that may be in flight at once
-	InFlight int64 // bytes handed to workers and not yet acknowledged
-	Active   int   // uploads on which work is still due
+	Name      string
+	Tenant    string
+	Provider  string
+	Pool      string
+	Window    int64 // bytes that may be in flight at present
+	MaxWindow int64 // bytes; as configured
+	InFlight  int64 // bytes handed to workers and not yet acknowledged
+	Active    int   // uploads on which work is still due
+	Goodput   int64 // bytes acknowledged in a second, smoothed; 0 when idle
+	CutAt     time.Time
+	CutFor    string // why the window was last cut
+	Held      []HeldCall
+	Rates     []CallRate
+}
+
+// HeldCall is a kind of call to a platform that waits.
+type HeldCall struct {
+	Call  string
+	Until time.Time // when the next may be made, or when one that is under way is given up
+	Why   string    // what the platform said last
+	Down  time.Time // since when it was not answered; zero if it asked for a pause only
+	Asked int       // calls made since, to see whether it is back
+}
+
+// CallRate is what is spent of a published rate.
+type CallRate struct {
+	Call  string
+	Count int // in each Per
+	Per   time.Duration
+	Spent float64 // calls that have not leaked out of the bucket yet
 }
 
 // WorkerStatus is what a worker's last heartbeat said.

@@ -242,13 +242,20 @@ func (p port) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.
 	return p.Upload(ctx, tenant, id)
 }
 
-// Accounts lists every name as an account of the default tenant.
+// Accounts lists every name as an account of the default tenant; "slow" is held.
 func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
 	var all []uploads.AccountStatus
 	for _, name := range p.uc.Names {
-		all = append(all, uploads.AccountStatus{
-			Name: name, Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20,
-		})
+		account := uploads.AccountStatus{
+			Name: name, Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20, MaxWindow: 256 << 20,
+		}
+		if name == "slow" {
+			now := time.Now()
+			account.Window = 16 << 20
+			account.Held = []uploads.HeldCall{{Call: "put_part", Until: now.Add(41 * time.Second), Why: "transient: refused", Down: now.Add(-12 * time.Minute), Asked: 9}}
+			account.Rates = []uploads.CallRate{{Call: "finish", Count: 100, Per: time.Minute, Spent: 7}}
+		}
+		all = append(all, account)
 	}
 	return all, p.uc.failure()
 }

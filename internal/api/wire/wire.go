@@ -152,9 +152,33 @@ type Account struct {
 	Name     string `json:"name"`
 	Provider string `json:"provider"`
 	Pool     string `json:"pool"`
-	Window   int64  `json:"window" doc:"bytes that may be in flight at once"`
+	Window   int64  `json:"window" doc:"bytes that may be in flight at present"`
 	InFlight int64  `json:"in_flight" doc:"bytes handed to workers and not yet acknowledged"`
 	Active   int    `json:"active" doc:"uploads on which work is still due"`
+
+	MaxWindow int64      `json:"max_window" doc:"bytes; the window as configured, which it never exceeds"`
+	Goodput   int64      `json:"goodput" doc:"bytes acknowledged in a second, smoothed; 0 when idle"`
+	CutAt     time.Time  `json:"cut_at,omitzero" doc:"when the window was last cut"`
+	CutFor    string     `json:"cut_for,omitempty" doc:"why it was"`
+	Held      []HeldCall `json:"held,omitempty" doc:"calls that wait, since the platform is down or asked for a pause"`
+	Rates     []CallRate `json:"rates,omitempty" doc:"what is spent of the platform's published rates"`
+}
+
+// HeldCall is a kind of call that waits.
+type HeldCall struct {
+	Call      string    `json:"call"`
+	Until     time.Time `json:"until" doc:"when the next call may be made, or when the one under way is given up"`
+	Why       string    `json:"why,omitempty" doc:"what the platform said last"`
+	DownSince time.Time `json:"down_since,omitzero" doc:"since when no such call was answered; missing if the platform asked for a pause only"`
+	Asked     int       `json:"asked,omitempty" doc:"calls made since, to see whether it is back"`
+}
+
+// CallRate is what is spent of a published rate.
+type CallRate struct {
+	Call          string  `json:"call"`
+	Count         int     `json:"count" doc:"calls in each period"`
+	PeriodSeconds float64 `json:"period_seconds"`
+	Spent         float64 `json:"spent" doc:"calls made and not yet forgotten; a tenth of count may be made at once"`
 }
 
 // StreamReply answers a submission that came by NATS: one of the two is set.

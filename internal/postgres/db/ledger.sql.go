@@ -38,7 +38,7 @@ func (q *Queries) AckedParts(ctx context.Context, db DBTX, arg AckedPartsParams)
 }
 
 const countFailures = `-- name: CountFailures :one
-SELECT count(*) FROM part_failures WHERE upload_id = $1 AND epoch = $2 AND part = $3
+SELECT count(*) FROM part_failures WHERE upload_id = $1 AND epoch = $2 AND part = $3 AND NOT excused
 `
 
 func (q *Queries) CountFailures(ctx context.Context, db DBTX, uploadID uuid.UUID, epoch int32, part int32) (int64, error) {
@@ -127,41 +127,91 @@ func (q *Queries) HoldFeeding(ctx context.Context, db DBTX, delay time.Duration,
 }
 
 const inFlight = `-- name: InFlight :one
-SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint FROM uploads
-WHERE account = $1 AND state = 'uploading'
+SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint AS in_flight,
+    coalesce((SELECT window_bytes FROM account_windows w WHERE w.account = $1), 0)::bigint AS window_bytes
+FROM uploads u WHERE u.account = $1 AND u.state = 'uploading'
 `
 
-func (q *Queries) InFlight(ctx context.Context, db DBTX, account string) (int64, error) {
+type InFlightRow struct {
+	InFlight    int64
+	WindowBytes int64
+}
+
+// What is in flight, and what may be; 0 where nothing is known of the window.
+func (q *Queries) InFlight(ctx context.Context, db DBTX, account string) (InFlightRow, error) {
 	row := db.QueryRow(ctx, inFlight, account)
-	var column_1 int64
-	err := row.Scan(&column_1)
-	return column_1, err
+	var i InFlightRow
+	err := row.Scan(&i.InFlight, &i.WindowBytes)
+	return i, err
+}
+
+const inFlightUploads = `-- name: InFlightUploads :many
+SELECT id, size, part_size FROM uploads
+WHERE account = $1 AND state = 'uploading' AND fed_bytes + found_bytes > acked_bytes
+`
+
+type InFlightUploadsRow struct {
+	ID       uuid.UUID
+	Size     int64
+	PartSize *int64
+}
+
+func (q *Queries) InFlightUploads(ctx context.Context, db DBTX, account string) ([]InFlightUploadsRow, error) {
+	rows, err := db.Query(ctx, inFlightUploads, account)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InFlightUploadsRow
+	for rows.Next() {
+		var i InFlightUploadsRow
+		if err := rows.Scan(&i.ID, &i.Size, &i.PartSize); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const insertFailures = `-- name: InsertFailures :exec
-INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at)
-SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::int[]), unnest($4::int[]),
-    unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]),
-    unnest($9::int[]), unnest($10::timestamptz[]), unnest($11::timestamptz[])
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at, excused)
+SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.worker, f.delivery, f.started_at, f.failed_at,
+    f.kind = ANY($1::text[]) AND EXISTS (SELECT 1 FROM call_holds h
+        WHERE h.account = f.account AND h.call = $2::text AND h.down_since > now() - $3::interval)
+FROM (SELECT unnest($4::uuid[]) AS upload_id, unnest($5::text[]) AS account, unnest($6::int[]) AS epoch,
+        unnest($7::int[]) AS part, unnest($8::text[]) AS kind, unnest($9::text[]) AS code,
+        unnest($10::text[]) AS message, unnest($11::text[]) AS worker, unnest($12::int[]) AS delivery,
+        unnest($13::timestamptz[]) AS started_at, unnest($14::timestamptz[]) AS failed_at) AS f
 ON CONFLICT DO NOTHING
 `
 
 type InsertFailuresParams struct {
-	UploadIds  []uuid.UUID
-	Accounts   []string
-	Epochs     []int32
-	Parts      []int32
-	Kinds      []string
-	Codes      []string
-	Messages   []string
-	Workers    []string
-	Deliveries []int32
-	StartedAts []time.Time
-	FailedAts  []time.Time
+	SilentKinds []string
+	Call        string
+	Patience    time.Duration
+	UploadIds   []uuid.UUID
+	Accounts    []string
+	Epochs      []int32
+	Parts       []int32
+	Kinds       []string
+	Codes       []string
+	Messages    []string
+	Workers     []string
+	Deliveries  []int32
+	StartedAts  []time.Time
+	FailedAts   []time.Time
 }
 
+// What failed while the account's platform was down is excused: it says nothing
+// of the upload. An outage beyond the patience excuses no more.
 func (q *Queries) InsertFailures(ctx context.Context, db DBTX, arg InsertFailuresParams) error {
 	_, err := db.Exec(ctx, insertFailures,
+		arg.SilentKinds,
+		arg.Call,
+		arg.Patience,
 		arg.UploadIds,
 		arg.Accounts,
 		arg.Epochs,
@@ -454,7 +504,8 @@ const sweepable = `-- name: Sweepable :many
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
 WHERE state = 'uploading' AND NOT paused AND fed_bytes + found_bytes > acked_bytes
   AND (feed_after <= now() OR $1::bool)
-ORDER BY feed_after LIMIT $2::int
+  AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = $2::text AND h.held_until > now())
+ORDER BY feed_after LIMIT $3::int
 `
 
 type SweepableRow struct {
@@ -469,8 +520,8 @@ type SweepableRow struct {
 }
 
 // Uploads with bytes in flight that have not been fed for a while.
-func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, most int32) ([]SweepableRow, error) {
-	rows, err := db.Query(ctx, sweepable, everything, most)
+func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, call string, most int32) ([]SweepableRow, error) {
+	rows, err := db.Query(ctx, sweepable, everything, call, most)
 	if err != nil {
 		return nil, err
 	}
@@ -498,34 +549,24 @@ func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, most 
 	return items, nil
 }
 
-const takeCall = `-- name: TakeCall :one
-WITH taken AS (
-    INSERT INTO call_rates AS r (account, call, level, filled_at)
-    VALUES ($2, $3, 1, clock_timestamp())
-    ON CONFLICT ON CONSTRAINT call_rates_pkey DO UPDATE SET
-        level = greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * $1::float8) + 1,
-        filled_at = clock_timestamp()
-    WHERE greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * $1::float8) + 1 <= $4::float8
-    RETURNING 0::float8 AS wait
-)
-SELECT coalesce((SELECT wait FROM taken), 1 / $1::float8)::float8 AS wait
+const takeCalls = `-- name: TakeCalls :one
+SELECT take_calls($1::text, $2::text, $3::float8, $4::float8, $5::float8)::float8 AS wait
 `
 
-type TakeCallParams struct {
-	PerSecond float64
+type TakeCallsParams struct {
 	Account   string
 	Call      string
+	Calls     float64
+	PerSecond float64
 	Burst     float64
 }
 
-// A leaky bucket that all dispatchers share: a call fits while fewer than burst
-// are in it, and calls leak out at the published rate. Answers how long to wait
-// before trying again, 0 if the call was taken.
-func (q *Queries) TakeCall(ctx context.Context, db DBTX, arg TakeCallParams) (float64, error) {
-	row := db.QueryRow(ctx, takeCall,
-		arg.PerSecond,
+func (q *Queries) TakeCalls(ctx context.Context, db DBTX, arg TakeCallsParams) (float64, error) {
+	row := db.QueryRow(ctx, takeCalls,
 		arg.Account,
 		arg.Call,
+		arg.Calls,
+		arg.PerSecond,
 		arg.Burst,
 	)
 	var wait float64

@@ -61,6 +61,19 @@ func (ns NullUploadState) Value() (driver.Value, error) {
 	return string(ns.UploadState), nil
 }
 
+type AccountWindow struct {
+	Account     string
+	WindowBytes int64
+	Threshold   int64
+	Goodput     float64
+	Mark        float64
+	GrownAt     *time.Time
+	CutAt       *time.Time
+	CutFor      string
+	Acked       int64
+	SampledAt   *time.Time
+}
+
 type ApiToken struct {
 	ID         uuid.UUID
 	Name       string
@@ -74,11 +87,24 @@ type ApiToken struct {
 	LastUsedAt *time.Time
 }
 
+type CallHold struct {
+	Account   string
+	Call      string
+	Failures  int32
+	DownSince *time.Time
+	HeldUntil *time.Time
+	HeldFor   string
+	Asked     int32
+	Asking    bool
+	UpAt      *time.Time
+}
+
 type CallRate struct {
 	Account  string
 	Call     string
 	Level    float64
 	FilledAt time.Time
+	DueAt    *time.Time
 }
 
 type ObjectDigest struct {
@@ -143,6 +169,24 @@ type PartFailure struct {
 	Delivery  int32
 	StartedAt time.Time
 	FailedAt  time.Time
+	Excused   bool
+}
+
+// What may be in flight for each account and what is; one row for each call that is held, at least one in all.
+type ReportAccountWindow struct {
+	Account string
+	// At present; 0 or null while nothing is known, which stands for the configured maximum.
+	WindowBytes           *int64
+	GoodputBytesPerSecond *float64
+	SampledAt             *time.Time
+	CutAt                 *time.Time
+	CutFor                *string
+	InFlightBytes         int64
+	Uploading             int64
+	HeldCall              *string
+	HeldUntil             *time.Time
+	HeldFor               *string
+	DownSince             *time.Time
 }
 
 // Failed tries by hour, account, kind and the platform's code.

@@ -370,6 +370,10 @@ WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
     WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
       AND d.account <> ALL($3::text[])
+      -- Not while the platform is not to be called: see windows.Hold.
+      AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
+          AND h.call = CASE WHEN d.abort_due THEN 'abort' WHEN d.state = 'beginning' THEN 'begin'
+              WHEN d.finish_intent_at IS NULL THEN 'finish' ELSE 'probe' END)
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT $4::int
     FOR UPDATE SKIP LOCKED

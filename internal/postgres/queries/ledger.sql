@@ -37,14 +37,20 @@ FROM counted c WHERE u.id = c.upload_id
 RETURNING u.id, u.account, u.state;
 
 -- name: InsertFailures :exec
-INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at)
-SELECT unnest(@upload_ids::uuid[]), unnest(@accounts::text[]), unnest(@epochs::int[]), unnest(@parts::int[]),
-    unnest(@kinds::text[]), unnest(@codes::text[]), unnest(@messages::text[]), unnest(@workers::text[]),
-    unnest(@deliveries::int[]), unnest(@started_ats::timestamptz[]), unnest(@failed_ats::timestamptz[])
+-- What failed while the account's platform was down is excused: it says nothing
+-- of the upload. An outage beyond the patience excuses no more.
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at, excused)
+SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.worker, f.delivery, f.started_at, f.failed_at,
+    f.kind = ANY(@silent_kinds::text[]) AND EXISTS (SELECT 1 FROM call_holds h
+        WHERE h.account = f.account AND h.call = @call::text AND h.down_since > now() - @patience::interval)
+FROM (SELECT unnest(@upload_ids::uuid[]) AS upload_id, unnest(@accounts::text[]) AS account, unnest(@epochs::int[]) AS epoch,
+        unnest(@parts::int[]) AS part, unnest(@kinds::text[]) AS kind, unnest(@codes::text[]) AS code,
+        unnest(@messages::text[]) AS message, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
+        unnest(@started_ats::timestamptz[]) AS started_at, unnest(@failed_ats::timestamptz[]) AS failed_at) AS f
 ON CONFLICT DO NOTHING;
 
 -- name: CountFailures :one
-SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part;
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part AND NOT excused;
 
 -- name: CountKind :one
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind;
@@ -65,8 +71,14 @@ WHERE upload_id = @upload_id AND epoch = @epoch AND part BETWEEN @first_part::in
 SELECT pg_advisory_xact_lock(hashtextextended('feed ' || @account::text, 0));
 
 -- name: InFlight :one
-SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint FROM uploads
-WHERE account = @account AND state = 'uploading';
+-- What is in flight, and what may be; 0 where nothing is known of the window.
+SELECT coalesce(sum(fed_bytes + found_bytes - acked_bytes), 0)::bigint AS in_flight,
+    coalesce((SELECT window_bytes FROM account_windows w WHERE w.account = @account), 0)::bigint AS window_bytes
+FROM uploads u WHERE u.account = @account AND u.state = 'uploading';
+
+-- name: InFlightUploads :many
+SELECT id, size, part_size FROM uploads
+WHERE account = @account AND state = 'uploading' AND fed_bytes + found_bytes > acked_bytes;
 
 -- name: Feedable :many
 -- Who is next: priority first, then age.
@@ -87,6 +99,7 @@ RETURNING u.id;
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
 WHERE state = 'uploading' AND NOT paused AND fed_bytes + found_bytes > acked_bytes
   AND (feed_after <= now() OR @everything::bool)
+  AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = @call::text AND h.held_until > now())
 ORDER BY feed_after LIMIT @most::int;
 
 -- name: RecordSwept :execrows
@@ -112,17 +125,5 @@ SELECT id, tenant, type, payload FROM outbox ORDER BY id LIMIT @most::int FOR UP
 -- name: DeleteEvents :exec
 DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
 
--- name: TakeCall :one
--- A leaky bucket that all dispatchers share: a call fits while fewer than burst
--- are in it, and calls leak out at the published rate. Answers how long to wait
--- before trying again, 0 if the call was taken.
-WITH taken AS (
-    INSERT INTO call_rates AS r (account, call, level, filled_at)
-    VALUES (@account, @call, 1, clock_timestamp())
-    ON CONFLICT ON CONSTRAINT call_rates_pkey DO UPDATE SET
-        level = greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1,
-        filled_at = clock_timestamp()
-    WHERE greatest(0, r.level - extract(epoch FROM clock_timestamp() - r.filled_at) * @per_second::float8) + 1 <= @burst::float8
-    RETURNING 0::float8 AS wait
-)
-SELECT coalesce((SELECT wait FROM taken), 1 / @per_second::float8)::float8 AS wait;
+-- name: TakeCalls :one
+SELECT take_calls(@account::text, @call::text, @calls::float8, @per_second::float8, @burst::float8)::float8 AS wait;
