@@ -145,6 +145,12 @@ type PartFailure struct {
 	FailedAt  time.Time
 }
 
+type RecordMark struct {
+	OnlyOne bool
+	Record  uuid.UUID
+	Tick    int64
+}
+
 // Failed tries by hour, account, kind and the platform's code.
 type ReportFailuresByCause struct {
 	Hour     time.Duration
@@ -193,6 +199,20 @@ type ReportUploadSummary struct {
 	Instant        *bool
 	AssetID        interface{}
 	FailureCause   interface{}
+}
+
+type SetAside struct {
+	ID          int64
+	Stream      string
+	Subject     string
+	Seq         int64
+	PublishedAt time.Time
+	Headers     json.RawMessage
+	Payload     []byte
+	Size        int64
+	Reason      string
+	Worker      string
+	At          time.Time
 }
 
 type StateChange struct {
@@ -261,4 +281,5 @@ type Upload struct {
 	FirstAckAt       *time.Time
 	LastAckAt        *time.Time
 	FinishedAt       *time.Time
+	ProbeSince       *time.Time
 }
