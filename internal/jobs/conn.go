@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	crand "crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -69,6 +70,7 @@ const (
 // concurrent use.
 type Conn struct {
 	cfg Config
+	id  string // tells this connection's words from others'
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log *zap.Logger
@@ -103,7 +105,7 @@ func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{cfg: cfg, log: log.Named("nats"), closed: make(chan struct{})}
+	c := &Conn{cfg: cfg, id: crand.Text(), log: log.Named("nats"), closed: make(chan struct{})}
 	c.reports.log = c.log
 	c.link, c.newLink = context.WithCancel(context.Background())
 	for try := 0; ; try++ {
