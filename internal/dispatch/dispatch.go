@@ -112,7 +112,7 @@ type Staging interface {
 type Dispatcher struct {
 	cfg       Config
 	store     Store
-	queue     Queue
+	queue     *roomQueue
 	staging   Staging
 	sealer    Sealer
 	providers map[string]providers.Provider
@@ -140,7 +140,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 	known map[string]providers.Provider, accounts []Account, log *zap.Logger,
 ) *Dispatcher {
 	d := &Dispatcher{
-		cfg: cfg.withDefaults(), store: store, queue: queue, staging: staging, sealer: sealer,
+		cfg: cfg.withDefaults(), store: store, queue: &roomQueue{Queue: queue}, staging: staging, sealer: sealer,
 		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
 		feeders: make(map[string]*signal, len(accounts)),
 		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(), probes: newSignal(),

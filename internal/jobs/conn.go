@@ -281,6 +281,9 @@ func wrap(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if isFull(err) {
+		return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "nats", Full: true, Err: err})
+	}
 	for _, away := range []error{
 		nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrConnectionClosed, nats.ErrNoResponders, nats.ErrTimeout,
 		jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound, jetstream.ErrAsyncPublishTimeout,
@@ -293,6 +296,29 @@ func wrap(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// isFull reports whether the server answered that it has no room left: by its own
+// bound, that of the account or of the stream, or on the disk.
+func isFull(err error) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return false
+	}
+	switch e.ErrorCode {
+	case jsInsufficientResources, jsMemoryExceeded, jsStorageExceeded, jsStreamStoreFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Error codes of JetStream for which nats.go has no names.
+const (
+	jsInsufficientResources jetstream.ErrorCode = 10023
+	jsMemoryExceeded        jetstream.ErrorCode = 10028
+	jsStorageExceeded       jetstream.ErrorCode = 10047
+	jsStreamStoreFailed     jetstream.ErrorCode = 10077
+)
 
 // redacted returns the servers without credentials. Its error does not quote
 // the URL, which may have a password in it.
