@@ -54,6 +54,14 @@ type (
 	NewToken = wire.NewToken
 	// HeldCall is a kind of call to a platform that waits.
 	HeldCall = wire.HeldCall
+	// Reconciliation asks that the record be compared with what the platforms hold.
+	Reconciliation = wire.Reconciliation
+	// Finding is what the comparison of one upload found.
+	Finding = wire.Finding
+	// SetAside is a message that could not be read or was refused for good.
+	SetAside = wire.SetAside
+	// SetAsideList is a page of such messages, newest first.
+	SetAsideList = wire.SetAsideList
 )
 
 // Polling of Wait, from the first to the longest pause.

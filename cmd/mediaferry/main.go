@@ -83,7 +83,18 @@ func (a *app) command() *cobra.Command {
 		"where the token of the API is, env:NAME or file:PATH, also MEDIAFERRY_TOKEN, which may hold the token itself")
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.accountsCommand(), a.tokensCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
+	root.AddCommand(
+		a.pushCommand(),
+		a.uploadsCommand(),
+		a.accountsCommand(),
+		a.reconcileCommand(),
+		a.setAsideCommand(),
+		a.tokensCommand(),
+		a.devCommand(),
+		a.demoCommand(),
+		a.migrateCommand(),
+		a.openAPICommand(),
+	)
 	root.AddCommand(a.processCommands()...)
 	return root
 }

@@ -34,6 +34,10 @@ func useCases() *apitest.UseCases {
 			{Bucket: "in", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
 			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
 		},
+		SetAside: []uploads.SetAside{
+			{Number: 1, Stream: "ACKS", Subject: "mf.ack.a.b", Payload: []byte("{}"), Size: 2, Reason: "is no report", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
+			{Number: 2, Stream: "SUBMIT", Subject: "mf.submit.news", Payload: []byte("x"), Size: 600_000, Reason: "is no submission", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
+		},
 		Accepted: func(u *uploads.Upload) {
 			switch u.Account {
 			case "main":

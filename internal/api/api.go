@@ -35,6 +35,7 @@ type useCases interface {
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
+	recoveryCases
 }
 
 // Bounds of a request.
@@ -136,6 +137,16 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"List the tokens, not their secrets", 503), s.listTokens)
 	huma.Register(api, op("DELETE", "/v1/tokens/{id}", "revoke-token",
 		"Revoke a token", 404, 422, 503), s.revokeToken)
+	huma.Register(api, op("POST", "/v1/reconcile", "reconcile",
+		"Compare the record with what the platforms hold", 404, 422, 503), s.reconcile)
+	huma.Register(api, op("GET", "/v1/setaside", "list-set-aside",
+		"List messages that were set aside, newest first", 422, 503), s.setAsideList)
+	huma.Register(api, op("GET", "/v1/setaside/{number}", "show-set-aside",
+		"Show a message that was set aside", 404, 422, 503), s.setAsideShow)
+	huma.Register(api, op("DELETE", "/v1/setaside/{number}", "drop-set-aside",
+		"Forget a message that was set aside", 404, 422, 503), s.setAsideDrop)
+	huma.Register(api, op("POST", "/v1/setaside/{number}/replay", "replay-set-aside",
+		"Put a message that was set aside back on its stream", 404, 409, 422, 503), s.setAsideReplay)
 	describeTokens(api.OpenAPI())
 	return api
 }

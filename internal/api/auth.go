@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -68,6 +69,8 @@ func scopes() map[string]access.Scope {
 	}
 }
 
+const maxDrained = 4 << 20 // bytes of a refused body that are still read
+
 // guard lets requests through to the routes of mux that their token allows.
 type guard struct {
 	mux    *http.ServeMux
@@ -77,6 +80,9 @@ type guard struct {
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A caller that is still sending when the answer comes may see a broken
+	// connection in place of it.
+	defer func() { _, _ = io.CopyN(io.Discard, r.Body, maxDrained) }()
 	_, pattern := g.mux.Handler(r)
 	need, known := g.scopes[pattern]
 	switch {

@@ -37,11 +37,18 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error409Conflict(uploads.ErrNotFailed.Error())
 	case errors.Is(err, uploads.ErrFinal):
 		return huma.Error409Conflict(uploads.ErrFinal.Error())
+	case errors.Is(err, uploads.ErrNoSetAside):
+		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
+	case errors.Is(err, uploads.ErrNotWhole):
+		return huma.Error409Conflict(uploads.ErrNotWhole.Error())
 	case errors.Is(err, uploads.ErrOverloaded):
 		return later(uploads.ErrOverloaded.Error() + "; try again later")
 	}
 	if e, ok := errors.AsType[*uploads.UnavailableError](err); ok {
 		s.log.Warn("cannot serve", zap.String("call", call), zap.Error(err))
+		if e.Full {
+			return later(e.What + " has no room left on its disk; nothing is lost, and submissions are taken again once there is room")
+		}
 		return later(e.What + " is not reachable; try again later")
 	}
 	s.log.Error("request failed", zap.String("call", call), zap.Error(err))

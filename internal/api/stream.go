@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"mediaferry/internal/api/wire"
 	"mediaferry/internal/uploads"
@@ -20,11 +21,13 @@ type submitter interface {
 // SubmitMessage takes a submission that came by NATS: the JSON of POST
 // /v1/uploads. The reply is JSON too: the upload, or what is wrong. id is the
 // idempotency key of a message that brings none, so that its redelivery is no
-// second upload. An error means that nothing was decided and the message is to
-// come again.
+// second upload. What is refused for good has a reply too, and the reason as an
+// *uploads.RefusedError. Any other error means that nothing was decided and the
+// message is to come again.
 func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (reply []byte, err error) {
 	u, err := submitMessage(ctx, uc, tenant, id, payload)
 	var answer wire.StreamReply
+	var refused error
 	switch fields := fieldErrors(err); {
 	case err == nil:
 		seen := view(u)
@@ -36,13 +39,20 @@ func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload
 	case errors.Is(err, uploads.ErrKeyTaken):
 		answer.Errors = []string{uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content"}
 	default:
-		return nil, err
+		refusal, ok := errors.AsType[*uploads.RefusedError](err)
+		if _, away := errors.AsType[*uploads.UnavailableError](err); !ok || away {
+			return nil, err
+		}
+		answer.Errors = []string{refusal.Reason}
+	}
+	if len(answer.Errors) > 0 {
+		refused = &uploads.RefusedError{Reason: strings.Join(answer.Errors, "; ")}
 	}
 	reply, err = json.Marshal(answer)
 	if err != nil {
 		return nil, fmt.Errorf("encode the reply: %w", err)
 	}
-	return reply, nil
+	return reply, refused
 }
 
 func submitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (uploads.Upload, error) {

@@ -13,6 +13,10 @@ import (
 
 // NATS is a NATS server with JetStream in this process.
 type NATS struct {
+	// MaxStore bounds what the streams may hold on disk, in bytes, from the next
+	// Start on; 0 leaves it to the disk.
+	MaxStore int64
+
 	dir    string
 	port   int
 	server *server.Server // nil while stopped
@@ -41,7 +45,9 @@ func (n *NATS) Start() error {
 		JetStream: true,
 		StoreDir:  n.dir,
 		NoSigs:    true,
-		NoLog:     true,
+
+		JetStreamMaxStore: n.MaxStore,
+		NoLog:             true,
 	}
 	if n.port == 0 {
 		opts.Port = server.RANDOM_PORT

@@ -76,6 +76,9 @@ type Store interface {
 	renewStore
 	eventStore
 	windowStore
+	doubtStore
+	reconcileStore
+	setAsideStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -91,6 +94,8 @@ type Queue interface {
 	Cancel(id uploads.ID) error
 	sweepQueue
 	eventQueue
+	doubtQueue
+	setAsideQueue
 }
 
 // Sealer hides upstream sessions at rest; sealing.Sealer meets it.
@@ -110,7 +115,7 @@ type Staging interface {
 type Dispatcher struct {
 	cfg       Config
 	store     Store
-	queue     Queue
+	queue     *roomQueue
 	staging   Staging
 	sealer    Sealer
 	providers map[string]providers.Provider
@@ -123,6 +128,8 @@ type Dispatcher struct {
 	sweeps  *signal            // the queue may have been lost
 	renews  *signal            // a session is refused or will lapse
 	events  *signal            // the outbox has something
+	probes  *signal            // uploads are in doubt
+	ticks   atomic.Int64       // the highest tick of the record that was seen here
 	marks   atomic.Pointer[[]parts.StreamMark]
 	opened  *group[parts.Opened, uploads.State]
 	done    *group[parts.Finished, bool]
@@ -139,10 +146,10 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 	known map[string]providers.Provider, accounts []Account, log *zap.Logger,
 ) *Dispatcher {
 	d := &Dispatcher{
-		cfg: cfg.withDefaults(), store: store, queue: queue, staging: staging, sealer: sealer,
+		cfg: cfg.withDefaults(), store: store, queue: &roomQueue{Queue: queue}, staging: staging, sealer: sealer,
 		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
 		feeders: make(map[string]*signal, len(accounts)),
-		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(),
+		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(), probes: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
 		flows:  make(map[string]*flow, len(accounts)), holds: newHolds(), adjusts: newSignal(),
@@ -170,6 +177,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	run(loop{name: "open", wake: d.opens, rest: 50 * time.Millisecond, every: time.Second, pass: d.openQueued})
 	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
+	run(loop{name: "probes", wake: d.probes, rest: 15 * time.Millisecond, every: time.Second, pass: d.takeProbes})
+	run(loop{name: "record", wake: newSignal(), every: tellEvery, pass: d.checkRecord})
 	run(loop{name: "leases", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
 	run(loop{name: "windows", wake: d.adjusts, rest: 50 * time.Millisecond, every: time.Second, pass: d.adjustWindows})
 	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})

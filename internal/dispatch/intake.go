@@ -46,6 +46,9 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 			return u, false, err
 		}
 	}
+	if err := d.queue.closed(); err != nil {
+		return uploads.Upload{}, false, err
+	}
 	object, err := d.staging.Stat(ctx, s.Source.Bucket, s.Source.Key)
 	if err != nil {
 		return uploads.Upload{}, false, sourceError(s.Source, err)
@@ -100,6 +103,9 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 	}
 	account, err := d.checkSubmission(&s)
 	if err != nil {
+		return result, err
+	}
+	if err := d.queue.closed(); err != nil {
 		return result, err
 	}
 	if s.IdempotencyKey != "" || len(s.Digests) > 0 {

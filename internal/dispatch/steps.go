@@ -80,6 +80,9 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 		if err != nil || len(steps) == 0 {
 			return err
 		}
+		if err := d.newest(ctx); err != nil {
+			return err
+		}
 		for _, step := range steps {
 			d.take(ctx, step, func(ctx context.Context) error {
 				if step.State == uploads.Queued {
@@ -108,7 +111,17 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 			}
 		}
 		var receipts map[uploads.ID][]parts.Stored
-		if len(finishing) > 0 {
+		if len(finishing) == 0 {
+			if err := d.newest(ctx); err != nil {
+				return err
+			}
+		} else {
+			// After an error the leases run out, and then a probe comes first.
+			held, err := d.beforeFinish(ctx, steps)
+			if err != nil {
+				return err
+			}
+			steps = slices.DeleteFunc(steps, func(s uploads.Step) bool { return s.State == uploads.Finishing && !held[s.ID] })
 			if receipts, err = d.store.Receipts(ctx, finishing); err != nil {
 				return err
 			}

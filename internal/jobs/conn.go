@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	crand "crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -69,6 +70,7 @@ const (
 // concurrent use.
 type Conn struct {
 	cfg Config
+	id  string // tells this connection's words from others'
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log *zap.Logger
@@ -103,7 +105,7 @@ func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{cfg: cfg, log: log.Named("nats"), closed: make(chan struct{})}
+	c := &Conn{cfg: cfg, id: crand.Text(), log: log.Named("nats"), closed: make(chan struct{})}
 	c.reports.log = c.log
 	c.link, c.newLink = context.WithCancel(context.Background())
 	for try := 0; ; try++ {
@@ -279,6 +281,9 @@ func wrap(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if isFull(err) {
+		return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "nats", Full: true, Err: err})
+	}
 	for _, away := range []error{
 		nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrConnectionClosed, nats.ErrNoResponders, nats.ErrTimeout,
 		jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound, jetstream.ErrAsyncPublishTimeout,
@@ -291,6 +296,29 @@ func wrap(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// isFull reports whether the server answered that it has no room left: by its own
+// bound, that of the account or of the stream, or on the disk.
+func isFull(err error) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return false
+	}
+	switch e.ErrorCode {
+	case jsInsufficientResources, jsMemoryExceeded, jsStorageExceeded, jsStreamStoreFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Error codes of JetStream for which nats.go has no names.
+const (
+	jsInsufficientResources jetstream.ErrorCode = 10023
+	jsMemoryExceeded        jetstream.ErrorCode = 10028
+	jsStorageExceeded       jetstream.ErrorCode = 10047
+	jsStreamStoreFailed     jetstream.ErrorCode = 10077
+)
 
 // redacted returns the servers without credentials. Its error does not quote
 // the URL, which may have a password in it.

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"mediaferry/internal/parts"
+	"mediaferry/internal/uploads"
 )
 
 const (
@@ -66,24 +69,28 @@ type arrived struct {
 // returned nil: handle is one transaction, and what it recorded is durable. If it
 // fails, its reports are delivered again after a delay, possibly to another
 // dispatcher, and the next batch waits as long. Reports are repeated now and
-// then in any case. Handle should therefore not fail over the content of a
-// report: those around it would come back with it.
+// then in any case.
+//
+// A report that cannot be read, and one that handle alone refuses for good with
+// an *uploads.RefusedError, is kept by keep and terminated; those around it are
+// handled without it.
 //
 // Batches are of one to 1,000 reports. A lone report waits for 20 ms. Any number
 // of dispatchers may consume at once. Streams and consumers that are missing are
 // created. It returns nil when ctx has ended and nothing is in hand any more.
-func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, []parts.Report) error) error {
+func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, []parts.Report) error, keep KeepAside) error {
 	in := make(chan arrived, batchReports)
 	var consuming sync.WaitGroup
 	consuming.Go(func() {
 		c.consume(ctx, streamAcks, ledgerConsumer(), func(msg jetstream.Msg) {
 			// Decoded here, beside the transaction of the batch before.
-			var report parts.Report
-			if err := json.Unmarshal(msg.Data(), &report); err != nil || msg.Subject() != ackSubject(report.Account, report.Upload) {
-				c.log.Error("dropped a message that is no report", zap.String("subject", msg.Subject()), zap.Error(err))
-				if err := msg.TermWithReason("not a report"); err != nil {
-					c.log.Debug("message not settled", zap.Error(err))
-				}
+			if strings.HasSuffix(msg.Subject(), asideSuffix) {
+				c.keepReported(ctx, msg, keep)
+				return
+			}
+			report, err := decodeReport(msg.Subject(), msg.Data())
+			if err != nil {
+				c.setAside(ctx, msg, err.Error(), keep)
 				return
 			}
 			select {
@@ -93,7 +100,7 @@ func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, 
 			}
 		})
 	})
-	c.recordBatches(ctx, in, handle)
+	c.recordBatches(ctx, in, handle, keep)
 	consuming.Wait()
 	for len(in) > 0 {
 		c.giveBack((<-in).msg)
@@ -101,9 +108,8 @@ func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, 
 	return nil
 }
 
-func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func(context.Context, []parts.Report) error) {
+func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func(context.Context, []parts.Report) error, keep KeepAside) {
 	batch := make([]arrived, 0, batchReports)
-	reports := make([]parts.Report, 0, batchReports)
 	for failures := 0; ; {
 		batch = collect(ctx, in, batch[:0])
 		if ctx.Err() != nil {
@@ -112,24 +118,15 @@ func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func
 			}
 			return
 		}
-		reports = reports[:0]
-		for _, a := range batch {
-			reports = append(reports, a.report)
-		}
-		err := handle(ctx, reports)
+		left, err := c.recordBatch(ctx, batch, handle, keep)
 		if err == nil {
 			failures = 0
-			for _, a := range batch {
-				if err := a.msg.Ack(); err != nil {
-					c.log.Debug("report not acked", zap.Error(err))
-				}
-			}
 			continue
 		}
 		wait := min(minBatchDelay<<min(failures, 10), maxBatchDelay)
 		failures++
-		c.log.Warn("reports were not recorded", zap.Int("reports", len(batch)), zap.Duration("again_in", wait), zap.Error(err))
-		for _, a := range batch {
+		c.log.Warn("reports were not recorded", zap.Int("reports", len(left)), zap.Duration("again_in", wait), zap.Error(err))
+		for _, a := range left {
 			if ctx.Err() != nil { // stopped, which is no failure
 				c.giveBack(a.msg)
 			} else if err := a.msg.NakWithDelay(wait); err != nil {
@@ -138,6 +135,71 @@ func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func
 		}
 		pause(ctx, wait)
 	}
+}
+
+// recordBatch has a batch handled and acks it. Where it is refused it is halved,
+// down to the reports that are refused alone, which are set aside. It returns the
+// reports that are not settled, with the error that held them up.
+func (c *Conn) recordBatch(
+	ctx context.Context, batch []arrived, handle func(context.Context, []parts.Report) error, keep KeepAside,
+) (left []arrived, err error) {
+	reports := make([]parts.Report, len(batch))
+	for i, a := range batch {
+		reports[i] = a.report
+	}
+	err = handle(ctx, reports)
+	if err == nil {
+		for _, a := range batch {
+			if err := a.msg.Ack(); err != nil {
+				c.log.Debug("report not acked", zap.Error(err))
+			}
+		}
+		return nil, nil
+	}
+	if !isRefusal(err) || ctx.Err() != nil {
+		return batch, err
+	}
+	if len(batch) == 1 {
+		c.setAside(ctx, batch[0].msg, err.Error(), keep)
+		return nil, nil
+	}
+	for _, half := range [][]arrived{batch[:len(batch)/2], batch[len(batch)/2:]} {
+		more, herr := c.recordBatch(ctx, half, handle, keep)
+		left = append(left, more...)
+		if herr != nil {
+			err = herr
+		}
+	}
+	if len(left) == 0 {
+		return nil, nil
+	}
+	return left, err
+}
+
+// isRefusal reports whether what was handed in is the cause of the error, and
+// nothing that may be another time.
+func isRefusal(err error) bool {
+	if _, away := errors.AsType[*uploads.UnavailableError](err); away {
+		return false
+	}
+	_, refused := errors.AsType[*uploads.RefusedError](err)
+	return refused
+}
+
+// decodeReport reads a report, and checks that it can be one: whatever passes, the
+// ledger can be asked about.
+func decodeReport(subject string, data []byte) (parts.Report, error) {
+	var r parts.Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		return parts.Report{}, fmt.Errorf("is no report: %w", err)
+	}
+	if checkTokens(r.Account) != nil || r.Upload == uuid.Nil || subject != ackSubject(r.Account, r.Upload) {
+		return parts.Report{}, errors.New("the report is not what its subject says")
+	}
+	if err := r.Check(); err != nil {
+		return parts.Report{}, fmt.Errorf("is no report: %w", err)
+	}
+	return r, nil
 }
 
 // collect waits for a report and appends it and those that come soon after.

@@ -23,12 +23,18 @@ type recording struct {
 	answers chan error
 	stop    context.CancelFunc
 	ended   chan struct{}
+	kept    chan uploads.SetAside
+}
+
+func (r *recording) keep(_ context.Context, m uploads.SetAside) error {
+	r.kept <- m
+	return nil
 }
 
 func record(tb testing.TB, c *Conn) *recording {
 	tb.Helper()
 	ctx, stop := context.WithCancel(tb.Context())
-	r := &recording{batches: make(chan []parts.Report), answers: make(chan error), stop: stop, ended: make(chan struct{})}
+	r := &recording{batches: make(chan []parts.Report), answers: make(chan error), stop: stop, ended: make(chan struct{}), kept: make(chan uploads.SetAside, 100)}
 	go func() {
 		defer close(r.ended)
 		err := c.ConsumeReports(ctx, func(ctx context.Context, reports []parts.Report) error {
@@ -43,7 +49,7 @@ func record(tb testing.TB, c *Conn) *recording {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		})
+		}, r.keep)
 		if err != nil {
 			tb.Error(err)
 		}
@@ -258,24 +264,6 @@ func TestReportsOfAStoppedDispatcherGoToAnother(t *testing.T) {
 	}
 }
 
-func TestMessageThatIsNoReportIsDropped(t *testing.T) {
-	t.Parallel()
-	c, _ := setup(t, Config{})
-	upload := newID(t)
-	for _, body := range []string{"", "{", "[]", `{"upload":"` + anID + `","account":"acme"}`} {
-		if _, err := c.js.Publish(t.Context(), ackSubject("acme", upload), []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(t, c, report(upload, 1, 1))
-	r := record(t, c)
-	if batch := receive(t, r.batches, "a batch"); len(batch) != 1 {
-		t.Errorf("%d reports, want the one that is one", len(batch))
-	}
-	r.answers <- nil
-	eventually(t, "the stream is empty", func() bool { return messages(t, c, streamAcks) == 0 })
-}
-
 func TestReportingOutlivesEverything(t *testing.T) {
 	t.Parallel()
 	for name, destroy := range map[string]func(*testing.T, *Conn, *natsServer){
@@ -344,7 +332,7 @@ func BenchmarkConsumeReports(b *testing.B) {
 					stop()
 				}
 				return nil
-			})
+			}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -50,6 +50,9 @@ type Runner struct {
 	// means 30 seconds.
 	AliveGrace time.Duration
 
+	// Worker names the worker where a message is set aside.
+	Worker string
+
 	Log *zap.Logger
 
 	busy  atomic.Int32
@@ -152,10 +155,7 @@ func (r *Runner) deliver(ctx context.Context, msg *nats.Msg, ackWait time.Durati
 	defer r.busy.Add(-1)
 	job, delivery, err := decodeJob(msg)
 	if err != nil {
-		r.Log.Error("dropped a message that is no job", zap.String("subject", msg.Subject), zap.Error(err))
-		if err := r.Conn.terminate(msg, "not a job"); err != nil {
-			r.Log.Debug("message not settled", zap.Error(err))
-		}
+		r.setAside(ctx, msg, err)
 		return
 	}
 	log := r.Log.With(zap.Stringer("upload", job.Upload), zap.String("account", job.Account), zap.Int("epoch", job.Epoch),
@@ -203,6 +203,23 @@ func (r *Runner) deliver(ctx context.Context, msg *nats.Msg, ackWait time.Durati
 	}
 	if err != nil {
 		log.Debug("job not settled", zap.Error(err))
+	}
+}
+
+// setAside hands a message that is no job to the dispatchers, and takes it off the
+// queue when they will have it.
+func (r *Runner) setAside(ctx context.Context, msg *nats.Msg, reason error) {
+	log := r.Log.With(zap.String("subject", msg.Subject), zap.NamedError("reason", reason))
+	err := r.Conn.reportAside(ctx, r.Pool, r.Worker, msg, reason.Error())
+	if err != nil {
+		log.Warn("a message that is no job is not handed on yet", zap.Duration("again_in", asideAgainIn), zap.Error(err))
+		err = r.Conn.retry(msg, asideAgainIn)
+	} else {
+		log.Error("set aside a message that is no job")
+		err = r.Conn.terminate(msg, "set aside")
+	}
+	if err != nil {
+		log.Debug("message not settled", zap.Error(err))
 	}
 }
 

@@ -179,29 +179,6 @@ func TestJobIsKeptForTheGrace(t *testing.T) {
 	h.settle <- done
 }
 
-func TestMessageThatIsNoJobIsDropped(t *testing.T) {
-	t.Parallel()
-	c, _ := setup(t, Config{AckWait: time.Hour})
-	upload := newID(t)
-	subject, err := jobSubject(partJob(upload, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, body := range []string{"", "{", `{"upload":"x"}`, `{"upload":"` + anID + `","account":"acme","pool":"main"}`} {
-		if _, err := c.js.Publish(t.Context(), subject, []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	publish(t, c, partJob(upload, 1))
-	log, logs := watch()
-	r := run(t, &Runner{Conn: c, Slots: 1, Log: log})
-	r.next().settle <- done
-	eventually(t, "the stream is empty", func() bool { return messages(t, c, streamJobs) == 0 })
-	if n := logs.FilterMessage("dropped a message that is no job").Len(); n != 4 {
-		t.Errorf("%d messages were logged as dropped, want 4", n)
-	}
-}
-
 func TestPanicIsARetry(t *testing.T) {
 	t.Parallel()
 	c, _ := setup(t, Config{AckWait: time.Hour})

@@ -79,6 +79,7 @@ func TestSubmissions(t *testing.T) {
 	}
 	got := make(chan submission, 10)
 	fail := make(chan struct{}, 1)
+	kept := make(chan uploads.SetAside, 10)
 	fail <- struct{}{}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -92,7 +93,7 @@ func TestSubmissions(t *testing.T) {
 			default:
 				return []byte("taken " + string(payload)), nil
 			}
-		})
+		}, func(_ context.Context, m uploads.SetAside) error { kept <- m; return nil })
 		if err != nil {
 			t.Error(err)
 		}
@@ -125,6 +126,9 @@ func TestSubmissions(t *testing.T) {
 	}
 	if next := receive(t, got, "the second submission"); next.payload != "that" || next.id == first.id {
 		t.Errorf("got %+v", next)
+	}
+	if m := receive(t, kept, "the message without a tenant"); m.Subject != "mf.submit.a.b" || m.Stream != streamSubmit || string(m.Payload) != "that" {
+		t.Errorf("set aside %+v", m)
 	}
 	eventually(t, "the stream is empty", func() bool { return messages(t, c, streamSubmit) == 0 })
 }

@@ -43,7 +43,7 @@ const (
 )
 
 // streams lists what NATS must have. JOBS, ACKS and SUBMIT discard nothing that
-// was not acked.
+// was not acked; RECORD keeps one message of each record.
 func streams() []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
@@ -52,6 +52,10 @@ func streams() []jetstream.StreamConfig {
 		},
 		{Name: streamAcks, Subjects: []string{"mf.ack.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
 		{Name: streamSubmit, Subjects: []string{"mf.submit.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
+		{
+			Name: streamRecord, Subjects: []string{"mf.record.>"}, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardOld, MaxMsgsPerSubject: 1,
+		},
 		{Name: streamEvents, Subjects: []string{"mf.event.>"}, Retention: jetstream.LimitsPolicy, MaxAge: eventsAge},
 	}
 }

@@ -32,13 +32,14 @@ func intakeConsumer() jetstream.ConsumerConfig {
 
 // ConsumeSubmissions hands what arrives on the SUBMIT stream to handle until ctx
 // ends, several at once, shared with all other dispatchers. handle returns after
-// its commit what the submitter is to be told, also when it refuses the
-// submission; an error means that it could not decide, and the submission comes
-// again. It comes again now and then in any case, so handle derives an
+// its commit what the submitter is to be told. With an *uploads.RefusedError beside
+// it the submission is refused for good: it is kept by keep and taken off the
+// stream. Any other error means that handle could not decide, and the submission
+// comes again. It comes again now and then in any case, so handle derives an
 // idempotency key from id, which is the same each time, where the submission has
 // none. It returns nil when ctx has ended and nothing is in hand any more.
 func (c *Conn) ConsumeSubmissions(
-	ctx context.Context, handle func(ctx context.Context, tenant, id string, payload []byte) (reply []byte, err error),
+	ctx context.Context, handle func(ctx context.Context, tenant, id string, payload []byte) (reply []byte, err error), keep KeepAside,
 ) error {
 	places := make(chan struct{}, maxSubmitting)
 	var submitting sync.WaitGroup
@@ -51,7 +52,7 @@ func (c *Conn) ConsumeSubmissions(
 		}
 		submitting.Go(func() {
 			defer func() { <-places }()
-			c.submit(ctx, msg, handle)
+			c.submit(ctx, msg, handle, keep)
 		})
 	})
 	submitting.Wait()
@@ -59,7 +60,7 @@ func (c *Conn) ConsumeSubmissions(
 }
 
 func (c *Conn) submit(
-	ctx context.Context, msg jetstream.Msg, handle func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error),
+	ctx context.Context, msg jetstream.Msg, handle func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error), keep KeepAside,
 ) {
 	log := c.log.With(zap.String("subject", msg.Subject()))
 	settled := func(err error) {
@@ -69,15 +70,16 @@ func (c *Conn) submit(
 	}
 	tenant, meta, err := submissionOf(msg)
 	if err != nil {
-		log.Error("dropped a message that is no submission", zap.Error(err))
-		settled(msg.TermWithReason("not a submission"))
+		c.setAside(ctx, msg, "is no submission: "+err.Error(), keep)
 		return
 	}
 	// Sequence and time together tell a message from that with the same number
 	// in a stream that was deleted and made anew.
 	id := fmt.Sprintf("nats-%d-%d", meta.Sequence.Stream, meta.Timestamp.UnixNano())
 	reply, err := handle(ctx, tenant, id, msg.Data())
+	refusal := isRefusal(err)
 	switch {
+	case refusal:
 	case err != nil && ctx.Err() != nil:
 		c.giveBack(msg)
 		return
@@ -86,12 +88,16 @@ func (c *Conn) submit(
 		settled(msg.NakWithDelay(submitAgainIn))
 		return
 	}
-	if to := msg.Headers().Get(SubmitReplyHeader); to != "" {
+	if to := msg.Headers().Get(SubmitReplyHeader); to != "" && reply != nil {
 		if !mayAnswer(tenant, to) {
 			log.Warn("submission is not answered on that subject", zap.String("reply_to", to))
 		} else if err := c.nc.Publish(to, reply); err != nil {
 			log.Warn("submission not answered", zap.Error(err))
 		}
+	}
+	if refusal {
+		c.setAside(ctx, msg, err.Error(), keep)
+		return
 	}
 	settled(msg.Ack())
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/uploads"
 )
@@ -93,6 +95,13 @@ func (m StreamMark) LostSince(before StreamMark) bool {
 		return false
 	}
 	return !m.Created.Equal(before.Created) || m.LastSeq < before.LastSeq
+}
+
+// RecordMark is how far the record was counted up. The queue is told of it, so
+// that a record restored from an older backup is known as one.
+type RecordMark struct {
+	Record uuid.UUID // tells one record from another
+	Tick   int64
 }
 
 // Assignable is what the record knows of an upload that a worker asks about.

@@ -105,13 +105,29 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // unavailable wraps err with what was being done, and marks it as an
-// *uploads.UnavailableError where the database could not be reached or was
-// going down. Everything else is an answer of the database, or not its own.
+// *uploads.UnavailableError where the database could not be reached, was going
+// down or has no room left, and as an *uploads.RefusedError where it does not
+// take what it was given. Everything else is an answer of the database, or not
+// its own.
 func unavailable(doing string, err error) error {
-	if isConnection(err) {
-		err = &uploads.UnavailableError{What: "postgres", Err: err}
+	switch code := codeOf(err); {
+	case isConnection(err):
+		err = &uploads.UnavailableError{What: "postgres", Full: code == diskFull, Err: err}
+	case strings.HasPrefix(code, "22"), // data exceptions: a NUL, a number out of range
+		strings.HasPrefix(code, "23"): // integrity constraints
+		err = &uploads.RefusedError{Reason: "postgres refuses it", Err: err}
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+const diskFull = "53100"
+
+// codeOf returns the SQLSTATE of an answer of the database, "" for any other error.
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 func isConnection(err error) bool {

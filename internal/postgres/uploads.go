@@ -252,7 +252,6 @@ func (s *Store) moveClaimed(ctx context.Context, step uploads.Step, to uploads.S
 func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[uploads.ID]uploads.State, error) {
 	var p db.RecordBegunParams
 	var found []parts.Report
-	now := time.Now()
 	for _, o := range opened {
 		p.Ids = append(p.Ids, o.Upload)
 		p.LeaseTokens = append(p.LeaseTokens, o.Lease)
@@ -262,13 +261,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 		p.Sessions = append(p.Sessions, o.Session)
 		p.Expires = append(p.Expires, o.Expires)
 		if len(o.Found) > 0 {
-			r := parts.Report{Upload: o.Upload, Epoch: o.Epoch, Delivery: 0}
-			for _, st := range o.Found {
-				r.Acks = append(r.Acks, parts.Ack{
-					Part: st.Number, Offset: st.Offset, Length: st.Length, Receipt: st.Receipt, Digest: st.Digest, Started: now, Finished: now,
-				})
-			}
-			found = append(found, r)
+			found = append(found, foundReport(o.Upload, o.Epoch, o.Found))
 		}
 	}
 	took := make(map[uploads.ID]uploads.State, len(opened))

@@ -186,6 +186,7 @@ type Outcome struct {
 	Holding  Holding
 	Asset    uploads.Asset
 	Found    []parts.Stored // with HoldsSession, where the platform lists parts
+	Listed   bool           // with HoldsSession: Found is all that the platform holds
 	Evidence string         // what was asked and answered, for a person; no secret
 }
 

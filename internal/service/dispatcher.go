@@ -77,6 +77,9 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if err := awaitStreams(ctx, conn, log); err != nil {
 		return err
 	}
+	if err := d.AwaitRecord(ctx); err != nil {
+		return err
+	}
 	listener, err := listenAPI(ctx, cfg.API, log)
 	if err != nil {
 		return err
@@ -88,7 +91,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.Run(ctx) })
 	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
-	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports) })
+	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports, d.SetAside) })
 	g.Go(func() error {
 		return conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
 			return assign(ctx, d, requests)
@@ -97,11 +100,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	g.Go(func() error {
 		return conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error) {
 			reply, err := api.SubmitMessage(ctx, d, tenant, id, payload)
-			if err == nil {
+			if reply != nil {
 				log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
 			}
 			return reply, err
-		})
+		}, d.SetAside)
 	})
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -146,9 +146,14 @@ func (b *bundle) dispatcher(t *testing.T) (stop func()) {
 // worker starts a worker.
 func (b *bundle) worker(t *testing.T, id string) {
 	t.Helper()
+	b.stoppableWorker(t, id)
+}
+
+func (b *bundle) stoppableWorker(t *testing.T, id string) (stop func()) {
+	t.Helper()
 	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
 	log := zaptest.NewLogger(t).Named(id)
-	background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
+	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
 }
 
 // query returns a function that reads one value of the record as text.

@@ -45,7 +45,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	}
 	defer stop()
 	runner := &jobs.Runner{
-		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle, StopGrace: cfg.StopGrace, Log: log.Named("runner"),
+		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle, StopGrace: cfg.StopGrace, Worker: cfg.ID, Log: log.Named("runner"),
 	}
 	log.Info("worker is ready", zap.String("pool", cfg.Pool), zap.Int("slots", cfg.Slots))
 

@@ -71,11 +71,16 @@ var (
 // reached; the same request may be made again later.
 type UnavailableError struct {
 	What string // "staging", "postgres", "nats"
+	// Full says that it answers, but has no room left on its disk.
+	Full bool
 	Err  error
 }
 
-// Error names what is not reachable.
+// Error names what is not reachable, or full.
 func (e *UnavailableError) Error() string {
+	if e.Full {
+		return fmt.Sprintf("%s has no room left: %v", e.What, e.Err)
+	}
 	return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err)
 }
 

@@ -32,14 +32,16 @@ func States() []State {
 func (s State) next() []State {
 	switch s {
 	case Queued:
-		return []State{Digesting, Beginning, Failed, Cancelled}
+		// Completed from here and from the next ones when a probe finds that the
+		// record is behind: it was restored from an older backup.
+		return []State{Digesting, Beginning, Completed, Failed, Cancelled}
 	case Digesting:
-		return []State{Beginning, Failed, Cancelled}
+		return []State{Beginning, Completed, Failed, Cancelled}
 	case Beginning:
 		return []State{Uploading, Finishing, Completed, Failed, Cancelled}
 	case Uploading:
 		// Beginning again when the platform lost the session: a new epoch.
-		return []State{Finishing, Beginning, Failed, Cancelled}
+		return []State{Finishing, Beginning, Completed, Failed, Cancelled}
 	case Finishing:
 		return []State{Completed, Beginning, Failed, Cancelled}
 	case Failed:

@@ -19,10 +19,10 @@ func TestLegalMoves(t *testing.T) {
 	// Rows and columns in the order of States.
 	want := map[uploads.State]string{
 		//                   q d b u f C F X
-		uploads.Queued:    ". d b . . . F X",
-		uploads.Digesting: ". . b . . . F X",
+		uploads.Queued:    ". d b . . C F X",
+		uploads.Digesting: ". . b . . C F X",
 		uploads.Beginning: ". . . u f C F X",
-		uploads.Uploading: ". . b . f . F X",
+		uploads.Uploading: ". . b . f C F X",
 		uploads.Finishing: ". . b . . C F X",
 		uploads.Completed: ". . . . . . . .",
 		uploads.Failed:    "q . . . . . . .",

@@ -62,6 +62,7 @@ func (s source) put(ctx context.Context, key string, size int) ([]byte, error) {
 // ours is all that is ours: a database and a queue, both empty at first, a
 // dispatcher and a worker.
 type ours struct {
+	cfg  config.Dispatcher
 	api  *client.Client
 	db   *pgx.Conn
 	log  *logFile
@@ -83,21 +84,34 @@ func startOurs(t *testing.T, from source, accounts []config.Account) *ours {
 		API: config.API{Listen: "127.0.0.1:0", Auth: config.AuthNone}, SealKey: providers.Secret(sealing.NewKey()),
 		SweepInterval: time.Second, Accounts: accounts,
 	}
-	o := &ours{log: new(logFile)}
-	ready := make(chan string, 1)
-	stopDispatcher := background(t, func(ctx context.Context) error {
-		return service.RunDispatcher(ctx, cfg, service.Providers(), o.log.logger(), func(addr string) { ready <- addr })
-	})
-	stopWorker := background(t, func(ctx context.Context) error {
-		worker := config.Worker{ID: "w1", Pool: "default", Slots: 8, NATS: cfg.NATS, Staging: cfg.Staging, StopGrace: time.Nanosecond}
-		return service.RunWorker(ctx, worker, service.Providers(), o.log.logger())
-	})
-	o.stop = func() { stopWorker(); stopDispatcher() }
+	o := &ours{cfg: cfg, log: new(logFile)}
+	o.run(t, true)
 	t.Cleanup(func() {
 		if t.Failed() {
 			o.log.print(t, "\"level\":\"error\"", 20)
 		}
 	})
+	var err error
+	if o.db, err = pgx.Connect(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = o.db.Close(context.WithoutCancel(t.Context())) }) // the database goes with it
+	return o
+}
+
+// run starts dispatcher and worker, or the dispatcher alone, over what is there.
+func (o *ours) run(t *testing.T, worker bool) {
+	t.Helper()
+	cfg := o.cfg
+	ready := make(chan string, 1)
+	stopDispatcher := background(t, func(ctx context.Context) error {
+		return service.RunDispatcher(ctx, cfg, service.Providers(), o.log.logger(), func(addr string) { ready <- addr })
+	})
+	stopWorker := func() {}
+	if worker {
+		stopWorker = o.work(t)
+	}
+	o.stop = func() { stopWorker(); stopDispatcher() }
 	var err error
 	select {
 	case addr := <-ready:
@@ -108,11 +122,16 @@ func startOurs(t *testing.T, from source, accounts []config.Account) *ours {
 	case <-time.After(patience):
 		t.Fatal("the dispatcher is not ready")
 	}
-	if o.db, err = pgx.Connect(t.Context(), dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = o.db.Close(context.WithoutCancel(t.Context())) }) // the database goes with it
-	return o
+}
+
+// work starts a worker.
+func (o *ours) work(t *testing.T) (stop func()) {
+	t.Helper()
+	cfg := o.cfg
+	return background(t, func(ctx context.Context) error {
+		worker := config.Worker{ID: "w1", Pool: "default", Slots: 8, NATS: cfg.NATS, Staging: cfg.Staging, StopGrace: time.Nanosecond}
+		return service.RunWorker(ctx, worker, service.Providers(), o.log.logger())
+	})
 }
 
 // background runs a process until stop is called, and fails the test if it fails.

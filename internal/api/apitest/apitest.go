@@ -28,6 +28,8 @@ type UseCases struct {
 	Objects []uploads.Object
 	Workers []uploads.WorkerStatus
 	Tokens  api.Tokens // nil asks for no tokens
+	// SetAside are messages that are set aside, oldest first.
+	SetAside []uploads.SetAside
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 

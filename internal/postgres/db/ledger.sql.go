@@ -70,7 +70,7 @@ func (q *Queries) DeleteEvents(ctx context.Context, db DBTX, ids []int64) error 
 
 const feedable = `-- name: Feedable :many
 SELECT id, pool, epoch, size, part_size, fed, found_bytes, feed_count FROM uploads
-WHERE account = $1 AND state = 'uploading' AND NOT paused AND fed < part_count
+WHERE account = $1 AND state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed < part_count
 ORDER BY priority DESC, id LIMIT $2::int
 `
 
@@ -407,7 +407,7 @@ UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count 
     feed_after = now() + $1::interval
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::int[]) AS epoch, unnest($4::int[]) AS fed_before,
         unnest($5::int[]) AS fed, unnest($6::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.probe_since IS NULL AND u.epoch = f.epoch AND u.fed = f.fed_before
 RETURNING u.id
 `
 
@@ -449,7 +449,7 @@ func (q *Queries) RecordFed(ctx context.Context, db DBTX, arg RecordFedParams) (
 
 const recordSwept = `-- name: RecordSwept :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + $1::interval
-WHERE id = $2 AND state = 'uploading' AND epoch = $3 AND feed_count = $4
+WHERE id = $2 AND state = 'uploading' AND probe_since IS NULL AND epoch = $3 AND feed_count = $4
 `
 
 type RecordSweptParams struct {
@@ -502,7 +502,7 @@ func (q *Queries) StreamMark(ctx context.Context, db DBTX, stream string) (Strea
 
 const sweepable = `-- name: Sweepable :many
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
-WHERE state = 'uploading' AND NOT paused AND fed_bytes + found_bytes > acked_bytes
+WHERE state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
   AND (feed_after <= now() OR $1::bool)
   AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = $2::text AND h.held_until > now())
 ORDER BY feed_after LIMIT $3::int

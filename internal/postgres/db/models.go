@@ -172,6 +172,12 @@ type PartFailure struct {
 	Excused   bool
 }
 
+type RecordMark struct {
+	OnlyOne bool
+	Record  uuid.UUID
+	Tick    int64
+}
+
 // What may be in flight for each account and what is; one row for each call that is held, at least one in all.
 type ReportAccountWindow struct {
 	Account string
@@ -237,6 +243,20 @@ type ReportUploadSummary struct {
 	Instant        *bool
 	AssetID        interface{}
 	FailureCause   interface{}
+}
+
+type SetAside struct {
+	ID          int64
+	Stream      string
+	Subject     string
+	Seq         int64
+	PublishedAt time.Time
+	Headers     json.RawMessage
+	Payload     []byte
+	Size        int64
+	Reason      string
+	Worker      string
+	At          time.Time
 }
 
 type StateChange struct {
@@ -305,4 +325,5 @@ type Upload struct {
 	FirstAckAt       *time.Time
 	LastAckAt        *time.Time
 	FinishedAt       *time.Time
+	ProbeSince       *time.Time
 }

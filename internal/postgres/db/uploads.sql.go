@@ -61,7 +61,7 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 const assignable = `-- name: Assignable :many
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused
+FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL
 `
 
 type AssignableRow struct {
@@ -119,8 +119,9 @@ func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]A
 
 const beginAgain = `-- name: BeginAgain :execrows
 UPDATE uploads SET state = 'beginning', reason = $1, step_at = now() + $2::interval, step_tries = 0,
-    lease_token = NULL, lease_until = NULL, finish_intent_at = NULL
-WHERE id = $3 AND epoch = $4 AND (state = 'uploading' OR (state = 'finishing' AND lease_token = $5::uuid))
+    lease_token = NULL, lease_until = NULL, finish_intent_at = NULL, probe_since = NULL
+WHERE id = $3 AND epoch = $4 AND ((state = 'uploading' AND probe_since IS NULL)
+    OR (state IN ('uploading', 'finishing') AND lease_token = $5::uuid))
 `
 
 type BeginAgainParams struct {
@@ -131,7 +132,8 @@ type BeginAgainParams struct {
 	LeaseToken *uuid.UUID
 }
 
-// The upstream session is lost: back to beginning, which opens a new epoch.
+// The upstream session is lost: back to beginning, which opens a new epoch. While
+// a probe is due, a lost session may be a finished one, and only its holder knows.
 func (q *Queries) BeginAgain(ctx context.Context, db DBTX, arg BeginAgainParams) (int64, error) {
 	result, err := db.Exec(ctx, beginAgain,
 		arg.Reason,
@@ -149,7 +151,7 @@ func (q *Queries) BeginAgain(ctx context.Context, db DBTX, arg BeginAgainParams)
 const cancel = `-- name: Cancel :one
 UPDATE uploads SET state = 'cancelled', reason = 'cancelled', finished_at = now(),
     abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = $1 AND tenant = $2 AND finish_intent_at IS NULL
+WHERE id = $1 AND tenant = $2 AND finish_intent_at IS NULL AND probe_since IS NULL
   AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
 RETURNING account
 `
@@ -167,7 +169,7 @@ WITH due AS (
     SELECT q.id FROM unnest($4::text[]) AS a(account)
     CROSS JOIN LATERAL (
         SELECT u.id FROM uploads u
-        WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.step_at <= now()
+        WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.probe_since IS NULL AND u.step_at <= now()
           AND (u.lease_until IS NULL OR u.lease_until < now())
         ORDER BY u.priority DESC, u.id LIMIT $5::int
         FOR UPDATE SKIP LOCKED
@@ -368,7 +370,7 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.probe_since IS NULL AND d.step_at <= now()
       AND d.account <> ALL($3::text[])
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
@@ -509,10 +511,10 @@ func (q *Queries) Digesting(ctx context.Context, db DBTX, most int32) ([]Digesti
 }
 
 const fail = `-- name: Fail :execrows
-UPDATE uploads SET state = 'failed', reason = $1, failure = $2, finished_at = now(),
+UPDATE uploads SET state = 'failed', reason = $1, failure = $2, finished_at = now(), probe_since = NULL,
     abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = $3 AND epoch = $4 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-  AND ($5::uuid IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $5::uuid)
+  AND ($5::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $5::uuid)
 `
 
 type FailParams struct {

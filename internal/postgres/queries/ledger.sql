@@ -83,7 +83,7 @@ WHERE account = @account AND state = 'uploading' AND fed_bytes + found_bytes > a
 -- name: Feedable :many
 -- Who is next: priority first, then age.
 SELECT id, pool, epoch, size, part_size, fed, found_bytes, feed_count FROM uploads
-WHERE account = @account AND state = 'uploading' AND NOT paused AND fed < part_count
+WHERE account = @account AND state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed < part_count
 ORDER BY priority DESC, id LIMIT @most::int;
 
 -- name: RecordFed :many
@@ -91,20 +91,20 @@ UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count 
     feed_after = now() + @grace::interval
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@epochs::int[]) AS epoch, unnest(@fed_before::int[]) AS fed_before,
         unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.epoch = f.epoch AND u.fed = f.fed_before
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.probe_since IS NULL AND u.epoch = f.epoch AND u.fed = f.fed_before
 RETURNING u.id;
 
 -- name: Sweepable :many
 -- Uploads with bytes in flight that have not been fed for a while.
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
-WHERE state = 'uploading' AND NOT paused AND fed_bytes + found_bytes > acked_bytes
+WHERE state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
   AND (feed_after <= now() OR @everything::bool)
   AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = @call::text AND h.held_until > now())
 ORDER BY feed_after LIMIT @most::int;
 
 -- name: RecordSwept :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @grace::interval
-WHERE id = @id AND state = 'uploading' AND epoch = @epoch AND feed_count = @feed_count;
+WHERE id = @id AND state = 'uploading' AND probe_since IS NULL AND epoch = @epoch AND feed_count = @feed_count;
 
 -- name: HoldFeeding :exec
 -- After a failure that was handed back: nothing is fed again before the delay is over.

@@ -57,7 +57,7 @@ WITH due AS (
     SELECT q.id FROM unnest(@accounts::text[]) AS a(account)
     CROSS JOIN LATERAL (
         SELECT u.id FROM uploads u
-        WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.step_at <= now()
+        WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.probe_since IS NULL AND u.step_at <= now()
           AND (u.lease_until IS NULL OR u.lease_until < now())
         ORDER BY u.priority DESC, u.id LIMIT @per_account::int
         FOR UPDATE SKIP LOCKED
@@ -77,7 +77,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 -- it was before tells whether an earlier call may have taken effect.
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.probe_since IS NULL AND d.step_at <= now()
       AND d.account <> ALL(@without::text[])
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
@@ -139,23 +139,25 @@ UPDATE uploads SET step_at = now() + @delay::interval, step_tries = step_tries +
 WHERE id = @id AND lease_token = @lease_token;
 
 -- name: BeginAgain :execrows
--- The upstream session is lost: back to beginning, which opens a new epoch.
+-- The upstream session is lost: back to beginning, which opens a new epoch. While
+-- a probe is due, a lost session may be a finished one, and only its holder knows.
 UPDATE uploads SET state = 'beginning', reason = @reason, step_at = now() + @delay::interval, step_tries = 0,
-    lease_token = NULL, lease_until = NULL, finish_intent_at = NULL
-WHERE id = @id AND epoch = @epoch AND (state = 'uploading' OR (state = 'finishing' AND lease_token = sqlc.narg(lease_token)::uuid));
+    lease_token = NULL, lease_until = NULL, finish_intent_at = NULL, probe_since = NULL
+WHERE id = @id AND epoch = @epoch AND ((state = 'uploading' AND probe_since IS NULL)
+    OR (state IN ('uploading', 'finishing') AND lease_token = sqlc.narg(lease_token)::uuid));
 
 -- name: Fail :execrows
 -- Fails an upload that is active and, where a lease is named, still held under it.
-UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(),
+UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(), probe_since = NULL,
     abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = @id AND epoch = @epoch AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-  AND (sqlc.narg(lease_token)::uuid IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
+  AND (sqlc.narg(lease_token)::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
 
 -- name: Cancel :one
 -- Refused while finish may have taken effect: a cancelled upload has no asset.
 UPDATE uploads SET state = 'cancelled', reason = 'cancelled', finished_at = now(),
     abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = @id AND tenant = @tenant AND finish_intent_at IS NULL
+WHERE id = @id AND tenant = @tenant AND finish_intent_at IS NULL AND probe_since IS NULL
   AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
 RETURNING account;
 
@@ -203,7 +205,7 @@ WHERE id = @id AND state = 'digesting';
 -- What workers ask for; only uploads that may be worked on answer.
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, session, digest_checkpoint
-FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused;
+FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL;
 
 -- name: ClaimRenewals :many
 -- Takes sessions that will lapse within their provider's margin.

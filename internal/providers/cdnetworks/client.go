@@ -325,6 +325,10 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	case listed:
 		out.Holding = providers.HoldsUnknown
 		out.Evidence += fmt.Sprintf("; it should have %d bytes", media.Size)
+	case expires.IsZero():
+		// The breakpoint id leads to a video only while that is unfinished.
+		out.Holding = providers.HoldsUnknown
+		out.Evidence += "; no session is known, and a finished video may be another one"
 	case now.Before(expires.Add(-expiryMargin)):
 		out.Holding = providers.HoldsSession
 	case now.Before(expires.Add(t.listDelay)):

@@ -295,7 +295,7 @@ func (f *Fake) Probe(ctx context.Context, account providers.Account, media provi
 		case f.findAsset(account.Name, media) != nil:
 			out = providers.Outcome{Holding: providers.HoldsAsset, Asset: f.findAsset(account.Name, media).Asset}
 		case s != nil:
-			out = providers.Outcome{Holding: providers.HoldsSession, Found: s.found()}
+			out = providers.Outcome{Holding: providers.HoldsSession, Found: s.found(), Listed: true}
 		default:
 			out = providers.Outcome{Holding: providers.HoldsNothing}
 		}

@@ -443,7 +443,7 @@ func (c *Client) look(ctx context.Context, s session, ps providers.Session, medi
 		found, err := c.listParts(ctx, s, planOf(media))
 		switch {
 		case err == nil:
-			out.Holding, out.Found = providers.HoldsSession, found
+			out.Holding, out.Found, out.Listed = providers.HoldsSession, found, true
 			out.Evidence = fmt.Sprintf("%s of %s: %d parts", callList, s.Key, len(found))
 			return out, false, nil
 		case codeOf(err) == codeNoSuchUpload:

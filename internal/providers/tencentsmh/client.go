@@ -276,6 +276,9 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	if err != nil {
 		return providers.Outcome{}, err
 	}
+	if len(ps.Data) == 0 {
+		return c.probeFile(ctx, s, media, errors.New("no session is known"))
+	}
 	opened, err := readSession(callStatus, ps)
 	if err != nil {
 		return providers.Outcome{}, err
@@ -299,6 +302,7 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 		out.Holding = providers.HoldsUnknown
 		out.Evidence += "; it was finished, but a directory above it was deleted since"
 	default:
+		out.Listed = true
 		out.Found = st.found(parts.Plan{Size: media.Size, PartSize: media.PartSize})
 	}
 	return out, nil

@@ -177,7 +177,7 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	case initStored:
 		out.Holding, out.Asset = providers.HoldsAsset, answer.asset()
 	case initResume:
-		out.Holding = providers.HoldsSession
+		out.Holding, out.Listed = providers.HoldsSession, true
 		out.Found = answer.found(parts.Plan{Size: media.Size, PartSize: answer.partSize(media.PartSize)})
 	}
 	out.Evidence = fmt.Sprintf("%s for SHA-1 %s answered code %d with %d parts, fileId %q",
