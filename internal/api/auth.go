@@ -63,10 +63,23 @@ func scopes() map[string]access.Scope {
 		"POST /v1/uploads/{id}/cancel": access.Operate,
 		"POST /v1/uploads/{id}/retry":  access.Operate,
 
+		"POST /v1/reconcile":                access.Operate,
+		"GET /v1/setaside":                  access.Operate,
+		"GET /v1/setaside/{number}":         access.Operate,
+		"DELETE /v1/setaside/{number}":      access.Operate,
+		"POST /v1/setaside/{number}/replay": access.Operate,
+
 		"POST /v1/tokens":        access.Admin,
 		"GET /v1/tokens":         access.Admin,
 		"DELETE /v1/tokens/{id}": access.Admin,
 	}
+}
+
+// ofAllTenants reports whether the route shows what belongs to no tenant or to
+// all, which a token that is bound to one must not see.
+func ofAllTenants(pattern string) bool {
+	_, path, _ := strings.Cut(pattern, " ")
+	return strings.HasPrefix(path, "/v1/setaside")
 }
 
 const maxDrained = 4 << 20 // bytes of a refused body that are still read
@@ -100,6 +113,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case problem != nil:
 	case !token.Has(need):
 		problem = huma.Error403Forbidden("the token does not allow this; it takes one with the scope " + string(need))
+	case token.Tenant != "" && ofAllTenants(pattern):
+		problem = huma.Error403Forbidden("the token is bound to a tenant; this takes one for all tenants")
 	case !g.settleTenant(r, pattern, token):
 		problem = huma.Error404NotFound("there is no such tenant")
 	}

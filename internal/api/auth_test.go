@@ -143,6 +143,22 @@ func TestATokenOfOneTenant(t *testing.T) {
 	}
 }
 
+// What was set aside belongs to no tenant, so one tenant's operator has no
+// business with it.
+func TestSetAsideTakesATokenOfAllTenants(t *testing.T) {
+	t.Parallel()
+	tokens, url := guarded(t)
+	bound := bearer(second(tokens.Make(t, "default", access.Operate)))
+	all := bearer(second(tokens.Make(t, "", access.Operate)))
+	for _, route := range []string{"GET /v1/setaside", "GET /v1/setaside/1", "DELETE /v1/setaside/1", "POST /v1/setaside/1/replay"} {
+		method, path, _ := strings.Cut(route, " ")
+		isProblem(t, route, call(t, method, url+path, "", "Authorization", bound), http.StatusForbidden)
+		if a := call(t, method, url+path, "", "Authorization", all); a.status == http.StatusForbidden || a.status == http.StatusUnauthorized {
+			t.Errorf("%s for all tenants: %d %s", route, a.status, a.body)
+		}
+	}
+}
+
 func TestTokensOverTheAPI(t *testing.T) {
 	t.Parallel()
 	tokens, url := guarded(t)
