@@ -47,7 +47,7 @@ FROM part_acks a
 UNION ALL
 SELECT f.upload_id, f.epoch, f.part, f.stage, '', '', '', '', '', false, f.message, f.failed_at
 FROM part_failures f
-WHERE f.stage <> '';
+WHERE f.stage <> '' AND (f.part > 0 OR f.stage <> 'staging'); -- of the whole object there are links
 
 COMMENT ON VIEW report.digest_chain IS 'Every comparison of digests of an upload: one row for each part and one for each of the whole object.';
 COMMENT ON COLUMN report.digest_chain.upload_id IS 'The upload.';

@@ -66,7 +66,11 @@ func (a *app) printChain(chain client.DigestChain) error {
 		if like.compared {
 			result = "matched"
 		}
-		_, _ = fmt.Fprintf(w, "%d\t%s\t%d parts\t%s\t%s\t\t\t%s\n", like.epoch, like.stage, counts[like], like.kind, result, like.note)
+		what := "1 part"
+		if n := counts[like]; n > 1 {
+			what = fmt.Sprintf("%d parts", n)
+		}
+		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t\t\t%s\n", like.epoch, like.stage, what, like.kind, result, like.note)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)

@@ -34,6 +34,14 @@ func useCases() *apitest.UseCases {
 			{Bucket: "in", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
 			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
 		},
+		Links: []uploads.DigestLink{
+			{Epoch: 1, Stage: uploads.StageStaging, Kind: "crc64nvme", Expected: "aa", ExpectedFrom: "bucket", Got: "bb", GotFrom: "worker", Compared: true},
+			{Epoch: 2, Stage: uploads.StagePlatform, Note: "names none"},
+			{Epoch: 2, Part: 1, Stage: uploads.StageTransit, Kind: "md5", Compared: true, Matched: true},
+			{Epoch: 2, Part: 2, Stage: uploads.StageTransit, Compared: true, Note: "refused"},
+			{Epoch: 2, Part: 2, Stage: uploads.StageTransit, Kind: "md5", Compared: true, Matched: true},
+			{Epoch: 2, Part: 3, Stage: uploads.StageTransit, Note: "found"},
+		},
 		Accepted: func(u *uploads.Upload) {
 			switch u.Account {
 			case "main":

@@ -112,14 +112,14 @@ func (s *Store) DigestChain(ctx context.Context, tenant string, id uploads.ID) (
 	rows, err := s.pool.Query(ctx, `
 		SELECT epoch, part, stage, kind, expected, expected_from, got, got_from, matched IS NOT NULL, coalesce(matched, false), note, at
 		FROM report.digest_chain WHERE upload_id = $1
-		ORDER BY epoch, part, at`, id)
+		ORDER BY epoch, part, at, expected_from`, id)
 	if err != nil {
 		return nil, unavailable("read digest chain", err)
 	}
 	links, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l uploads.DigestLink, err error) {
 		err = row.Scan(&l.Epoch, &l.Part, &l.Stage, &l.Kind, &l.Expected, &l.ExpectedFrom, &l.Got, &l.GotFrom,
 			&l.Compared, &l.Matched, &l.Note, &l.At)
-		return l, err
+		return l, err //nolint:wrapcheck // it is below
 	})
 	if err != nil {
 		return nil, unavailable("read digest chain", err)

@@ -24,10 +24,11 @@ func (q *Queries) CountStage(ctx context.Context, db DBTX, uploadID uuid.UUID, s
 }
 
 const dropCheckpoint = `-- name: DropCheckpoint :exec
-UPDATE uploads SET digest_checkpoint = NULL WHERE id = $1 AND state = 'digesting'
+UPDATE uploads SET digest_checkpoint = NULL, feed_after = now() WHERE id = $1 AND state = 'digesting'
 `
 
-// A pass whose sums are wrong is not taken up from where it stood.
+// A pass whose sums are wrong is not taken up from where it stood, and another
+// one need not wait for it.
 func (q *Queries) DropCheckpoint(ctx context.Context, db DBTX, id uuid.UUID) error {
 	_, err := db.Exec(ctx, dropCheckpoint, id)
 	return err

@@ -15,8 +15,9 @@ ON CONFLICT DO NOTHING;
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND stage = @stage;
 
 -- name: DropCheckpoint :exec
--- A pass whose sums are wrong is not taken up from where it stood.
-UPDATE uploads SET digest_checkpoint = NULL WHERE id = @id AND state = 'digesting';
+-- A pass whose sums are wrong is not taken up from where it stood, and another
+-- one need not wait for it.
+UPDATE uploads SET digest_checkpoint = NULL, feed_after = now() WHERE id = @id AND state = 'digesting';
 
 -- name: ForgetPass :exec
 -- What a digest pass found is doubted: nothing is compared with it again.
