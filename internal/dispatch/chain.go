@@ -17,7 +17,7 @@ import (
 
 type chainStore interface {
 	RecordLinks(ctx context.Context, id uploads.ID, epoch int, links []uploads.DigestLink) error
-	MismatchesAt(ctx context.Context, id uploads.ID, stage uploads.DigestStage) (int, error)
+	MismatchesAt(ctx context.Context, id uploads.ID, epoch int, stage uploads.DigestStage) (int, error)
 	DropCheckpoint(ctx context.Context, id uploads.ID) error
 	ForgetPass(ctx context.Context, id uploads.ID) error
 	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
@@ -74,7 +74,7 @@ func (d *Dispatcher) trusted(ctx context.Context, step uploads.Step, found []par
 		return found, nil
 	}
 	for _, stage := range []uploads.DigestStage{uploads.StageStaging, uploads.StagePlatform} {
-		n, err := d.store.MismatchesAt(ctx, step.ID, stage)
+		n, err := d.store.MismatchesAt(ctx, step.ID, 0, stage)
 		if err != nil || n > 0 {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (d *Dispatcher) checkSource(
 	if err := d.store.RecordLinks(ctx, step.ID, step.Epoch, links); err != nil {
 		return nil, false, err
 	}
-	n, err := d.store.MismatchesAt(ctx, step.ID, uploads.StageStaging)
+	n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StageStaging)
 	if err != nil {
 		return nil, false, err
 	}

@@ -66,6 +66,12 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		// Transient and throttled say that the call had no effect; else it may have.
 		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil)
 	}
+	if e.Kind == providers.Mismatch || e.Kind == providers.Rejected {
+		// What was compared before stays in the chain.
+		if err := d.store.RecordLinks(ctx, step.ID, step.Epoch, links); err != nil {
+			return err
+		}
+	}
 	grown := backoff(step.Tries+1, 500*time.Millisecond, time.Minute)
 	switch e.Kind {
 	case providers.UnknownOutcome:
@@ -90,7 +96,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		}
 		return d.postpone(ctx, step, grown, 1, false)
 	case providers.Mismatch:
-		n, err := d.store.MismatchesAt(ctx, step.ID, uploads.StagePlatform)
+		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
 		if err != nil {
 			return err
 		}
@@ -133,6 +139,17 @@ func (d *Dispatcher) probe(
 		zap.String("holding", string(outcome.Holding)), zap.String("evidence", outcome.Evidence))
 	switch outcome.Holding {
 	case providers.HoldsAsset:
+		// Finish found it wrong, and whoever called it did not live to say so.
+		n, err := d.store.MismatchesAt(ctx, step.ID, step.Epoch, uploads.StagePlatform)
+		if err != nil {
+			return false, err
+		}
+		if n > 0 {
+			return false, d.fail(ctx, step, uploads.Failure{
+				Cause: uploads.CauseMismatch, Stage: uploads.StagePlatform,
+				Message: fmt.Sprintf("asset %s was made of bytes that are not the object's", outcome.Asset.ID),
+			})
+		}
 		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome",
 			append(links, uploads.Uncompared(uploads.StagePlatform, "the answer to finish was lost, a probe found the asset")))
 	case providers.HoldsSession:

@@ -77,9 +77,9 @@ func (s *Store) RecordLinks(ctx context.Context, id uploads.ID, epoch int, links
 }
 
 // MismatchesAt counts the tries of an upload whose digests did not agree at a
-// stage, over all its epochs.
-func (s *Store) MismatchesAt(ctx context.Context, id uploads.ID, stage uploads.DigestStage) (int, error) {
-	n, err := s.q.CountStage(ctx, s.pool, id, string(stage))
+// stage, in an epoch or, with 0, in all of them.
+func (s *Store) MismatchesAt(ctx context.Context, id uploads.ID, epoch int, stage uploads.DigestStage) (int, error) {
+	n, err := s.q.CountStage(ctx, s.pool, id, string(stage), int32(epoch)) //nolint:gosec // counts sessions
 	if err != nil {
 		return 0, unavailable("count mismatches", err)
 	}

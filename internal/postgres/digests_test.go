@@ -84,8 +84,11 @@ func TestDigestChain(t *testing.T) {
 	if diff := cmp.Diff(want, got, byText, cmpopts.IgnoreFields(uploads.DigestLink{}, "At")); diff != "" {
 		t.Errorf("chain (-want +got):\n%s", diff)
 	}
-	if n, err := b.MismatchesAt(t.Context(), id, uploads.StageTransit); n != 1 || err != nil {
+	if n, err := b.MismatchesAt(t.Context(), id, 0, uploads.StageTransit); n != 1 || err != nil {
 		t.Errorf("%d mismatches in transit, %v, want 1", n, err)
+	}
+	if n, err := b.MismatchesAt(t.Context(), id, 2, uploads.StageTransit); n != 0 || err != nil {
+		t.Errorf("%d mismatches in transit of epoch 2, %v, want none", n, err)
 	}
 	if _, err := b.DigestChain(t.Context(), "another", id); !errors.Is(err, uploads.ErrNotFound) {
 		t.Errorf("another tenant's: %v, want not found", err)

@@ -16,9 +16,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"mediaferry/client"
 	"mediaferry/internal/hashing"
+	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
 
@@ -247,5 +249,96 @@ func until(t *testing.T, what string, met func() bool) {
 		case <-deadline:
 			t.Fatal(errors.New("no " + what))
 		}
+	}
+}
+
+// What a platform put together and found to be other bytes is sent again once,
+// all of it, whatever the platform still holds. An asset that is there and wrong
+// is not made a second time.
+func TestPlatformMismatch(t *testing.T) {
+	t.Parallel()
+	const size = 3 * mib
+	wrong := &providers.Error{Kind: providers.Mismatch, Call: "finish", Err: providers.ErrWrongAsset}
+	differs := &providers.Error{Kind: providers.Mismatch, Call: "finish"}
+	for name, tt := range map[string]struct {
+		err      *providers.Error
+		times    int
+		apply    bool
+		finishes int
+		bytes    int64
+		fails    bool
+	}{
+		"once":           {differs, 1, false, 2, 2 * size, false},
+		"each time":      {differs, 100, false, 2, 2 * size, true},
+		"the asset made": {wrong, 1, true, 1, size, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, limits())
+			data := b.put(t, "film.mp4", size)
+			b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+				switch {
+				case call == providers.CallFinish && nth <= tt.times:
+					return tt.apply, tt.err
+				case call == providers.CallAbort:
+					return false, &providers.Error{Kind: providers.Transient, Call: "abort"} // so that parts stay
+				}
+				return true, nil
+			})
+			b.dispatcher(t)
+			b.worker(t, "w1")
+			id := b.submit(t, "film.mp4").ID
+			if tt.fails {
+				u := b.wait(t, id)
+				if u.Failure == nil || u.Failure.Stage != string(uploads.StagePlatform) || u.Failure.Cause != string(uploads.CauseMismatch) {
+					t.Errorf("%s, failure %+v, want a mismatch at the platform", u.State, u.Failure)
+				}
+			} else {
+				b.mustComplete(t, id, data)
+			}
+			if n := b.platform.Calls(providers.CallFinish); n != tt.finishes {
+				t.Errorf("finish was called %d times, want %d", n, tt.finishes)
+			}
+			if seen := b.platform.Seen(uuid.MustParse(id)); seen.Bytes != tt.bytes {
+				t.Errorf("%d bytes were sent, want %d", seen.Bytes, tt.bytes)
+			}
+			if links := b.compared(t, id, uploads.StageStaging); len(links) == 0 || links[0] != "bucket matched" {
+				t.Errorf("links at staging %q, want the one that matched", links)
+			}
+		})
+	}
+}
+
+// A dispatcher that learns of a wrong asset and dies before the upload has
+// failed leaves the asset to the next one's probe, which must not take it.
+func TestAWrongAssetIsNotTakenByAProbe(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.put(t, "film.mp4", mib)
+	inFinish := make(chan struct{})
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallFinish && nth == 1 {
+			close(inFinish)
+			return true, &providers.Error{Kind: providers.UnknownOutcome, Call: "finish"}
+		}
+		return true, nil
+	})
+	stop := b.dispatcher(t)
+	b.worker(t, "w1")
+	id := b.submit(t, "film.mp4").ID
+	<-inFinish
+	stop()
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := conn.Exec(t.Context(), `INSERT INTO part_failures (upload_id, account, epoch, part, kind, stage, started_at, failed_at)
+		VALUES ($1, 'acc', 1, 0, 'mismatch', 'platform', now(), now())`, id); err != nil {
+		t.Fatal(err)
+	}
+	b.dispatcher(t)
+	if u := b.wait(t, id); u.Failure == nil || u.Failure.Stage != string(uploads.StagePlatform) {
+		t.Errorf("%s, failure %+v, want a mismatch at the platform", u.State, u.Failure)
 	}
 }

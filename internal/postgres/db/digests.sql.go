@@ -12,12 +12,14 @@ import (
 )
 
 const countStage = `-- name: CountStage :one
-SELECT count(*) FROM part_failures WHERE upload_id = $1 AND stage = $2
+SELECT count(*) FROM part_failures
+WHERE upload_id = $1 AND stage = $2 AND ($3::int = 0 OR epoch = $3::int)
 `
 
-// How often digests of an upload did not agree at a stage, over all epochs.
-func (q *Queries) CountStage(ctx context.Context, db DBTX, uploadID uuid.UUID, stage string) (int64, error) {
-	row := db.QueryRow(ctx, countStage, uploadID, stage)
+// How often digests of an upload did not agree at a stage, in an epoch or, with
+// 0, in all of them.
+func (q *Queries) CountStage(ctx context.Context, db DBTX, uploadID uuid.UUID, stage string, epoch int32) (int64, error) {
+	row := db.QueryRow(ctx, countStage, uploadID, stage, epoch)
 	var count int64
 	err := row.Scan(&count)
 	return count, err

@@ -11,8 +11,10 @@ FROM (SELECT unnest(@stages::text[]) AS stage, unnest(@kinds::text[]) AS kind,
 ON CONFLICT DO NOTHING;
 
 -- name: CountStage :one
--- How often digests of an upload did not agree at a stage, over all epochs.
-SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND stage = @stage;
+-- How often digests of an upload did not agree at a stage, in an epoch or, with
+-- 0, in all of them.
+SELECT count(*) FROM part_failures
+WHERE upload_id = @upload_id AND stage = @stage AND (@epoch::int = 0 OR epoch = @epoch::int);
 
 -- name: DropCheckpoint :exec
 -- A pass whose sums are wrong is not taken up from where it stood, and another
