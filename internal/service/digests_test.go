@@ -192,29 +192,34 @@ func TestMisreadObjects(t *testing.T) {
 // The upload fails, and its retry makes another pass.
 func TestAWrongPassIsNotKept(t *testing.T) {
 	t.Parallel()
-	l := limits()
-	l.ObjectDigests = []hashing.Kind{hashing.SHA1}
-	b := setup(t, l)
-	data := b.put(t, "film.mp4", 2*mib)
-	b.tampered(t, false, nth(1))
-	b.dispatcher(t)
-	b.worker(t, "w1")
-	id := b.submit(t, "film.mp4").ID
-	if u := b.wait(t, id); u.Failure == nil || u.Failure.Stage != string(uploads.StageStaging) {
-		t.Fatalf("%s, failure %+v, want one at staging", u.State, u.Failure)
-	}
-	until(t, "retry", func() bool {
-		_, err := b.api.Retry(t.Context(), id)
-		return err == nil // the session is discarded first
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
-	defer cancel()
-	u, err := b.api.Wait(ctx, id, nil)
-	if err != nil || u.State != string(uploads.Completed) {
-		t.Fatalf("after the retry: %s, %+v, %v; want completed", u.State, u.Failure, err)
-	}
-	if got, _ := b.platform.Content(u.Asset.ID); string(got) != string(data) {
-		t.Error("the asset has other bytes")
+	for name, size := range map[string]int{"several parts": 2 * mib, "one part": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := limits()
+			l.ObjectDigests = []hashing.Kind{hashing.SHA1}
+			b := setup(t, l)
+			data := b.put(t, "film.mp4", size)
+			b.tampered(t, false, nth(1))
+			b.dispatcher(t)
+			b.worker(t, "w1")
+			id := b.submit(t, "film.mp4").ID
+			if u := b.wait(t, id); u.Failure == nil || u.Failure.Stage != string(uploads.StageStaging) {
+				t.Fatalf("%s, failure %+v, want one at staging", u.State, u.Failure)
+			}
+			until(t, "retry", func() bool {
+				_, err := b.api.Retry(t.Context(), id)
+				return err == nil // the session is discarded first
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+			defer cancel()
+			u, err := b.api.Wait(ctx, id, nil)
+			if err != nil || u.State != string(uploads.Completed) {
+				t.Fatalf("after the retry: %s, %+v, %v; want completed", u.State, u.Failure, err)
+			}
+			if got, _ := b.platform.Content(u.Asset.ID); string(got) != string(data) {
+				t.Error("the asset has other bytes")
+			}
+		})
 	}
 }
 
