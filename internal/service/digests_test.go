@@ -279,7 +279,9 @@ func TestPlatformMismatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, limits())
+			l := limits()
+			l.ObjectDigests = []hashing.Kind{hashing.SHA1} // by which the platform finds what it holds
+			b := setup(t, l)
 			data := b.put(t, "film.mp4", size)
 			b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
 				switch {
