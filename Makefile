@@ -14,6 +14,7 @@ UPLOADS ?= 2000
 SEED ?= 1
 DURATION ?= 2m
 FAULTS ?=
+N ?= 1000
 
 .DEFAULT_GOAL := help
 
@@ -82,6 +83,10 @@ queue-wipe: setup build ## lose all of the queue ten times during 200 uploads
 .PHONY: deploy-storm
 deploy-storm: setup build ## restart every process in turn, again and again
 	go run ./test/chaos -scenario deploy-storm -seed $(SEED) -duration $(DURATION)
+
+.PHONY: bitflips
+bitflips: setup ## uploads in each of which one bit is turned over; N=…
+	go test ./test/platforms -count=1 -timeout 15m -run '^TestBitFlips$$' -v -args -flips $(N)
 
 .PHONY: lint
 lint: ## check the code's form, its imports among it

@@ -40,6 +40,10 @@ type (
 	Asset = wire.Asset
 	// Failure says why an upload failed.
 	Failure = wire.Failure
+	// DigestChain is the comparisons of digests of an upload.
+	DigestChain = wire.DigestChain
+	// DigestLink is a comparison that took place, or the note that none did.
+	DigestLink = wire.DigestLink
 	// UploadList is a page of uploads, newest first.
 	UploadList = wire.UploadList
 	// Worker is what a worker's last heartbeat said.
@@ -201,6 +205,16 @@ func (c *Client) Show(ctx context.Context, id string) (Upload, error) {
 		return Upload{}, fmt.Errorf("show upload %s: %w", id, err)
 	}
 	return u, nil
+}
+
+// Digests returns the comparisons of digests of an upload: what was hashed
+// where, and compared with what.
+func (c *Client) Digests(ctx context.Context, id string) (DigestChain, error) {
+	var chain DigestChain
+	if _, err := c.call(ctx, http.MethodGet, "/v1/uploads/"+url.PathEscape(id)+"/digests", nil, &chain); err != nil {
+		return DigestChain{}, fmt.Errorf("show digests of upload %s: %w", id, err)
+	}
+	return chain, nil
 }
 
 // Filter selects uploads. Zero fields select all.

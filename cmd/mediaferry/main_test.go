@@ -38,6 +38,14 @@ func useCases() *apitest.UseCases {
 			{Number: 1, Stream: "ACKS", Subject: "mf.ack.a.b", Payload: []byte("{}"), Size: 2, Reason: "is no report", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
 			{Number: 2, Stream: "SUBMIT", Subject: "mf.submit.news", Payload: []byte("x"), Size: 600_000, Reason: "is no submission", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
 		},
+		Links: []uploads.DigestLink{
+			{Epoch: 1, Stage: uploads.StageStaging, Kind: "crc64nvme", Expected: "aa", ExpectedFrom: "bucket", Got: "bb", GotFrom: "worker", Compared: true},
+			{Epoch: 2, Stage: uploads.StagePlatform, Note: "names none"},
+			{Epoch: 2, Part: 1, Stage: uploads.StageTransit, Kind: "md5", Compared: true, Matched: true},
+			{Epoch: 2, Part: 2, Stage: uploads.StageTransit, Compared: true, Note: "refused"},
+			{Epoch: 2, Part: 2, Stage: uploads.StageTransit, Kind: "md5", Compared: true, Matched: true},
+			{Epoch: 2, Part: 3, Stage: uploads.StageTransit, Note: "found"},
+		},
 		Accepted: func(u *uploads.Upload) {
 			switch u.Account {
 			case "main":

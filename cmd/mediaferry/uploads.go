@@ -19,11 +19,11 @@ import (
 func (a *app) uploadsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uploads",
-		Short: "List, show, watch, cancel and retry uploads",
+		Short: "List, show, watch, check, cancel and retry uploads",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(),
+	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(), a.digestsCommand(),
 		a.eachCommand("cancel ID...", "Cancel uploads that are not final", (*client.Client).Cancel),
 		a.eachCommand("retry ID...", "Give failed uploads another life", (*client.Client).Retry))
 	return cmd
@@ -210,6 +210,7 @@ func (a *app) printUpload(u client.Upload) error {
 	}
 	if u.Failure != nil {
 		row("failure", u.Failure.Cause+": "+u.Failure.Message)
+		row("stage", u.Failure.Stage)
 		row("code", u.Failure.Code)
 	}
 	at("submitted", u.SubmittedAt)

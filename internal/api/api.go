@@ -32,6 +32,8 @@ type useCases interface {
 	Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	// Retry sends a failed upload back to queued.
 	Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
+	// DigestChain returns the comparisons of digests of an upload.
+	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
@@ -126,6 +128,8 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"Cancel an upload", 404, 409, 422, 503), s.cancel)
 	huma.Register(api, op("POST", "/v1/uploads/{id}/retry", "retry",
 		"Retry a failed upload", 404, 409, 422, 503), s.retry)
+	huma.Register(api, op("GET", "/v1/uploads/{id}/digests", "digests",
+		"Show what was hashed where, and compared with what", 404, 422, 503), s.digests)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)
 	huma.Register(api, op("GET", "/v1/accounts", "accounts",

@@ -234,7 +234,7 @@ func TestFinalUploadIsNotCancelled(t *testing.T) {
 	for id := range uc.IDs() {
 		uc.Change(id, func(u *uploads.Upload) {
 			u.State, u.Asset = uploads.Completed, &uploads.Asset{ID: "v1", URL: "http://there/v1"}
-			u.Failure = &uploads.Failure{Cause: uploads.CauseMismatch, Message: "m", Part: 3}
+			u.Failure = &uploads.Failure{Cause: uploads.CauseMismatch, Message: "m", Part: 3, Stage: uploads.StageTransit}
 		})
 	}
 	if a := call(t, "POST", url+"/v1/uploads/"+u.ID+"/cancel", ""); a.status != http.StatusConflict {
@@ -244,7 +244,7 @@ func TestFinalUploadIsNotCancelled(t *testing.T) {
 	if diff := cmp.Diff(&wire.Asset{ID: "v1", URL: "http://there/v1"}, got.Asset); diff != "" {
 		t.Errorf("asset (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(&wire.Failure{Cause: "mismatch", Message: "m", Part: 3}, got.Failure); diff != "" {
+	if diff := cmp.Diff(&wire.Failure{Cause: "mismatch", Message: "m", Part: 3, Stage: "transit"}, got.Failure); diff != "" {
 		t.Errorf("failure (-want +got):\n%s", diff)
 	}
 }

@@ -234,12 +234,12 @@ func view(u uploads.Upload) wire.Upload {
 		LastAckAt: utc(u.LastAckAt), FinishedAt: utc(u.FinishedAt), NextActionAt: utc(u.NextActionAt),
 	}
 	if u.Asset != nil {
-		asset := wire.Asset(*u.Asset)
-		out.Asset = &asset
+		out.Asset = &wire.Asset{ID: u.Asset.ID, URL: u.Asset.URL, Detail: u.Asset.Detail}
 	}
 	if u.Failure != nil {
 		out.Failure = &wire.Failure{
 			Cause: string(u.Failure.Cause), Code: u.Failure.Code, Message: u.Failure.Message, Part: u.Failure.Part,
+			Stage: string(u.Failure.Stage),
 		}
 	}
 	return out

@@ -65,6 +65,9 @@ func (a *Account) setDefaults() {
 	if a.Window == 0 {
 		a.Window = defaultWindow
 	}
+	if a.SourceCheck == "" {
+		a.SourceCheck = "known"
+	}
 }
 
 func (d Dispatcher) problems(rules AccountRules) []error {
@@ -143,6 +146,7 @@ func (p *problemList) account(i int, a Account, rules AccountRules) {
 			p.add(at+".allow_networks", "%.40q is not a network; give one such as 10.0.0.0/8", network)
 		}
 	}
+	p.oneOf(at+".source_check", a.SourceCheck, "known", "pass")
 	if !slices.Contains(rules.Providers, a.Provider) {
 		p.oneOf(at+".provider", a.Provider, rules.Providers...)
 		return

@@ -127,6 +127,10 @@ type Account struct {
 	Pool     string `yaml:"pool"`     // the workers that serve it
 	// Window is the most bytes in flight upstream, at least 32 MiB.
 	Window ByteSize `yaml:"window"`
+	// SourceCheck says what the bytes read from staging are compared with: known
+	// (a digest that the bucket or the submitter gives, nothing where there is
+	// none) or pass (where there is none, that of a digest pass made first).
+	SourceCheck string `yaml:"source_check"`
 	// Settings and Secrets are the provider's own.
 	Settings map[string]string           `yaml:"settings,omitempty"`
 	Secrets  map[string]providers.Secret `yaml:"secrets,omitempty"`

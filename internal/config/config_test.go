@@ -96,11 +96,11 @@ func TestDispatcher(t *testing.T) {
 		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,
 		Accounts: []Account{{
-			Name: "archive", Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20,
+			Name: "archive", Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20, SourceCheck: "known",
 			Settings: map[string]string{"endpoint": "https://s3.example.com", "bucket": "media"},
 			Secrets:  map[string]providers.Secret{"access_key": "AK-hidden", "secret_key": "from-file"},
 		}, {
-			Name: "vod", Tenant: "films", Provider: "tencentvod", Pool: "far", Window: 1 << 30,
+			Name: "vod", Tenant: "films", Provider: "tencentvod", Pool: "far", Window: 1 << 30, SourceCheck: "pass",
 		}},
 		Warnings: []string{
 			path + " holds secrets in clear (accounts[0].secrets.access_key, staging.secret_key); give env:NAME or file:/path in their place",

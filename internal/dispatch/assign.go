@@ -66,7 +66,7 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 		if a.State != uploads.Digesting {
 			return parts.Assignment{}, ErrStale
 		}
-		out.Kinds, out.Checkpoint = p.Limits().ObjectDigests, a.Checkpoint
+		out.Kinds, out.Checkpoint = passKinds(p.Limits().ObjectDigests, a.Known), a.Checkpoint
 		return out, nil
 	}
 	if a.State != uploads.Uploading || a.Epoch != job.Epoch {
@@ -76,6 +76,8 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 	if job.Run.First < 1 || job.Run.Last() > out.Plan.Count() {
 		return parts.Assignment{}, fmt.Errorf("run of parts %d to %d of %s, which has %d", job.Run.First, job.Run.Last(), job.Upload, out.Plan.Count())
 	}
+	compare := uploads.ReadDigest(a.Known, p.Limits().PartDigest, out.Plan.Count())
+	out.Known, out.KnownFrom = compare.Digest, compare.From
 	if out.Session, err = d.sealer.Open(a.Session, sessionUse(job.Upload, a.Epoch)); err != nil {
 		return parts.Assignment{}, fmt.Errorf("session of %s: %w", job.Upload, err)
 	}

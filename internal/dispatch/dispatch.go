@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/reach"
@@ -38,6 +39,9 @@ type Account struct {
 	Pool     string
 	Window   int64 // bytes in flight upstream, at most; see windows.Window for how many at present
 	Reach    reach.Reach
+	// SourcePass has an object digested first of which neither the bucket nor
+	// the submitter gives a digest to compare the bytes read with.
+	SourcePass bool
 }
 
 // Config holds what may be tuned. Zero values stand for the defaults.
@@ -74,6 +78,7 @@ type Store interface {
 	sweepStore
 	assignStore
 	renewStore
+	chainStore
 	eventStore
 	windowStore
 	doubtStore
@@ -107,6 +112,7 @@ type Sealer interface {
 // Staging is what is asked of the bucket; staging.Store meets it.
 type Staging interface {
 	Stat(ctx context.Context, bucket, key string) (uploads.Object, error)
+	StatDigest(ctx context.Context, bucket, key string) (uploads.Object, hashing.Digest, error)
 	List(ctx context.Context, bucket, prefix string, yield func(uploads.Object) error) error
 	Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error)
 }

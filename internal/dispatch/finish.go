@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,8 +30,12 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 			session = fresh
 		} // else the call itself tells whether the session has lapsed
 	}
+	links, agrees, err := d.checkSource(ctx, step, p, session, stored)
+	if err != nil || !agrees {
+		return err
+	}
 	if !step.Intent.IsZero() {
-		again, err := d.probe(ctx, step, p, session)
+		again, err := d.probe(ctx, step, p, session, links)
 		if err != nil || !again {
 			return err
 		}
@@ -47,7 +52,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	cancel()
 	hold := d.noteCall(ctx, step.Account, providers.CallFinish, err)
 	if err == nil {
-		return d.complete(step, asset, false, "finished")
+		return d.complete(step, asset, false, "finished", append(links, assetLink(asset)))
 	}
 	if ctx.Err() != nil {
 		// Cut short by a stop: the call may have taken effect.
@@ -60,6 +65,12 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if wait, yes := d.excused(hold); yes {
 		// Transient and throttled say that the call had no effect; else it may have.
 		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil)
+	}
+	if e.Kind == providers.Mismatch || e.Kind == providers.Rejected {
+		// What was compared before stays in the chain.
+		if err := d.store.RecordLinks(ctx, step.ID, step.Epoch, links); err != nil {
+			return err
+		}
 	}
 	grown := backoff(step.Tries+1, 500*time.Millisecond, time.Minute)
 	switch e.Kind {
@@ -85,7 +96,16 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		}
 		return d.postpone(ctx, step, grown, 1, false)
 	case providers.Mismatch:
-		return d.fail(ctx, step, failureOf(uploads.CauseMismatch, e))
+		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
+		if err != nil {
+			return err
+		}
+		if n >= maxPlatformTries || errors.Is(e, providers.ErrWrongAsset) {
+			f := failureOf(uploads.CauseMismatch, e)
+			f.Stage = uploads.StagePlatform
+			return d.fail(ctx, step, f)
+		}
+		return d.sendAgain(ctx, step, p, session, "what the platform put together is not what was sent")
 	case providers.Rejected:
 		return d.fail(ctx, step, failureOf(uploads.CauseRejected, e))
 	default:
@@ -95,7 +115,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 
 // probe settles what became of an earlier finishing call. again says that the
 // session is still open, so that finish may be called.
-func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (again bool, err error) {
+func (d *Dispatcher) probe(
+	ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session, links []uploads.DigestLink,
+) (again bool, err error) {
 	account := d.accounts[step.Account]
 	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
 		return false, d.wait(ctx, step, wait, true, err)
@@ -117,7 +139,19 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 		zap.String("holding", string(outcome.Holding)), zap.String("evidence", outcome.Evidence))
 	switch outcome.Holding {
 	case providers.HoldsAsset:
-		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome")
+		// Finish found it wrong, and whoever called it did not live to say so.
+		n, err := d.store.MismatchesAt(ctx, step.ID, step.Epoch, uploads.StagePlatform)
+		if err != nil {
+			return false, err
+		}
+		if n > 0 {
+			return false, d.fail(ctx, step, uploads.Failure{
+				Cause: uploads.CauseMismatch, Stage: uploads.StagePlatform,
+				Message: fmt.Sprintf("asset %s was made of bytes that are not the object's", outcome.Asset.ID),
+			})
+		}
+		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome",
+			append(links, uploads.Uncompared(uploads.StagePlatform, "the answer to finish was lost, a probe found the asset")))
 	case providers.HoldsSession:
 		return true, nil
 	case providers.HoldsNothing:

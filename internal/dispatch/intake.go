@@ -49,7 +49,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	if err := d.queue.closed(); err != nil {
 		return uploads.Upload{}, false, err
 	}
-	object, err := d.staging.Stat(ctx, s.Source.Bucket, s.Source.Key)
+	object, kept, err := d.staging.StatDigest(ctx, s.Source.Bucket, s.Source.Key)
 	if err != nil {
 		return uploads.Upload{}, false, sourceError(s.Source, err)
 	}
@@ -77,6 +77,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 		return uploads.Upload{}, false, err
 	}
 	in.Items[0].RequestHash = hash
+	in.BucketDigest, in.BucketAsked = kept, true
 	took, err := d.store.Insert(ctx, in)
 	if err != nil {
 		return uploads.Upload{}, false, err

@@ -61,6 +61,9 @@ func (d *Dispatcher) digested(ctx context.Context, r parts.Report) error {
 	if r.Digested.Checkpoint != nil {
 		return d.store.RecordCheckpoint(ctx, r.Upload, r.Digested.Object, *r.Digested.Checkpoint)
 	}
+	if agrees, err := d.checkPass(ctx, r); err != nil || !agrees {
+		return err
+	}
 	took, err := d.store.RecordDigested(ctx, r.Upload, r.Digested.Object, r.Digested.Sums)
 	if err != nil {
 		return err
@@ -77,10 +80,15 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	f := r.Failure
 	d.log.Warn("part failed", zap.Stringer("upload", r.Upload), zap.Int("epoch", r.Epoch), zap.Int("part", f.Part),
 		zap.String("account", r.Account), zap.String("worker", r.Worker), zap.Int("delivery", r.Delivery),
-		zap.String("kind", f.Kind), zap.String("code", f.Code), zap.String("message", f.Message))
+		zap.String("kind", f.Kind), zap.String("stage", string(f.Stage)), zap.String("code", f.Code), zap.String("message", f.Message))
 	failed := func(cause uploads.Cause) error {
+		if f.Stage == uploads.StageStaging {
+			if err := d.store.ForgetPass(ctx, r.Upload); err != nil {
+				return err
+			}
+		}
 		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
-			uploads.Failure{Cause: cause, Code: f.Code, Message: f.Message, Part: f.Part})
+			uploads.Failure{Cause: cause, Code: f.Code, Message: f.Message, Part: f.Part, Stage: f.Stage})
 	}
 	if hold, _ := d.holds.get(r.Account, providers.CallPut); f.Part > 0 && silent(providers.Kind(f.Kind)) {
 		if wait, yes := d.excused(hold); yes {
@@ -135,6 +143,9 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case providers.Throttled:
 		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))
 	case providers.Mismatch:
+		if f.Stage == uploads.StageStaging {
+			return again(sourceCause(f.Against), maxSourceTries, grown)
+		}
 		return again(uploads.CauseMismatch, d.cfg.MaxAttempts, grown)
 	case providers.Transient, providers.UnknownOutcome:
 		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)

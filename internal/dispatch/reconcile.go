@@ -12,6 +12,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
 )
 
@@ -136,6 +137,7 @@ func (d *Dispatcher) reconcile(ctx context.Context, step uploads.Step, m manner)
 	if err != nil {
 		return d.unanswered(ctx, step, f, m, true, err.Error())
 	}
+	ctx = reach.With(ctx, account.Reach)
 	if !m.look {
 		// Runs in hand would go on under what the record says, and reports on their
 		// way to the ledger are worth waiting for.

@@ -76,6 +76,11 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 				digesting = append(digesting, name)
 			}
 		}
+		for _, a := range d.accounts {
+			if a.SourcePass && !slices.Contains(digesting, a.Provider) {
+				digesting = append(digesting, a.Provider)
+			}
+		}
 		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, maxInHand/2, d.cfg.Lease)
 		if err != nil || len(steps) == 0 {
 			return err
@@ -192,7 +197,11 @@ func (d *Dispatcher) gatherDigests(ctx context.Context, step *uploads.Step) (rea
 	for _, k := range known {
 		if !slices.ContainsFunc(step.Digests, func(have hashing.Digest) bool { return have.Kind == k.Kind }) {
 			step.Digests = append(step.Digests, k)
+			step.PassDigests = append(step.PassDigests, k)
 		}
+	}
+	if account.SourcePass && uploads.ReadDigest(step.Known(), p.Limits().PartDigest, 0).IsZero() {
+		needed = append(slices.Clone(needed), hashing.CRC64NVME)
 	}
 	for _, kind := range needed {
 		if (providers.Media{Digests: step.Digests}).Digest(kind).IsZero() {
@@ -233,6 +242,9 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	if err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseTooLarge, Message: err.Error()})
 	}
+	if err := d.askBucket(ctx, &step); err != nil {
+		return d.beginFailed(ctx, step, err, windows.Hold{})
+	}
 	media := d.media(step, step.Epoch+1, plan.PartSize)
 	if media.Attachments, err = d.attachments(ctx, p, step); err != nil {
 		return d.beginFailed(ctx, step, err, windows.Hold{})
@@ -248,7 +260,11 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		return d.beginFailed(ctx, step, err, hold)
 	}
 	if begun.Asset != nil {
-		return d.complete(step, *begun.Asset, true, "the platform has these bytes already")
+		return d.complete(step, *begun.Asset, true, "the platform has these bytes already",
+			[]uploads.DigestLink{uploads.Uncompared(uploads.StagePlatform, "the platform has the media by its digest, no byte was sent")})
+	}
+	if begun.Found, err = d.trusted(ctx, step, begun.Found); err != nil {
+		return err
 	}
 	if begun.PartSize > 0 {
 		plan.PartSize = begun.PartSize
@@ -261,7 +277,7 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	state, took, err := d.opened.do(parts.Opened{
 		Upload: step.ID, Lease: step.Lease, Epoch: epoch, Plan: plan,
 		Session: d.sealer.Seal(session, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
-		Found: begun.Found,
+		Found: begun.Found, BucketDigest: step.BucketDigest, BucketAsked: step.BucketAsked,
 	})
 	if err != nil {
 		return err
@@ -360,8 +376,10 @@ func (d *Dispatcher) session(step uploads.Step) (providers.Session, providers.Pr
 }
 
 // complete records the asset.
-func (d *Dispatcher) complete(step uploads.Step, asset uploads.Asset, instant bool, reason string) error {
-	_, took, err := d.done.do(parts.Finished{Upload: step.ID, Lease: step.Lease, Asset: asset, Instant: instant, Reason: reason})
+func (d *Dispatcher) complete(step uploads.Step, asset uploads.Asset, instant bool, reason string, links []uploads.DigestLink) error {
+	_, took, err := d.done.do(parts.Finished{
+		Upload: step.ID, Lease: step.Lease, Asset: asset, Instant: instant, Reason: reason, Links: links,
+	})
 	if err != nil {
 		return err
 	}
@@ -395,7 +413,7 @@ func (d *Dispatcher) failUpload(ctx context.Context, id uploads.ID, account stri
 		return err
 	}
 	d.log.Error("failed", zap.Stringer("upload", id), zap.Int("epoch", epoch), zap.String("account", account),
-		zap.String("cause", string(f.Cause)), zap.String("code", f.Code), zap.String("message", f.Message), zap.Int("part", f.Part))
+		zap.String("cause", string(f.Cause)), zap.String("code", f.Code), zap.String("message", f.Message), zap.Int("part", f.Part), zap.String("stage", string(f.Stage)))
 	d.events.wake()
 	d.steps.wake()
 	d.opens.wake()
@@ -415,10 +433,11 @@ func failureOf(cause uploads.Cause, e *providers.Error) uploads.Failure {
 // for reports only, so its own failure is not the step's.
 func (d *Dispatcher) recordStepFailure(ctx context.Context, step uploads.Step, e *providers.Error) {
 	now := time.Now()
-	_, err := d.store.RecordReports(ctx, []parts.Report{{
-		Upload: step.ID, Account: step.Account, Epoch: step.Epoch,
-		Failure: &parts.Failure{Kind: string(e.Kind), Code: e.Code, Message: e.Error(), Started: now, Failed: now},
-	}})
+	f := &parts.Failure{Kind: string(e.Kind), Code: e.Code, Message: e.Error(), Started: now, Failed: now}
+	if e.Kind == providers.Mismatch && step.State == uploads.Finishing {
+		f.Stage = uploads.StagePlatform
+	}
+	_, err := d.store.RecordReports(ctx, []parts.Report{{Upload: step.ID, Account: step.Account, Epoch: step.Epoch, Failure: f}})
 	if err != nil {
 		d.log.Warn("failure is not recorded", zap.Stringer("upload", step.ID), zap.Error(err))
 	}

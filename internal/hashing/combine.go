@@ -12,6 +12,9 @@ import (
 // nvmePolynomial is CRC-64/NVME's, reflected; crc64nvme does not export it.
 const nvmePolynomial = 0x9a6c9329ac4bc9b5
 
+// Combines reports whether the digest of a whole follows from those of its pieces.
+func (k Kind) Combines() bool { return k == CRC32C || k == CRC64NVME || k == CRC64ECMA }
+
 // Combine returns the digest of a's bytes followed by b's, of which there are
 // lengthOfB, without either of them. It works for CRCs, whose sums are linear,
 // and fails with errors.ErrUnsupported for other kinds, with ErrBadDigest if

@@ -30,6 +30,7 @@ type Ack struct {
 	Length   int64          `json:"length"`
 	Receipt  Receipt        `json:"receipt,omitzero"`
 	Digest   hashing.Digest `json:"digest,omitzero"`
+	Read     hashing.Digest `json:"read,omitzero"` // see Stored.Read
 	Started  time.Time      `json:"started"`
 	Finished time.Time      `json:"finished"`
 }
@@ -37,10 +38,14 @@ type Ack struct {
 // Failure is one try that failed and that the worker hands back. Kind is a
 // providers.Kind or one of the Source… kinds.
 type Failure struct {
-	Part       int           `json:"part,omitempty"` // 0 for a digest job
-	Kind       string        `json:"kind"`
-	Code       string        `json:"code,omitempty"`
-	Message    string        `json:"message"` // no secret
+	Part    int    `json:"part,omitempty"` // 0 for a digest job
+	Kind    string `json:"kind"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message"` // no secret
+	// Stage is where digests did not agree, "" if it was not about digests.
+	Stage uploads.DigestStage `json:"stage,omitempty"`
+	// Against is who gave the digest that the bytes read from staging differ from.
+	Against    string        `json:"against,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
 	Started    time.Time     `json:"started"`
 	Failed     time.Time     `json:"failed"`
@@ -77,7 +82,10 @@ type Report struct {
 	Delivery int        `json:"delivery"` // 1 for the first
 	Acks     []Ack      `json:"acks,omitempty"`
 	Failure  *Failure   `json:"failure,omitempty"`
-	Digested *Digested  `json:"digested,omitempty"`
+	// Mended are tries whose digests did not agree and after which the part is
+	// sent once more: kept for the record, and nothing is decided by them.
+	Mended   []Failure `json:"mended,omitempty"`
+	Digested *Digested `json:"digested,omitempty"`
 }
 
 // Assignment is what a worker is told of an upload: how to read it and where to
@@ -92,6 +100,11 @@ type Assignment struct {
 	Reach *reach.Reach `json:"reach,omitempty"`
 	// Acked are parts of the run that the ledger has, asked for on redelivery.
 	Acked []int `json:"acked,omitempty"`
+	// Known is the digest by which the bytes read are compared with the object's,
+	// zero if there is none. Parts are hashed under its kind too; an upload of one
+	// part is compared before its last byte is sent.
+	Known     hashing.Digest `json:"known,omitzero"`
+	KnownFrom string         `json:"known_from,omitempty"`
 	// Kinds and Checkpoint are for a digest job.
 	Kinds      []hashing.Kind      `json:"kinds,omitempty"`
 	Checkpoint *hashing.Checkpoint `json:"checkpoint,omitempty"`

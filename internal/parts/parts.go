@@ -24,6 +24,9 @@ type Part struct {
 // Receipt is what the platform returned for a part; Finish is given it back.
 type Receipt struct {
 	Tag string `json:"tag,omitempty"` // ETag, ctx, or nothing
+	// Unconfirmed means that the platform took the part, but named no digest of
+	// it to be compared.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
 }
 
 // Stored is a part that the platform holds.
@@ -34,6 +37,9 @@ type Stored struct {
 	// Digest is what the platform confirmed of the part's bytes, zero if that is
 	// not known, as it may be for a part that was found upstream.
 	Digest hashing.Digest
+	// Read is of the bytes as they were read from staging, of the kind that is
+	// known of the object; zero where nothing is, or where Digest is of that kind.
+	Read hashing.Digest
 }
 
 // Limits bound the division of an upload into parts. All sizes are bytes.

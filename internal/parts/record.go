@@ -19,6 +19,10 @@ type Opened struct {
 	Session []byte    // sealed
 	Expires time.Time // zero if it does not lapse
 	Found   []Stored  // parts that the platform holds already
+	// BucketDigest is what staging keeps of the object, if BucketAsked; zero for
+	// none.
+	BucketDigest hashing.Digest
+	BucketAsked  bool
 }
 
 // Finished is an asset that was made or found.
@@ -28,6 +32,7 @@ type Finished struct {
 	Asset   uploads.Asset
 	Instant bool   // the platform had the bytes: straight from beginning
 	Reason  string // how we know, for the audit trail
+	Links   []uploads.DigestLink
 }
 
 // Feedable is an upload with parts that were never handed to the queue, or,
@@ -111,7 +116,8 @@ type Assignable struct {
 	State      uploads.State
 	Epoch      int
 	Source     uploads.Object
-	PartSize   int64  // bytes
+	PartSize   int64 // bytes
+	Known      []uploads.KnownDigest
 	Session    []byte // sealed
 	Checkpoint *hashing.Checkpoint
 }

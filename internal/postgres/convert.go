@@ -83,13 +83,22 @@ func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
 	if err != nil {
 		return uploads.Step{}, fmt.Errorf("digests of %s: %w", r.ID, err)
 	}
+	pass, err := parseDigests(r.PassDigests)
+	if err != nil {
+		return uploads.Step{}, fmt.Errorf("digests of %s: %w", r.ID, err)
+	}
+	bucket, asked, err := parseBucketText(r.BucketDigest)
+	if err != nil {
+		return uploads.Step{}, fmt.Errorf("digests of %s: %w", r.ID, err)
+	}
 	return uploads.Step{
 		ID: r.ID, Lease: lease, Tenant: r.Tenant, Account: r.Account, Provider: r.Provider, Pool: r.Pool,
 		State: uploads.State(r.State), Epoch: int(r.Epoch),
 		Source: uploads.Object{
 			Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
 		},
-		Name: r.Name, ContentType: r.ContentType, Options: options, Digests: digests, Session: r.Session,
+		Name: r.Name, ContentType: r.ContentType, Options: options, Digests: digests, PassDigests: pass,
+		BucketDigest: bucket, BucketAsked: asked, Session: r.Session,
 		PartSize: value(r.PartSize), Tries: int(r.StepTries), Intent: value(r.IntentBefore), AbortDue: r.AbortDue,
 	}, nil
 }

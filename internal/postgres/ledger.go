@@ -24,7 +24,7 @@ import (
 // last byte was among them comes back in state finishing, and no other call
 // will return it so.
 func (s *Store) RecordReports(ctx context.Context, reports []parts.Report) ([]parts.Landed, error) {
-	if !slices.ContainsFunc(reports, func(r parts.Report) bool { return r.Failure != nil }) {
+	if !slices.ContainsFunc(reports, func(r parts.Report) bool { return r.Failure != nil || len(r.Mended) > 0 }) {
 		// One statement is a transaction of its own, without the round trips of one.
 		landed, err := s.recordAcks(ctx, s.pool, reports, false)
 		if err != nil {
@@ -57,6 +57,8 @@ func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Repo
 			p.Lengths = append(p.Lengths, a.Length)
 			p.Receipts = append(p.Receipts, clean(a.Receipt.Tag))
 			p.Digests = append(p.Digests, a.Digest.String())
+			p.ReadDigests = append(p.ReadDigests, a.Read.String())
+			p.Confirmed = append(p.Confirmed, !a.Receipt.Unconfirmed)
 			p.Workers = append(p.Workers, r.Worker)
 			p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
 			p.Founds = append(p.Founds, found)
@@ -83,11 +85,7 @@ func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.
 		Call: string(providers.CallPut), Patience: windows.Patience,
 		SilentKinds: []string{string(providers.Transient), string(providers.Throttled), string(providers.UnknownOutcome)},
 	}
-	for _, r := range reports {
-		f := r.Failure
-		if f == nil {
-			continue
-		}
+	add := func(r parts.Report, f parts.Failure) {
 		p.UploadIds = append(p.UploadIds, r.Upload)
 		p.Accounts = append(p.Accounts, r.Account)
 		p.Epochs = append(p.Epochs, int32(r.Epoch)) //nolint:gosec // counts sessions
@@ -95,10 +93,19 @@ func (s *Store) insertFailures(ctx context.Context, tx db.DBTX, reports []parts.
 		p.Kinds = append(p.Kinds, clean(f.Kind))
 		p.Codes = append(p.Codes, clean(f.Code))
 		p.Messages = append(p.Messages, clean(f.Message))
+		p.Stages = append(p.Stages, string(f.Stage))
 		p.Workers = append(p.Workers, r.Worker)
 		p.Deliveries = append(p.Deliveries, int32(r.Delivery)) //nolint:gosec // small
 		p.StartedAts = append(p.StartedAts, f.Started)
 		p.FailedAts = append(p.FailedAts, f.Failed)
+	}
+	for _, r := range reports {
+		for _, f := range r.Mended {
+			add(r, f)
+		}
+		if r.Failure != nil {
+			add(r, *r.Failure)
+		}
 	}
 	if len(p.UploadIds) == 0 {
 		return nil
@@ -145,13 +152,13 @@ func (s *Store) Receipts(ctx context.Context, ids []uploads.ID) (map[uploads.ID]
 	}
 	out := make(map[uploads.ID][]parts.Stored, len(ids))
 	for _, r := range rows {
-		var digest hashing.Digest
-		if err := digest.UnmarshalText([]byte(r.Digest)); err != nil {
+		var digest, read hashing.Digest
+		if err := errors.Join(digest.UnmarshalText([]byte(r.Digest)), read.UnmarshalText([]byte(r.ReadDigest))); err != nil {
 			return nil, fmt.Errorf("digest of part %d of %s: %w", r.Part, r.UploadID, err)
 		}
 		out[r.UploadID] = append(out[r.UploadID], parts.Stored{
 			Part:    parts.Part{Number: int(r.Part), Offset: r.Offset, Length: r.Length},
-			Receipt: parts.Receipt{Tag: r.Receipt}, Digest: digest,
+			Receipt: parts.Receipt{Tag: r.Receipt}, Digest: digest, Read: read,
 		})
 	}
 	return out, nil

@@ -585,6 +585,12 @@ func TestDigests(t *testing.T) {
 	if err != nil || a.Checkpoint == nil || a.Checkpoint.Offset != 8 {
 		t.Fatalf("Assignable = %+v, %v; want the checkpoint at 8", a, err)
 	}
+	if err := b.DropCheckpoint(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if known, err = b.Assignable(t.Context(), []uploads.ID{id}); err != nil || known[id].Checkpoint != nil {
+		t.Errorf("Assignable = %+v, %v; want no checkpoint any more", known[id], err)
+	}
 	sum, _ := hashing.Sum(hashing.SHA1, []byte("0123456789"))
 	changed := source
 	changed.ETag = "another"

@@ -29,7 +29,7 @@ func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[upl
 	p := db.InsertUploadsParams{
 		Tenant: in.Tenant, Account: in.Account, Provider: in.Provider, Pool: in.Pool,
 		BatchID: optional(in.Batch), SourceBucket: in.Bucket, Options: options, Labels: labels,
-		Digests: digestTexts(in.Digests), Priority: int16(in.Priority), NotBefore: optional(in.NotBefore), //nolint:gosec // validated
+		Digests: digestTexts(in.Digests), BucketDigest: bucketText(in.BucketDigest, in.BucketAsked), Priority: int16(in.Priority), NotBefore: optional(in.NotBefore), //nolint:gosec // validated
 	}
 	for _, it := range in.Items {
 		p.Ids = append(p.Ids, it.ID)
@@ -236,7 +236,7 @@ func (s *Store) MoveToBeginning(ctx context.Context, step uploads.Step) (bool, e
 
 func (s *Store) moveClaimed(ctx context.Context, step uploads.Step, to uploads.State, reason string, keepLease bool) (bool, error) {
 	n, err := s.q.MoveClaimed(ctx, s.pool, db.MoveClaimedParams{
-		ToState: db.UploadState(to), Reason: reason, Digests: digestTexts(step.Digests), KeepLease: keepLease,
+		ToState: db.UploadState(to), Reason: reason, Digests: digestTexts(step.Digests), PassDigests: digestTexts(step.PassDigests), KeepLease: keepLease,
 		ID: step.ID, LeaseToken: &step.Lease,
 	})
 	if err != nil {
@@ -260,6 +260,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 		p.PartCounts = append(p.PartCounts, int32(o.Plan.Count())) //nolint:gosec // bounded by the provider's limits
 		p.Sessions = append(p.Sessions, o.Session)
 		p.Expires = append(p.Expires, o.Expires)
+		p.BucketDigests = append(p.BucketDigests, bucketText(o.BucketDigest, o.BucketAsked))
 		if len(o.Found) > 0 {
 			found = append(found, foundReport(o.Upload, o.Epoch, o.Found))
 		}
@@ -295,6 +296,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 // those for which it took; the others' leases have passed to someone else.
 func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error) {
 	var p db.RecordAssetsParams
+	var links linkColumns
 	for _, f := range finished {
 		asset, err := json.Marshal(cleanAsset(f.Asset))
 		if err != nil {
@@ -305,7 +307,13 @@ func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (
 		p.Assets = append(p.Assets, string(asset))
 		p.Instants = append(p.Instants, f.Instant)
 		p.Reasons = append(p.Reasons, f.Reason)
+		for _, l := range f.Links {
+			p.LinkIds = append(p.LinkIds, f.Upload)
+			links.add(l)
+		}
 	}
+	p.Stages, p.Kinds, p.Expected, p.ExpectedFrom = links.Stages, links.Kinds, links.Expected, links.ExpectedFrom
+	p.Got, p.GotFrom, p.Compared, p.Matched, p.Notes = links.Got, links.GotFrom, links.Compared, links.Matched, links.Notes
 	ids, err := s.q.RecordAssets(ctx, s.pool, p)
 	if err != nil {
 		return nil, unavailable("record assets", err)
@@ -515,6 +523,9 @@ func (s *Store) Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.I
 				Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
 			},
 			PartSize: value(r.PartSize), Session: r.Session,
+		}
+		if a.Known, err = toKnown(r.Digests, r.PassDigests, r.BucketDigest); err != nil {
+			return nil, fmt.Errorf("digests of %s: %w", r.ID, err)
 		}
 		if len(r.DigestCheckpoint) > 0 {
 			a.Checkpoint = new(hashing.Checkpoint)

@@ -25,6 +25,10 @@ const (
 	UnknownOutcome Kind = "unknown_outcome" // the call may have taken effect: probe first
 )
 
+// ErrWrongAsset is in the chain of a Mismatch of Finish where the asset was made
+// of bytes that are not the object's: to finish again would make a second one.
+var ErrWrongAsset = errors.New("the asset is there and wrong")
+
 // Error is what every method of a Provider returns when it fails.
 type Error struct {
 	Kind       Kind

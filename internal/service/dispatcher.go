@@ -59,7 +59,8 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	for i, a := range cfg.Accounts {
 		accounts[i] = dispatch.Account{
 			Account: a.ProviderAccount(), Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: int64(a.Window),
-			Reach: reachOf(a),
+			Reach:      reachOf(a),
+			SourcePass: a.SourceCheck == "pass",
 		}
 		if !slices.Contains(pools, a.Pool) {
 			pools = append(pools, a.Pool)

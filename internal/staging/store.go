@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -175,6 +177,36 @@ func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, e
 		return uploads.Object{}, classify("stat", bucket, key, err)
 	}
 	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}, nil
+}
+
+// StatDigest is Stat, with the checksum of the whole object that the server
+// keeps, zero if it keeps none: CRC-64/NVME or CRC-32C, else SHA-256 or SHA-1.
+// One that was made of the parts' checksums is none of the bytes. Nor is the
+// ETag: where it looks like an MD5 it need not be one.
+func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Object, hashing.Digest, error) {
+	info, err := s.read.StatObject(ctx, bucket, key, minio.StatObjectOptions{Checksum: true})
+	if err != nil {
+		return uploads.Object{}, hashing.Digest{}, classify("stat", bucket, key, err)
+	}
+	object := uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}
+	if info.ChecksumMode != "" && info.ChecksumMode != minio.ChecksumFullObjectMode.String() {
+		return object, hashing.Digest{}, nil
+	}
+	for _, kept := range []struct {
+		kind hashing.Kind
+		text string
+	}{
+		{hashing.CRC64NVME, info.ChecksumCRC64NVME},
+		{hashing.CRC32C, info.ChecksumCRC32C},
+		{hashing.SHA256, info.ChecksumSHA256},
+		{hashing.SHA1, info.ChecksumSHA1},
+	} {
+		// The sum of parts' checksums is followed by their number, and so no Base64.
+		if raw, err := base64.StdEncoding.DecodeString(kept.text); err == nil && len(raw) == kept.kind.Size() {
+			return object, hashing.New(kept.kind, raw), nil
+		}
+	}
+	return object, hashing.Digest{}, nil
 }
 
 // version drops the name that S3 gives to what was stored without a version:

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"errors"
-	"hash"
 	"io"
 	"sync/atomic"
 
@@ -19,6 +18,9 @@ type body interface {
 	consumed() bool
 	// failed returns the error with which reading staging broke off, if it did.
 	failed() error
+	// readDigest is of the bytes read, of the kind by which the object is known;
+	// zero where Digest is of that kind, and where nothing is known.
+	readDigest() hashing.Digest
 }
 
 var (
@@ -31,27 +33,25 @@ var (
 type streamed struct {
 	src    io.Reader
 	length int64
-	kind   hashing.Kind
-	sum    hash.Hash // nil if no digest is asked for
+	sums   *sums
 	moved  *atomic.Int64
 
-	digest hashing.Digest // written before left becomes 0, read only after
-	left   atomic.Int64
-	err    atomic.Pointer[error]
+	digest, read hashing.Digest // written before left becomes 0, read only after
+	left         atomic.Int64
+	err          atomic.Pointer[error]
 }
 
-func newStreamed(src io.Reader, length int64, kind hashing.Kind, sum hash.Hash, moved *atomic.Int64) *streamed {
-	b := &streamed{src: src, length: length, kind: kind, sum: sum, moved: moved}
+func newStreamed(src io.Reader, length int64, sums *sums, moved *atomic.Int64) *streamed {
+	b := &streamed{src: src, length: length, sums: sums, moved: moved}
 	b.left.Store(length)
-	if sum != nil {
-		sum.Reset()
-	}
+	sums.begin()
 	return b
 }
 
 // Read reads from staging, no further than the part's last byte. Once that is
-// delivered it no longer touches the reader or the hash, which then belong to
-// the next part.
+// delivered it no longer touches the reader or the sums, which then belong to
+// the next part. The last bytes of an object that is one part, and is not what
+// is known of it, are not delivered: the platform never has all of it.
 func (b *streamed) Read(p []byte) (int, error) {
 	left := b.left.Load()
 	switch {
@@ -65,12 +65,13 @@ func (b *streamed) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	if n > 0 {
-		if b.sum != nil {
-			_, _ = b.sum.Write(p[:n]) // a hash never returns an error
-		}
+		b.sums.add(p[:n])
 		left -= int64(n)
-		if left == 0 && b.sum != nil {
-			b.digest = hashing.New(b.kind, b.sum.Sum(nil))
+		if left == 0 {
+			var wrong error
+			if b.digest, b.read, wrong = b.sums.end(); wrong != nil {
+				return 0, b.breakOff(wrong)
+			}
 		}
 		b.moved.Add(int64(n))
 		b.left.Store(left)
@@ -105,6 +106,13 @@ func (b *streamed) Digest() hashing.Digest {
 	return b.digest
 }
 
+func (b *streamed) readDigest() hashing.Digest {
+	if b.left.Load() > 0 {
+		return hashing.Digest{}
+	}
+	return b.read
+}
+
 func (b *streamed) consumed() bool { return b.left.Load() == 0 }
 
 func (b *streamed) failed() error {
@@ -116,9 +124,9 @@ func (b *streamed) failed() error {
 
 // held is a part in memory, hashed before it is sent.
 type held struct {
-	data   []byte
-	digest hashing.Digest
-	pulse  *atomic.Int64
+	data         []byte
+	digest, read hashing.Digest
+	pulse        *atomic.Int64
 
 	offset atomic.Int64
 	taken  atomic.Bool
@@ -145,6 +153,8 @@ func (b *held) Bytes() []byte {
 }
 
 func (b *held) Digest() hashing.Digest { return b.digest }
+
+func (b *held) readDigest() hashing.Digest { return b.read }
 
 func (b *held) consumed() bool { return b.taken.Load() || b.offset.Load() == b.Len() }
 

@@ -21,7 +21,7 @@ func TestStreamedReadsItsPartAndNoMore(t *testing.T) {
 	var moved atomic.Int64
 	src := bytes.NewReader(data)
 	for offset := 0; offset < len(data); offset += 1000 {
-		b := newStreamed(src, 1000, hashing.SHA1, sum, &moved)
+		b := newStreamed(src, 1000, &sums{part: sum, partKind: hashing.SHA1}, &moved)
 		if b.Len() != 1000 || b.Bytes() != nil {
 			t.Fatalf("length %d, bytes %v", b.Len(), b.Bytes())
 		}
@@ -51,7 +51,7 @@ func TestStreamedReadsItsPartAndNoMore(t *testing.T) {
 func TestStreamedDoesNotEndEarly(t *testing.T) {
 	t.Parallel()
 	var moved atomic.Int64
-	b := newStreamed(bytes.NewReader(make([]byte, 10)), 11, "", nil, &moved)
+	b := newStreamed(bytes.NewReader(make([]byte, 10)), 11, new(sums), &moved)
 	if _, err := io.Copy(io.Discard, b); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("reading ends with %v, want an unexpected EOF", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
 )
 
 // maxDeliveries is how often a job is delivered before a failure that may pass
@@ -58,6 +59,9 @@ func platformFailure(part int, started time.Time, err error) *parts.Failure {
 	if e, ok := errors.AsType[*providers.Error](err); ok {
 		f.Code, f.RetryAfter = e.Code, e.RetryAfter
 	}
+	if f.Kind == string(providers.Mismatch) {
+		f.Stage = uploads.StageTransit
+	}
 	return f
 }
 
@@ -75,6 +79,9 @@ func sourceFailure(part int, started time.Time, err error) *parts.Failure {
 	}
 	if e, ok := errors.AsType[sourceError](err); ok {
 		f.Kind = e.SourceKind()
+	}
+	if e, ok := errors.AsType[*sourceMismatchError](err); ok {
+		f.Kind, f.Stage, f.Against = string(providers.Mismatch), uploads.StageStaging, e.known.From
 	}
 	return f
 }
@@ -96,9 +103,9 @@ func name(work context.Context, f *parts.Failure) *parts.Failure {
 	switch {
 	case !errors.Is(cause, errStalled):
 	case strings.HasPrefix(f.Kind, "source_"):
-		f.Kind, f.Code, f.Message = parts.SourceTransient, "", cause.Error()
+		f.Kind, f.Code, f.Stage, f.Message = parts.SourceTransient, "", "", cause.Error()
 	default:
-		f.Kind, f.Code, f.Message = string(providers.Transient), parts.CodeStalled, cause.Error()
+		f.Kind, f.Code, f.Stage, f.Message = string(providers.Transient), parts.CodeStalled, "", cause.Error()
 	}
 	return f
 }

@@ -126,11 +126,35 @@ func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) {
 
 // report sends one report and waits for its confirmation, with one retry.
 func (h *hand) report(ctx context.Context, acks []parts.Ack, failure *parts.Failure, digested *parts.Digested) error {
-	r := parts.Report{
-		Upload: h.job.Upload, Account: h.job.Account, Epoch: h.job.Epoch,
-		Worker: h.id, Delivery: h.delivery,
-		Acks: acks, Failure: failure, Digested: digested,
+	r := h.reportOf()
+	r.Acks, r.Failure, r.Digested = acks, failure, digested
+	return h.deliver(ctx, r)
+}
+
+// noteMended keeps a try whose digests did not agree, before the part is sent
+// once more. Where that cannot be reported the record lacks it, and the part is
+// sent all the same.
+func (h *hand) noteMended(ctx context.Context, f *parts.Failure) {
+	if f.Stage == "" {
+		return
 	}
+	h.enter(StageReporting)
+	defer h.enter(StageSending)
+	r := h.reportOf()
+	r.Mended = []parts.Failure{*f}
+	if err := h.deliver(ctx, r); err != nil && ctx.Err() == nil {
+		h.logger().Warn("mismatch is not recorded", zap.String("stage", string(f.Stage)), zap.Error(err))
+	}
+}
+
+func (h *hand) reportOf() parts.Report {
+	return parts.Report{
+		Upload: h.job.Upload, Account: h.job.Account, Epoch: h.job.Epoch, Worker: h.id, Delivery: h.delivery,
+	}
+}
+
+// deliver sends a report and waits for its confirmation, with one retry.
+func (h *hand) deliver(ctx context.Context, r parts.Report) error {
 	try := func() error {
 		ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 		defer cancel()
@@ -154,7 +178,7 @@ func (h *hand) handBack(ctx context.Context, f *parts.Failure) parts.Settlement 
 	if c.forget {
 		h.assignments.forget(func(k assignmentKey) bool { return k == keyOf(h.job) })
 	}
-	h.logger().Info("attempt failed", zap.Int("part", f.Part), zap.String("kind", f.Kind),
+	h.logger().Info("attempt failed", zap.Int("part", f.Part), zap.String("kind", f.Kind), zap.String("stage", string(f.Stage)),
 		zap.String("code", f.Code), zap.String("message", f.Message))
 	if c.redeliver && h.delivery < maxDeliveries {
 		return again(h.delivery)

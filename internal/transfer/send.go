@@ -3,14 +3,13 @@ package transfer
 import (
 	"context"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 
-	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/reach"
+	"mediaferry/internal/uploads"
 )
 
 // maxHeld bounds a part that must be held in memory, and with it a slot's
@@ -104,6 +103,7 @@ func (h *hand) sendStretch(ctx context.Context, a *assignment, stretch parts.Run
 			return failure
 		}
 		tried = next
+		h.noteMended(ctx, failure)
 		rest = parts.Run{First: next, Count: stretch.Last() - next + 1}
 		h.read.Store(sent + a.plan.Part(next).Offset - a.plan.Part(stretch.First).Offset)
 	}
@@ -114,12 +114,9 @@ func (h *hand) sendStretch(ctx context.Context, a *assignment, stretch parts.Run
 // is used again after a Failure: a transport that gave up on a request may
 // still hold its body.
 func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out *outbox) (next int, _ *parts.Failure) {
-	var sum hash.Hash
-	if kind := a.limits.PartDigest; kind != "" {
-		var err error
-		if sum, err = hashing.NewHash(kind); err != nil {
-			return run.First, unfit(providers.Rejected, run.First, err)
-		}
+	sums, err := newSums(a)
+	if err != nil {
+		return run.First, unfit(providers.Rejected, run.First, err)
 	}
 	started := time.Now()
 	offset, length := a.plan.Span(run)
@@ -129,7 +126,7 @@ func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out 
 	}
 	defer func() { _ = src.Close() }() // every byte that counts was read before
 	for n := run.First; n <= run.Last(); n++ {
-		ack, failure := h.sendPart(ctx, a, a.plan.Part(n), src, sum)
+		ack, failure := h.sendPart(ctx, a, a.plan.Part(n), src, sums)
 		if failure != nil {
 			return n, failure
 		}
@@ -139,9 +136,8 @@ func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out 
 }
 
 // sendPart sends one part from the read, which stands at its first byte.
-func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src io.Reader, sum hash.Hash) (parts.Ack, *parts.Failure) {
+func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src io.Reader, sums *sums) (parts.Ack, *parts.Failure) {
 	started := time.Now()
-	kind := a.limits.PartDigest
 	var b body
 	if a.limits.DigestFirst || part.Length <= min(a.limits.HoldUpTo, maxHeld) {
 		data := h.slot.take(int(part.Length))
@@ -149,14 +145,15 @@ func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src
 			return parts.Ack{}, sourceFailure(part.Number, started, err)
 		}
 		whole := &held{data: data, pulse: &h.pulse}
-		if sum != nil {
-			sum.Reset()
-			_, _ = sum.Write(data) // a hash never returns an error
-			whole.digest = hashing.New(kind, sum.Sum(nil))
+		sums.begin()
+		sums.add(data)
+		var err error
+		if whole.digest, whole.read, err = sums.end(); err != nil {
+			return parts.Ack{}, sourceFailure(part.Number, started, err)
 		}
 		b = whole
 	} else {
-		b = newStreamed(src, part.Length, kind, sum, &h.read)
+		b = newStreamed(src, part.Length, sums, &h.read)
 	}
 
 	receipt, err := a.provider.PutPart(reach.With(ctx, a.reach), a.session, part, b)
@@ -169,7 +166,7 @@ func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src
 		failure = platformFailure(part.Number, started, err)
 	case !b.consumed():
 		failure = &parts.Failure{
-			Part: part.Number, Kind: string(providers.Mismatch), Code: "short_body",
+			Part: part.Number, Kind: string(providers.Mismatch), Code: "short_body", Stage: uploads.StageTransit,
 			Message: "the platform confirmed the part before all of it was sent",
 			Started: started, Failed: time.Now(),
 		}
@@ -183,6 +180,6 @@ func (h *hand) sendPart(ctx context.Context, a *assignment, part parts.Part, src
 	h.sentBytes.Add(part.Length)
 	return parts.Ack{
 		Part: part.Number, Offset: part.Offset, Length: part.Length,
-		Receipt: receipt, Digest: b.Digest(), Started: started, Finished: time.Now(),
+		Receipt: receipt, Digest: b.Digest(), Read: b.readDigest(), Started: started, Finished: time.Now(),
 	}, nil
 }

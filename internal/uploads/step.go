@@ -1,6 +1,7 @@
 package uploads
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,13 +30,39 @@ type Step struct {
 	ContentType string
 	Options     map[string]string
 	Digests     []hashing.Digest
-	Session     []byte // sealed; nil if there is none
-	PartSize    int64  // bytes; 0 until planned
-	Tries       int    // of this step, before this one
+	// PassDigests are those of Digests that a digest pass made; the others are
+	// the submitter's. BucketDigest is what staging keeps of the object: zero
+	// if it keeps none, or, where BucketAsked is false, if it was not asked yet.
+	PassDigests  []hashing.Digest
+	BucketDigest hashing.Digest
+	BucketAsked  bool
+	Session      []byte // sealed; nil if there is none
+	PartSize     int64  // bytes; 0 until planned
+	Tries        int    // of this step, before this one
 	// Intent is when finish was first intended in this epoch, before this claim.
 	// If it is set, an earlier call may have taken effect and a probe comes first.
 	Intent   time.Time
 	AbortDue bool
+}
+
+// Known returns what is known of the object's bytes, and from whom.
+func (s Step) Known() []KnownDigest { return Known(s.Digests, s.PassDigests, s.BucketDigest) }
+
+// Known puts together what is known of an object's bytes: the bucket's own
+// digest first, which is of the bytes as they were stored.
+func Known(digests, pass []hashing.Digest, bucket hashing.Digest) []KnownDigest {
+	var known []KnownDigest
+	if !bucket.IsZero() {
+		known = append(known, KnownDigest{bucket, FromBucket})
+	}
+	for _, d := range digests {
+		from := FromSubmitter
+		if slices.Contains(pass, d) {
+			from = FromPass
+		}
+		known = append(known, KnownDigest{d, from})
+	}
+	return known
 }
 
 // Intake is submissions of one tenant to one account that share everything but
@@ -46,9 +73,12 @@ type Intake struct {
 	Bucket                          string
 	Options, Labels                 map[string]string
 	Digests                         []hashing.Digest
-	Priority                        int
-	NotBefore                       time.Time
-	Items                           []IntakeItem
+	// BucketDigest is as in Step, and of use where there is one item.
+	BucketDigest hashing.Digest
+	BucketAsked  bool
+	Priority     int
+	NotBefore    time.Time
+	Items        []IntakeItem
 }
 
 // IntakeItem is one upload of an Intake.

@@ -40,6 +40,10 @@ type Asset struct {
 	URL string `json:"url,omitempty"`
 	// Detail is what else the platform said of it, such as a verification blob.
 	Detail map[string]string `json:"detail,omitempty"`
+	// Check is the digest that the platform named of the assembled bytes when
+	// they were finished, and the one that it had to be; nil if it named none. It
+	// goes to the digest chain, not into the record of the asset.
+	Check *AssetCheck `json:"-"`
 }
 
 // Cause says why an upload failed. The values are stable: reports group by them.
@@ -68,6 +72,8 @@ type Failure struct {
 	Code    string `json:"code,omitempty"` // the platform's own code
 	Message string `json:"message"`        // for a person; holds no secret
 	Part    int    `json:"part,omitempty"` // the part that it was about, 0 for none
+	// Stage is where digests did not agree, "" if it was not about digests.
+	Stage DigestStage `json:"stage,omitempty"`
 }
 
 // Submission is what someone asks for: one staging object bound for one

@@ -799,7 +799,7 @@ func (c *COS) complete(call *cosCall) cosAnswer {
 	c.drop(u.id)
 	c.mu.Unlock()
 
-	o, err := c.assemble(u.cosPlace, pieces, call.fault.FlipBit)
+	o, err := c.assemble(u.cosPlace, pieces, call.fault)
 	if err != nil {
 		return cosRefused("InternalError", "%v", err)
 	}
@@ -836,7 +836,7 @@ func (u *cosUpload) pieces(named []cosCompletePart) ([]cosPart, *cosRefusal) {
 
 // assemble makes an object of parts. Its CRC is that of the bytes as they are
 // on the disk; where none are kept it follows from those of the parts.
-func (c *COS) assemble(place cosPlace, pieces []cosPart, flip bool) (*cosObject, error) {
+func (c *COS) assemble(place cosPlace, pieces []cosPart, fault Fault) (*cosObject, error) {
 	var random [md5.Size]byte
 	_, _ = rand.Read(random[:]) // never fails; the ETag of such an object is opaque
 	o := &cosObject{cosPlace: place, pieces: pieces, etag: fmt.Sprintf("%x-%d", random, len(pieces)), crc: pieces[0].crc}
@@ -851,15 +851,15 @@ func (c *COS) assemble(place cosPlace, pieces []cosPart, flip bool) (*cosObject,
 		}
 	}
 	if pieces[0].path == "" {
-		if flip {
+		if fault.FlipBit {
 			raw := o.crc.Bytes()
 			raw[0] ^= 1
 			o.crc = hashing.New(hashing.CRC64ECMA, raw)
 		}
 		return o, nil
 	}
-	if flip {
-		if err := flipFirstBit(pieces[0].path); err != nil {
+	if fault.FlipBit {
+		if err := flipStored(pieces[0].path, fault.FlipAt); err != nil {
 			return nil, err
 		}
 	}
@@ -867,14 +867,6 @@ func (c *COS) assemble(place cosPlace, pieces []cosPart, flip bool) (*cosObject,
 	c.copyTo(crc, o)
 	o.crc = hashing.New(hashing.CRC64ECMA, crc.Sum(nil))
 	return o, nil
-}
-
-func flipFirstBit(path string) error {
-	data, err := os.ReadFile(path) //nolint:gosec // the name is ours
-	if err != nil {
-		return fmt.Errorf("flip bit: %w", err)
-	}
-	return writeAt(path, []byte{data[0] ^ 1}, 0)
 }
 
 func (c *COS) abort(call *cosCall) cosAnswer {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -43,10 +45,13 @@ type Fault struct {
 	Reset      bool   `json:"reset,omitempty"`       // reset the connection
 	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
 
-	FlipBit  bool `json:"flip_bit,omitempty"`  // damage the bytes on their way to the disk
-	HidePart int  `json:"hide_part,omitempty"` // leave the part of this number out of a list
-	ListAll  bool `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
-	Forget   bool `json:"forget,omitempty"`    // forget the unfinished upload before the call
+	// FlipBit damages the bytes of a part on their way here; where the call
+	// finishes the upload, those that are stored, before they are looked at.
+	FlipBit  bool  `json:"flip_bit,omitempty"`
+	FlipAt   int64 `json:"flip_at,omitempty"`   // which bit of the body, or of the first part; 0 is the first
+	HidePart int   `json:"hide_part,omitempty"` // leave the part of this number out of a list
+	ListAll  bool  `json:"list_all,omitempty"`  // list every part as stored, whether it is or not
+	Forget   bool  `json:"forget,omitempty"`    // forget the unfinished upload before the call
 }
 
 // fails reports whether the fault replaces the call's answer.
@@ -185,27 +190,45 @@ func (s *slow) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
-// flipped returns r, with the first bit of its first byte turned over where the
-// fault asks for it.
+// flipped returns r, with a bit turned over where the fault asks for it.
 func flipped(r io.Reader, f Fault) io.Reader {
 	if !f.FlipBit {
 		return r
 	}
-	return &flip{r: r}
+	return &flip{r: r, left: f.FlipAt / 8, mask: 0x80 >> (f.FlipAt % 8)}
 }
 
 type flip struct {
 	r    io.Reader
-	done bool
+	left int64 // bytes before the one that is damaged; negative once it was
+	mask byte
 }
 
 func (f *flip) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p)
-	if n > 0 && !f.done {
-		p[0] ^= 0x80
-		f.done = true
+	if f.left >= 0 && f.left < int64(n) {
+		p[f.left] ^= f.mask
 	}
+	f.left -= int64(n)
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
+// flipStored turns over a bit of a kept file, as a disk might.
+func flipStored(path string, bit int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the name is ours
+	if err != nil {
+		return fmt.Errorf("flip bit: %w", err)
+	}
+	one := make([]byte, 1)
+	_, err = f.ReadAt(one, bit/8)
+	if err == nil {
+		one[0] ^= 0x80 >> (bit % 8)
+		_, err = f.WriteAt(one, bit/8)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("flip bit %d: %w", bit, err)
+	}
+	return nil
 }
 
 // reset breaks the connection off so that the caller sees a reset, not an end.

@@ -288,12 +288,9 @@ type smhCall struct {
 	task           *smhTask // that the call names by key or uploadId; nil if there is none
 }
 
-// Read counts what is read of the body, and damages it where a fault says so.
+// Read counts what is read of the body.
 func (c *smhCall) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
-	if c.fault.FlipBit && n > 0 && c.Received == 0 {
-		p[0] ^= 0x80
-	}
 	c.Received += int64(n)
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
@@ -856,6 +853,11 @@ func (s *SMH) confirm(c *smhCall, t *smhTask, raw []byte) smhAnswer {
 	content, refused := t.assemble()
 	if refused.code != "" {
 		return refused
+	}
+	if c.fault.FlipBit && content.parts[0].path != "" {
+		if content.crc, err = damage(content, c.fault.FlipAt); err != nil {
+			return smhRefuse("InternalServerError", "%v", err)
+		}
 	}
 	if crc != "" && crc != smhCRC(content.crc) {
 		return smhRefuse("BadCrc64", "the CRC-64 of the parts is %s, not %s", smhCRC(content.crc), crc)

@@ -102,7 +102,7 @@ func (s *SMH) part(c *smhCall) smhAnswer {
 	if s.config.Dir != "" {
 		p.path = filepath.Join(s.config.Dir, fmt.Sprintf("%s-%d-%d", t.uploadID, number, sequence))
 	}
-	if err := p.receive(c, length); err != nil {
+	if err := p.receive(flipped(c, c.fault), length); err != nil {
 		p.remove()
 		return smhRefuse("IncompleteBody", "%v", err)
 	}
@@ -129,7 +129,7 @@ func (s *SMH) part(c *smhCall) smhAnswer {
 }
 
 // receive reads a body of length bytes into the part's file and hashes it.
-func (p *smhPart) receive(c *smhCall, length int64) error {
+func (p *smhPart) receive(c io.Reader, length int64) error {
 	crc, err := hashing.NewHash(hashing.CRC64ECMA)
 	if err != nil {
 		return fmt.Errorf("receive part: %w", err)
@@ -204,6 +204,22 @@ func (t *smhTask) assemble() (*smhContent, smhAnswer) {
 	content.crc = crc
 	content.etag = fmt.Sprintf("%q", fmt.Sprintf("%x-%d", sums.Sum(nil), len(t.parts)))
 	return content, smhAnswer{}
+}
+
+// damage turns over a bit of the first part and returns the CRC-64 of what the
+// bytes are then.
+func damage(content *smhContent, bit int64) (hashing.Digest, error) {
+	if err := flipStored(content.parts[0].path, bit); err != nil {
+		return hashing.Digest{}, err
+	}
+	crc, err := hashing.NewHash(hashing.CRC64ECMA)
+	if err == nil {
+		err = content.copyTo(crc)
+	}
+	if err != nil {
+		return hashing.Digest{}, fmt.Errorf("read what was damaged: %w", err)
+	}
+	return hashing.New(hashing.CRC64ECMA, crc.Sum(nil)), nil
 }
 
 // match reports whether the content begins as the one hash says and is as a

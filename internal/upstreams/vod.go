@@ -205,6 +205,7 @@ type vodCall struct {
 	claims   claims // of client-side uploads
 	query    url.Values
 	rawQuery string
+	fault    Fault
 	body     io.Reader
 	host     string
 	path     string
@@ -265,7 +266,7 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		v.record(c)
 		return
 	}
-	c.body = flipped(c.body, fault)
+	c.body, c.fault = flipped(c.body, fault), fault
 	if fault.Forget {
 		v.Forget(c.Account, c.File)
 	}
@@ -531,6 +532,11 @@ func (v *VOD) finish(c *vodCall, u *vodUpload) vodAnswer {
 		}
 		if stored != u.size || u.size == 0 {
 			return vodRefusal(codeProtocol, 0, "%d of %d bytes are stored", stored, u.size)
+		}
+		if c.fault.FlipBit && u.path != "" {
+			if err := flipStored(u.path, c.fault.FlipAt); err != nil {
+				return vodRefusal(codeWrite, 1, "%v", err)
+			}
 		}
 		if sum, err := fileSHA(u.path, u.fileSHA); err != nil {
 			return vodRefusal(codeWrite, 1, "%v", err)

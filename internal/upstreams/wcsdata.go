@@ -200,10 +200,7 @@ func (w *WCS) store(c *wcsCall, r *http.Request, v *wcsVideo, b *wcsBlock) wcsRe
 
 // content returns r as the fault lets it through.
 func (c *wcsCall) content(r io.Reader) io.Reader {
-	if c.fault.FlipBit {
-		return &flip{r: r}
-	}
-	return r
+	return flipped(r, c.fault)
 }
 
 // makeFile makes the file of the blocks whose last ctxs the body names.
@@ -242,6 +239,17 @@ func (w *WCS) makeFile(c *wcsCall, r *http.Request, v *wcsVideo, policy wcsPolic
 	}
 	if w.config.Strict && size != p.size {
 		return dataRefusal(http.StatusPreconditionFailed, "the blocks have %d bytes, not %d", size, p.size)
+	}
+	if c.fault.FlipBit && v.path != "" {
+		var damaged pieces
+		err := flipStored(content[0].path, 8*content[0].at+c.fault.FlipAt)
+		if err == nil {
+			_, err = io.Copy(&damaged, io.NewSectionReader(newSegments(content), 0, size))
+		}
+		if err != nil {
+			return dataRefusal(http.StatusInternalServerError, "%v", err)
+		}
+		sums = damaged.sums()
 	}
 	if refused := w.publish(v, policy, content, etagOf(sums), r.Host); refused.status != http.StatusOK {
 		return refused

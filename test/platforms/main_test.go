@@ -15,11 +15,13 @@ import (
 const (
 	flagUploads = "uploads"
 	flagSize    = "size"
+	flagFlips   = "flips"
 )
 
 func TestMain(m *testing.M) {
 	flag.Int(flagUploads, 100, "uploads with unknown outcomes, over all platforms")
 	flag.Int(flagSize, 16, "MiB of the upload that is resumed")
+	flag.Int(flagFlips, 60, "bits that are turned over, one in each upload")
 	flag.Parse()
 	devtest.Main(m)
 }

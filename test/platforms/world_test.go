@@ -38,6 +38,7 @@ const (
 type source struct {
 	server *devstack.S3
 	store  *staging.Store
+	via    string // where dispatcher and worker find it, "" for the server itself
 }
 
 func startSource(t *testing.T) source {
@@ -76,6 +77,9 @@ func startOurs(t *testing.T, from source, accounts []config.Account) *ours {
 		return err
 	})
 	s3 := from.server.Config()
+	if from.via != "" {
+		s3.Endpoint = from.via
+	}
 	cfg := config.Dispatcher{
 		NATS: config.NATS{URL: devtest.NATS(t).URL()}, Postgres: config.Postgres{DSN: providers.Secret(dsn), MaxConns: 16},
 		Staging: config.Staging{

@@ -30,6 +30,7 @@ type UseCases struct {
 	Tokens  api.Tokens // nil asks for no tokens
 	// SetAside are messages that are set aside, oldest first.
 	SetAside []uploads.SetAside
+	Links    []uploads.DigestLink // of every upload
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 
@@ -242,6 +243,12 @@ func (p port) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.
 	}
 	p.uc.Change(id, func(u *uploads.Upload) { u.State, u.Failure, u.FinishedAt = uploads.Queued, nil, time.Time{} })
 	return p.Upload(ctx, tenant, id)
+}
+
+// DigestChain lists the links that the test set.
+func (p port) DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error) {
+	_, err := p.Upload(ctx, tenant, id)
+	return p.uc.Links, err
 }
 
 // Accounts lists every name as an account of the default tenant; "slow" is held.

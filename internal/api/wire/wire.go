@@ -119,6 +119,29 @@ type Failure struct {
 	Code    string `json:"code,omitempty" doc:"the platform's own code"`
 	Message string `json:"message"`
 	Part    int    `json:"part,omitempty" doc:"the part that it was about"`
+	Stage   string `json:"stage,omitempty" enum:"staging,transit,platform" doc:"where digests did not agree"`
+}
+
+// DigestChain is the comparisons of digests of an upload.
+type DigestChain struct {
+	Upload string       `json:"upload"`
+	Links  []DigestLink `json:"links"`
+}
+
+// DigestLink is a comparison that took place, or the note that none did.
+type DigestLink struct {
+	Epoch        int       `json:"epoch" doc:"the upstream session in which the bytes travelled; 0 before the first"`
+	Part         int       `json:"part" doc:"0 for the whole object"`
+	Stage        string    `json:"stage" enum:"staging,transit,platform" doc:"staging: what was read; transit: what the platform received of a part; platform: what it made of the parts"`
+	Kind         string    `json:"kind,omitempty" doc:"of the digests, such as crc64nvme"`
+	Expected     string    `json:"expected,omitempty"`
+	ExpectedFrom string    `json:"expected_from,omitempty" doc:"bucket, submitter, digest pass, worker or parts"`
+	Got          string    `json:"got,omitempty"`
+	GotFrom      string    `json:"got_from,omitempty" doc:"worker, digest pass, parts or platform"`
+	Compared     bool      `json:"compared" doc:"if not, note says why"`
+	Matched      bool      `json:"matched" doc:"of no meaning where nothing was compared"`
+	Note         string    `json:"note,omitempty"`
+	At           time.Time `json:"at"`
 }
 
 // UploadList is a page of uploads, newest first.

@@ -177,14 +177,14 @@ func (q *Queries) InFlightUploads(ctx context.Context, db DBTX, account string) 
 }
 
 const insertFailures = `-- name: InsertFailures :exec
-INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at, excused)
-SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.worker, f.delivery, f.started_at, f.failed_at,
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, stage, worker, delivery, started_at, failed_at, excused)
+SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.stage, f.worker, f.delivery, f.started_at, f.failed_at,
     f.kind = ANY($1::text[]) AND EXISTS (SELECT 1 FROM call_holds h
         WHERE h.account = f.account AND h.call = $2::text AND h.down_since > now() - $3::interval)
 FROM (SELECT unnest($4::uuid[]) AS upload_id, unnest($5::text[]) AS account, unnest($6::int[]) AS epoch,
         unnest($7::int[]) AS part, unnest($8::text[]) AS kind, unnest($9::text[]) AS code,
-        unnest($10::text[]) AS message, unnest($11::text[]) AS worker, unnest($12::int[]) AS delivery,
-        unnest($13::timestamptz[]) AS started_at, unnest($14::timestamptz[]) AS failed_at) AS f
+        unnest($10::text[]) AS message, unnest($11::text[]) AS stage, unnest($12::text[]) AS worker, unnest($13::int[]) AS delivery,
+        unnest($14::timestamptz[]) AS started_at, unnest($15::timestamptz[]) AS failed_at) AS f
 ON CONFLICT DO NOTHING
 `
 
@@ -199,6 +199,7 @@ type InsertFailuresParams struct {
 	Kinds       []string
 	Codes       []string
 	Messages    []string
+	Stages      []string
 	Workers     []string
 	Deliveries  []int32
 	StartedAts  []time.Time
@@ -219,6 +220,7 @@ func (q *Queries) InsertFailures(ctx context.Context, db DBTX, arg InsertFailure
 		arg.Kinds,
 		arg.Codes,
 		arg.Messages,
+		arg.Stages,
 		arg.Workers,
 		arg.Deliveries,
 		arg.StartedAts,
@@ -264,19 +266,20 @@ func (q *Queries) NextEvents(ctx context.Context, db DBTX, most int32) ([]NextEv
 }
 
 const receipts = `-- name: Receipts :many
-SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
+SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest, a.read_digest FROM part_acks a
 JOIN uploads u ON u.id = a.upload_id AND u.epoch = a.epoch
 WHERE a.upload_id = ANY($1::uuid[])
 ORDER BY a.upload_id, a.part
 `
 
 type ReceiptsRow struct {
-	UploadID uuid.UUID
-	Part     int32
-	Offset   int64
-	Length   int64
-	Receipt  string
-	Digest   string
+	UploadID   uuid.UUID
+	Part       int32
+	Offset     int64
+	Length     int64
+	Receipt    string
+	Digest     string
+	ReadDigest string
 }
 
 // What finish is given: the parts of the current epoch in order.
@@ -296,6 +299,7 @@ func (q *Queries) Receipts(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Rec
 			&i.Length,
 			&i.Receipt,
 			&i.Digest,
+			&i.ReadDigest,
 		); err != nil {
 			return nil, err
 		}
@@ -313,13 +317,14 @@ WITH locked AS MATERIALIZED (
     WHERE u.id = ANY($1::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
-    INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
-    SELECT a.upload_id, a.epoch, a.part, a."offset", a.length, a.receipt, a.digest, a.worker, a.delivery, a.found, a.started_at, a.acked_at
+    INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, read_digest, confirmed, worker, delivery, found, started_at, acked_at)
+    SELECT a.upload_id, a.epoch, a.part, a."offset", a.length, a.receipt, a.digest, a.read_digest, a.confirmed, a.worker, a.delivery, a.found, a.started_at, a.acked_at
     FROM (SELECT unnest($2::uuid[]) AS upload_id, unnest($3::int[]) AS epoch, unnest($4::int[]) AS part,
             unnest($5::bigint[]) AS "offset", unnest($6::bigint[]) AS length, unnest($7::text[]) AS receipt,
-            unnest($8::text[]) AS digest, unnest($9::text[]) AS worker, unnest($10::int[]) AS delivery,
-            unnest($11::bool[]) AS found, unnest($12::timestamptz[]) AS started_at,
-            unnest($13::timestamptz[]) AS acked_at) AS a
+            unnest($8::text[]) AS digest, unnest($9::text[]) AS read_digest,
+            unnest($10::bool[]) AS confirmed, unnest($11::text[]) AS worker, unnest($12::int[]) AS delivery,
+            unnest($13::bool[]) AS found, unnest($14::timestamptz[]) AS started_at,
+            unnest($15::timestamptz[]) AS acked_at) AS a
     JOIN locked l ON l.id = a.upload_id AND l.epoch = a.epoch
         AND a.part >= 1 AND a."offset" = (a.part - 1) * l.part_size
         AND a.length = least(l.part_size, l.size - a."offset")
@@ -344,19 +349,21 @@ RETURNING u.id, u.account, u.state
 `
 
 type RecordAcksParams struct {
-	Touched    []uuid.UUID
-	UploadIds  []uuid.UUID
-	Epochs     []int32
-	Parts      []int32
-	Offsets    []int64
-	Lengths    []int64
-	Receipts   []string
-	Digests    []string
-	Workers    []string
-	Deliveries []int32
-	Founds     []bool
-	StartedAts []time.Time
-	AckedAts   []time.Time
+	Touched     []uuid.UUID
+	UploadIds   []uuid.UUID
+	Epochs      []int32
+	Parts       []int32
+	Offsets     []int64
+	Lengths     []int64
+	Receipts    []string
+	Digests     []string
+	ReadDigests []string
+	Confirmed   []bool
+	Workers     []string
+	Deliveries  []int32
+	Founds      []bool
+	StartedAts  []time.Time
+	AckedAts    []time.Time
 }
 
 type RecordAcksRow struct {
@@ -378,6 +385,8 @@ func (q *Queries) RecordAcks(ctx context.Context, db DBTX, arg RecordAcksParams)
 		arg.Lengths,
 		arg.Receipts,
 		arg.Digests,
+		arg.ReadDigests,
+		arg.Confirmed,
 		arg.Workers,
 		arg.Deliveries,
 		arg.Founds,

@@ -107,6 +107,20 @@ type CallRate struct {
 	DueAt    *time.Time
 }
 
+type DigestLink struct {
+	UploadID     uuid.UUID
+	Epoch        int32
+	Stage        string
+	Kind         string
+	Expected     string
+	ExpectedFrom string
+	Got          string
+	GotFrom      string
+	Matched      *bool
+	Note         string
+	At           time.Time
+}
+
 type ObjectDigest struct {
 	Bucket  string
 	Key     string
@@ -127,18 +141,20 @@ type Outbox struct {
 }
 
 type PartAck struct {
-	UploadID  uuid.UUID
-	Epoch     int32
-	Part      int32
-	Offset    int64
-	Length    int64
-	Receipt   string
-	Digest    string
-	Worker    string
-	Delivery  int32
-	Found     bool
-	StartedAt time.Time
-	AckedAt   time.Time
+	UploadID   uuid.UUID
+	Epoch      int32
+	Part       int32
+	Offset     int64
+	Length     int64
+	Receipt    string
+	Digest     string
+	Worker     string
+	Delivery   int32
+	Found      bool
+	StartedAt  time.Time
+	AckedAt    time.Time
+	ReadDigest string
+	Confirmed  bool
 }
 
 type PartAcksDefault struct {
@@ -169,6 +185,7 @@ type PartFailure struct {
 	Delivery  int32
 	StartedAt time.Time
 	FailedAt  time.Time
+	Stage     string
 	Excused   bool
 }
 
@@ -193,6 +210,34 @@ type ReportAccountWindow struct {
 	HeldUntil             *time.Time
 	HeldFor               *string
 	DownSince             *time.Time
+}
+
+// Every comparison of digests of an upload: one row for each part and one for each of the whole object.
+type ReportDigestChain struct {
+	// The upload.
+	UploadID uuid.UUID
+	// The upstream session in which the bytes travelled; 0 before the first.
+	Epoch int32
+	// Number of the part, 0 for the whole object.
+	Part int32
+	// staging: what was read; transit: what the platform received of a part; platform: what it made of the parts.
+	Stage string
+	// Of the digests, such as crc64nvme; empty for a try that failed, which note describes.
+	Kind string
+	// The digest that the bytes should have.
+	Expected string
+	// Who says so: bucket, submitter, digest pass, worker or parts.
+	ExpectedFrom string
+	// The digest that they had.
+	Got string
+	// Who found it: worker, digest pass, parts or platform.
+	GotFrom string
+	// Whether the two agree; NULL where nothing was compared, and note says why.
+	Matched *bool
+	// Why nothing was compared, or what was said of a mismatch.
+	Note string
+	// When it was compared.
+	At time.Time
 }
 
 // Failed tries by hour, account, kind and the platform's code.
@@ -325,5 +370,7 @@ type Upload struct {
 	FirstAckAt       *time.Time
 	LastAckAt        *time.Time
 	FinishedAt       *time.Time
+	BucketDigest     string
+	PassDigests      []string
 	ProbeSince       *time.Time
 }

@@ -34,7 +34,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
 WHERE u.id = $4 AND u.tenant = $5 AND u.state::text IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due
 `
 
@@ -63,6 +63,8 @@ type ClaimProbeRow struct {
 	ContentType    string
 	Options        json.RawMessage
 	Digests        []string
+	PassDigests    []string
+	BucketDigest   string
 	Session        []byte
 	SessionExpires *time.Time
 	PartSize       *int64
@@ -98,6 +100,8 @@ func (q *Queries) ClaimProbe(ctx context.Context, db DBTX, arg ClaimProbeParams)
 		&i.ContentType,
 		&i.Options,
 		&i.Digests,
+		&i.PassDigests,
+		&i.BucketDigest,
 		&i.Session,
 		&i.SessionExpires,
 		&i.PartSize,
@@ -120,7 +124,7 @@ WITH due AS (
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due
 `
 
@@ -148,6 +152,8 @@ type ClaimProbesRow struct {
 	ContentType    string
 	Options        json.RawMessage
 	Digests        []string
+	PassDigests    []string
+	BucketDigest   string
 	Session        []byte
 	SessionExpires *time.Time
 	PartSize       *int64
@@ -189,6 +195,8 @@ func (q *Queries) ClaimProbes(ctx context.Context, db DBTX, arg ClaimProbesParam
 			&i.ContentType,
 			&i.Options,
 			&i.Digests,
+			&i.PassDigests,
+			&i.BucketDigest,
 			&i.Session,
 			&i.SessionExpires,
 			&i.PartSize,

@@ -60,7 +60,7 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 
 const assignable = `-- name: Assignable :many
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
-    digests, session, digest_checkpoint
+    digests, pass_digests, bucket_digest, session, digest_checkpoint
 FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL
 `
 
@@ -77,6 +77,8 @@ type AssignableRow struct {
 	Size             int64
 	PartSize         *int64
 	Digests          []string
+	PassDigests      []string
+	BucketDigest     string
 	Session          []byte
 	DigestCheckpoint json.RawMessage
 }
@@ -104,6 +106,8 @@ func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]A
 			&i.Size,
 			&i.PartSize,
 			&i.Digests,
+			&i.PassDigests,
+			&i.BucketDigest,
 			&i.Session,
 			&i.DigestCheckpoint,
 		); err != nil {
@@ -180,7 +184,7 @@ UPDATE uploads u SET
     reason = '', lease_token = $2, lease_until = now() + $3::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due
 `
 
@@ -209,6 +213,8 @@ type ClaimQueuedRow struct {
 	ContentType    string
 	Options        json.RawMessage
 	Digests        []string
+	PassDigests    []string
+	BucketDigest   string
 	Session        []byte
 	SessionExpires *time.Time
 	PartSize       *int64
@@ -251,6 +257,8 @@ func (q *Queries) ClaimQueued(ctx context.Context, db DBTX, arg ClaimQueuedParam
 			&i.ContentType,
 			&i.Options,
 			&i.Digests,
+			&i.PassDigests,
+			&i.BucketDigest,
 			&i.Session,
 			&i.SessionExpires,
 			&i.PartSize,
@@ -280,7 +288,7 @@ WITH due AS (
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due
 `
 
@@ -309,6 +317,8 @@ type ClaimRenewalsRow struct {
 	ContentType    string
 	Options        json.RawMessage
 	Digests        []string
+	PassDigests    []string
+	BucketDigest   string
 	Session        []byte
 	SessionExpires *time.Time
 	PartSize       *int64
@@ -350,6 +360,8 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 			&i.ContentType,
 			&i.Options,
 			&i.Digests,
+			&i.PassDigests,
+			&i.BucketDigest,
 			&i.Session,
 			&i.SessionExpires,
 			&i.PartSize,
@@ -384,7 +396,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
     finish_intent_at = CASE WHEN u.state = 'finishing' THEN coalesce(u.finish_intent_at, now()) END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due
 `
 
@@ -412,6 +424,8 @@ type ClaimStepsRow struct {
 	ContentType    string
 	Options        json.RawMessage
 	Digests        []string
+	PassDigests    []string
+	BucketDigest   string
 	Session        []byte
 	SessionExpires *time.Time
 	PartSize       *int64
@@ -454,6 +468,8 @@ func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams)
 			&i.ContentType,
 			&i.Options,
 			&i.Digests,
+			&i.PassDigests,
+			&i.BucketDigest,
 			&i.Session,
 			&i.SessionExpires,
 			&i.PartSize,
@@ -569,16 +585,16 @@ func (q *Queries) InsertDigests(ctx context.Context, db DBTX, arg InsertDigestsP
 const insertUploads = `-- name: InsertUploads :many
 INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
     source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
-    digests, priority, not_before, step_at)
+    digests, bucket_digest, priority, not_before, step_at)
 SELECT s.id, $1::text, $2::text, $3::text, $4::text, $5::uuid,
     nullif(s.idempotency_key, ''), s.request_hash, $6::text, s.source_key, s.source_version,
-    s.source_etag, s.size, s.name, s.content_type, $7::jsonb, $8::jsonb, $9::text[],
-    $10::smallint, $11::timestamptz, greatest(now(), $11::timestamptz)
-FROM (SELECT unnest($12::uuid[]) AS id, unnest($13::text[]) AS idempotency_key,
-        unnest($14::bytea[]) AS request_hash, unnest($15::text[]) AS source_key,
-        unnest($16::text[]) AS source_version, unnest($17::text[]) AS source_etag,
-        unnest($18::bigint[]) AS size, unnest($19::text[]) AS name,
-        unnest($20::text[]) AS content_type) AS s
+    s.source_etag, s.size, s.name, s.content_type, $7::jsonb, $8::jsonb, $9::text[], $10::text,
+    $11::smallint, $12::timestamptz, greatest(now(), $12::timestamptz)
+FROM (SELECT unnest($13::uuid[]) AS id, unnest($14::text[]) AS idempotency_key,
+        unnest($15::bytea[]) AS request_hash, unnest($16::text[]) AS source_key,
+        unnest($17::text[]) AS source_version, unnest($18::text[]) AS source_etag,
+        unnest($19::bigint[]) AS size, unnest($20::text[]) AS name,
+        unnest($21::text[]) AS content_type) AS s
 ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id
 `
@@ -593,6 +609,7 @@ type InsertUploadsParams struct {
 	Options         json.RawMessage
 	Labels          json.RawMessage
 	Digests         []string
+	BucketDigest    string
 	Priority        int16
 	NotBefore       *time.Time
 	Ids             []uuid.UUID
@@ -619,6 +636,7 @@ func (q *Queries) InsertUploads(ctx context.Context, db DBTX, arg InsertUploadsP
 		arg.Options,
 		arg.Labels,
 		arg.Digests,
+		arg.BucketDigest,
 		arg.Priority,
 		arg.NotBefore,
 		arg.Ids,
@@ -699,19 +717,20 @@ func (q *Queries) LapseSession(ctx context.Context, db DBTX, iD uuid.UUID, epoch
 }
 
 const moveClaimed = `-- name: MoveClaimed :execrows
-UPDATE uploads SET state = $1, reason = $2, digests = $3::text[],
-    lease_token = CASE WHEN $4::bool THEN lease_token END,
-    lease_until = CASE WHEN $4::bool THEN lease_until END
-WHERE id = $5 AND state = 'queued' AND lease_token = $6
+UPDATE uploads SET state = $1, reason = $2, digests = $3::text[], pass_digests = $4::text[],
+    lease_token = CASE WHEN $5::bool THEN lease_token END,
+    lease_until = CASE WHEN $5::bool THEN lease_until END
+WHERE id = $6 AND state = 'queued' AND lease_token = $7
 `
 
 type MoveClaimedParams struct {
-	ToState    UploadState
-	Reason     string
-	Digests    []string
-	KeepLease  bool
-	ID         uuid.UUID
-	LeaseToken *uuid.UUID
+	ToState     UploadState
+	Reason      string
+	Digests     []string
+	PassDigests []string
+	KeepLease   bool
+	ID          uuid.UUID
+	LeaseToken  *uuid.UUID
 }
 
 // queued to digesting or beginning, by the holder of the lease.
@@ -720,6 +739,7 @@ func (q *Queries) MoveClaimed(ctx context.Context, db DBTX, arg MoveClaimedParam
 		arg.ToState,
 		arg.Reason,
 		arg.Digests,
+		arg.PassDigests,
 		arg.KeepLease,
 		arg.ID,
 		arg.LeaseToken,
@@ -775,6 +795,7 @@ func (q *Queries) RecordAborted(ctx context.Context, db DBTX, iD uuid.UUID, leas
 }
 
 const recordAssets = `-- name: RecordAssets :many
+WITH moved AS (
 UPDATE uploads u SET state = 'completed', reason = a.reason, asset = a.asset::jsonb, finished_at = now(),
     begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
     part_size = CASE WHEN a.instant THEN NULL ELSE u.part_size END,
@@ -786,18 +807,41 @@ FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token,
         unnest($3::text[]) AS asset, unnest($4::bool[]) AS instant, unnest($5::text[]) AS reason) AS a
 WHERE u.id = a.id AND u.lease_token = a.lease_token
   AND u.state = (CASE WHEN a.instant THEN 'beginning' ELSE 'finishing' END)::upload_state
-RETURNING u.id
+RETURNING u.id, u.epoch
+), linked AS (
+    INSERT INTO digest_links (upload_id, epoch, stage, kind, expected, expected_from, got, got_from, matched, note)
+    SELECT m.id, m.epoch, l.stage, l.kind, l.expected, l.expected_from, l.got, l.got_from,
+        CASE WHEN l.compared THEN l.matched END, l.note
+    FROM (SELECT unnest($6::uuid[]) AS id, unnest($7::text[]) AS stage, unnest($8::text[]) AS kind,
+            unnest($9::text[]) AS expected, unnest($10::text[]) AS expected_from,
+            unnest($11::text[]) AS got, unnest($12::text[]) AS got_from, unnest($13::bool[]) AS compared,
+            unnest($14::bool[]) AS matched, unnest($15::text[]) AS note) AS l
+    JOIN moved m ON m.id = l.id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM moved
 `
 
 type RecordAssetsParams struct {
-	Ids         []uuid.UUID
-	LeaseTokens []uuid.UUID
-	Assets      []string
-	Instants    []bool
-	Reasons     []string
+	Ids          []uuid.UUID
+	LeaseTokens  []uuid.UUID
+	Assets       []string
+	Instants     []bool
+	Reasons      []string
+	LinkIds      []uuid.UUID
+	Stages       []string
+	Kinds        []string
+	Expected     []string
+	ExpectedFrom []string
+	Got          []string
+	GotFrom      []string
+	Compared     []bool
+	Matched      []bool
+	Notes        []string
 }
 
 // The asset is there: after finish, after a probe, or at once (instant upload).
+// The links of its digest chain are kept with it.
 func (q *Queries) RecordAssets(ctx context.Context, db DBTX, arg RecordAssetsParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, recordAssets,
 		arg.Ids,
@@ -805,6 +849,16 @@ func (q *Queries) RecordAssets(ctx context.Context, db DBTX, arg RecordAssetsPar
 		arg.Assets,
 		arg.Instants,
 		arg.Reasons,
+		arg.LinkIds,
+		arg.Stages,
+		arg.Kinds,
+		arg.Expected,
+		arg.ExpectedFrom,
+		arg.Got,
+		arg.GotFrom,
+		arg.Compared,
+		arg.Matched,
+		arg.Notes,
 	)
 	if err != nil {
 		return nil, err
@@ -829,23 +883,25 @@ UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_siz
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
     begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
-    digest_checkpoint = NULL, finish_intent_at = NULL
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token,
-        unnest($3::int[]) AS epoch, unnest($4::bigint[]) AS part_size,
-        unnest($5::int[]) AS part_count, unnest($6::bytea[]) AS session,
-        unnest($7::timestamptz[]) AS expires) AS b
+    digest_checkpoint = NULL, finish_intent_at = NULL,
+    bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token, unnest($3::text[]) AS bucket_digest,
+        unnest($4::int[]) AS epoch, unnest($5::bigint[]) AS part_size,
+        unnest($6::int[]) AS part_count, unnest($7::bytea[]) AS session,
+        unnest($8::timestamptz[]) AS expires) AS b
 WHERE u.id = b.id AND u.state::text = 'beginning' AND u.lease_token = b.lease_token AND u.epoch = b.epoch - 1
 RETURNING u.id
 `
 
 type RecordBegunParams struct {
-	Ids         []uuid.UUID
-	LeaseTokens []uuid.UUID
-	Epochs      []int32
-	PartSizes   []int64
-	PartCounts  []int32
-	Sessions    [][]byte
-	Expires     []time.Time
+	Ids           []uuid.UUID
+	LeaseTokens   []uuid.UUID
+	BucketDigests []string
+	Epochs        []int32
+	PartSizes     []int64
+	PartCounts    []int32
+	Sessions      [][]byte
+	Expires       []time.Time
 }
 
 // A session is open: the epoch counts up and its parts are still to be sent.
@@ -853,6 +909,7 @@ func (q *Queries) RecordBegun(ctx context.Context, db DBTX, arg RecordBegunParam
 	rows, err := db.Query(ctx, recordBegun,
 		arg.Ids,
 		arg.LeaseTokens,
+		arg.BucketDigests,
 		arg.Epochs,
 		arg.PartSizes,
 		arg.PartCounts,
@@ -904,7 +961,10 @@ func (q *Queries) RecordCheckpoint(ctx context.Context, db DBTX, arg RecordCheck
 }
 
 const recordDigested = `-- name: RecordDigested :execrows
-UPDATE uploads SET state = 'beginning', reason = 'digest known', digests = $1::text[], digest_checkpoint = NULL,
+UPDATE uploads SET state = 'beginning', reason = 'digest known', digest_checkpoint = NULL,
+    digests = ARRAY(SELECT d FROM unnest(digests) AS d
+        WHERE split_part(d, ':', 1) NOT IN (SELECT split_part(made, ':', 1) FROM unnest($1::text[]) AS made)) || $1::text[],
+    pass_digests = ARRAY(SELECT made FROM unnest($1::text[]) AS made WHERE made <> ALL(digests) OR made = ANY(pass_digests)),
     step_at = now(), step_tries = 0
 WHERE id = $2 AND state = 'digesting' AND source_etag = $3
 `

@@ -7,11 +7,12 @@ WITH locked AS MATERIALIZED (
     WHERE u.id = ANY(@touched::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
-    INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, found, started_at, acked_at)
-    SELECT a.upload_id, a.epoch, a.part, a."offset", a.length, a.receipt, a.digest, a.worker, a.delivery, a.found, a.started_at, a.acked_at
+    INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, read_digest, confirmed, worker, delivery, found, started_at, acked_at)
+    SELECT a.upload_id, a.epoch, a.part, a."offset", a.length, a.receipt, a.digest, a.read_digest, a.confirmed, a.worker, a.delivery, a.found, a.started_at, a.acked_at
     FROM (SELECT unnest(@upload_ids::uuid[]) AS upload_id, unnest(@epochs::int[]) AS epoch, unnest(@parts::int[]) AS part,
             unnest(@offsets::bigint[]) AS "offset", unnest(@lengths::bigint[]) AS length, unnest(@receipts::text[]) AS receipt,
-            unnest(@digests::text[]) AS digest, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
+            unnest(@digests::text[]) AS digest, unnest(@read_digests::text[]) AS read_digest,
+            unnest(@confirmed::bool[]) AS confirmed, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
             unnest(@founds::bool[]) AS found, unnest(@started_ats::timestamptz[]) AS started_at,
             unnest(@acked_ats::timestamptz[]) AS acked_at) AS a
     JOIN locked l ON l.id = a.upload_id AND l.epoch = a.epoch
@@ -39,13 +40,13 @@ RETURNING u.id, u.account, u.state;
 -- name: InsertFailures :exec
 -- What failed while the account's platform was down is excused: it says nothing
 -- of the upload. An outage beyond the patience excuses no more.
-INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, worker, delivery, started_at, failed_at, excused)
-SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.worker, f.delivery, f.started_at, f.failed_at,
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, stage, worker, delivery, started_at, failed_at, excused)
+SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.stage, f.worker, f.delivery, f.started_at, f.failed_at,
     f.kind = ANY(@silent_kinds::text[]) AND EXISTS (SELECT 1 FROM call_holds h
         WHERE h.account = f.account AND h.call = @call::text AND h.down_since > now() - @patience::interval)
 FROM (SELECT unnest(@upload_ids::uuid[]) AS upload_id, unnest(@accounts::text[]) AS account, unnest(@epochs::int[]) AS epoch,
         unnest(@parts::int[]) AS part, unnest(@kinds::text[]) AS kind, unnest(@codes::text[]) AS code,
-        unnest(@messages::text[]) AS message, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
+        unnest(@messages::text[]) AS message, unnest(@stages::text[]) AS stage, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,
         unnest(@started_ats::timestamptz[]) AS started_at, unnest(@failed_ats::timestamptz[]) AS failed_at) AS f
 ON CONFLICT DO NOTHING;
 
@@ -57,7 +58,7 @@ SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind
 
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.
-SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest FROM part_acks a
+SELECT a.upload_id, a.part, a."offset", a.length, a.receipt, a.digest, a.read_digest FROM part_acks a
 JOIN uploads u ON u.id = a.upload_id AND u.epoch = a.epoch
 WHERE a.upload_id = ANY(@ids::uuid[])
 ORDER BY a.upload_id, a.part;

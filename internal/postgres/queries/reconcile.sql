@@ -37,7 +37,7 @@ WITH due AS (
 UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due;
 
 -- name: ClaimProbe :one
@@ -47,7 +47,7 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
 WHERE u.id = @id AND u.tenant = @tenant AND u.state::text IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due;
 
 -- name: RecordProbedAsset :execrows

@@ -3,10 +3,10 @@
 -- its idempotency key is left alone and not returned.
 INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
     source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
-    digests, priority, not_before, step_at)
+    digests, bucket_digest, priority, not_before, step_at)
 SELECT s.id, @tenant::text, @account::text, @provider::text, @pool::text, sqlc.narg(batch_id)::uuid,
     nullif(s.idempotency_key, ''), s.request_hash, @source_bucket::text, s.source_key, s.source_version,
-    s.source_etag, s.size, s.name, s.content_type, @options::jsonb, @labels::jsonb, @digests::text[],
+    s.source_etag, s.size, s.name, s.content_type, @options::jsonb, @labels::jsonb, @digests::text[], @bucket_digest::text,
     @priority::smallint, sqlc.narg(not_before)::timestamptz, greatest(now(), sqlc.narg(not_before)::timestamptz)
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@idempotency_keys::text[]) AS idempotency_key,
         unnest(@request_hashes::bytea[]) AS request_hash, unnest(@source_keys::text[]) AS source_key,
@@ -68,7 +68,7 @@ UPDATE uploads u SET
     reason = '', lease_token = @lease_token, lease_until = now() + @lease::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
 
 -- name: ClaimSteps :many
@@ -91,12 +91,12 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
     finish_intent_at = CASE WHEN u.state = 'finishing' THEN coalesce(u.finish_intent_at, now()) END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due;
 
 -- name: MoveClaimed :execrows
 -- queued to digesting or beginning, by the holder of the lease.
-UPDATE uploads SET state = @to_state, reason = @reason, digests = @digests::text[],
+UPDATE uploads SET state = @to_state, reason = @reason, digests = @digests::text[], pass_digests = @pass_digests::text[],
     lease_token = CASE WHEN @keep_lease::bool THEN lease_token END,
     lease_until = CASE WHEN @keep_lease::bool THEN lease_until END
 WHERE id = @id AND state = 'queued' AND lease_token = @lease_token;
@@ -107,8 +107,9 @@ UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_siz
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
     begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
-    digest_checkpoint = NULL, finish_intent_at = NULL
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token,
+    digest_checkpoint = NULL, finish_intent_at = NULL,
+    bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token, unnest(@bucket_digests::text[]) AS bucket_digest,
         unnest(@epochs::int[]) AS epoch, unnest(@part_sizes::bigint[]) AS part_size,
         unnest(@part_counts::int[]) AS part_count, unnest(@sessions::bytea[]) AS session,
         unnest(@expires::timestamptz[]) AS expires) AS b
@@ -117,6 +118,8 @@ RETURNING u.id;
 
 -- name: RecordAssets :many
 -- The asset is there: after finish, after a probe, or at once (instant upload).
+-- The links of its digest chain are kept with it.
+WITH moved AS (
 UPDATE uploads u SET state = 'completed', reason = a.reason, asset = a.asset::jsonb, finished_at = now(),
     begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
     part_size = CASE WHEN a.instant THEN NULL ELSE u.part_size END,
@@ -128,7 +131,19 @@ FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_
         unnest(@assets::text[]) AS asset, unnest(@instants::bool[]) AS instant, unnest(@reasons::text[]) AS reason) AS a
 WHERE u.id = a.id AND u.lease_token = a.lease_token
   AND u.state = (CASE WHEN a.instant THEN 'beginning' ELSE 'finishing' END)::upload_state
-RETURNING u.id;
+RETURNING u.id, u.epoch
+), linked AS (
+    INSERT INTO digest_links (upload_id, epoch, stage, kind, expected, expected_from, got, got_from, matched, note)
+    SELECT m.id, m.epoch, l.stage, l.kind, l.expected, l.expected_from, l.got, l.got_from,
+        CASE WHEN l.compared THEN l.matched END, l.note
+    FROM (SELECT unnest(@link_ids::uuid[]) AS id, unnest(@stages::text[]) AS stage, unnest(@kinds::text[]) AS kind,
+            unnest(@expected::text[]) AS expected, unnest(@expected_from::text[]) AS expected_from,
+            unnest(@got::text[]) AS got, unnest(@got_from::text[]) AS got_from, unnest(@compared::bool[]) AS compared,
+            unnest(@matched::bool[]) AS matched, unnest(@notes::text[]) AS note) AS l
+    JOIN moved m ON m.id = l.id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM moved;
 
 -- name: PostponeStep :execrows
 -- The step is tried again later. keep_intent says that the outcome of finish
@@ -183,7 +198,10 @@ FROM unnest(@digests::text[]) AS d
 ON CONFLICT DO NOTHING;
 
 -- name: RecordDigested :execrows
-UPDATE uploads SET state = 'beginning', reason = 'digest known', digests = @digests::text[], digest_checkpoint = NULL,
+UPDATE uploads SET state = 'beginning', reason = 'digest known', digest_checkpoint = NULL,
+    digests = ARRAY(SELECT d FROM unnest(digests) AS d
+        WHERE split_part(d, ':', 1) NOT IN (SELECT split_part(made, ':', 1) FROM unnest(@digests::text[]) AS made)) || @digests::text[],
+    pass_digests = ARRAY(SELECT made FROM unnest(@digests::text[]) AS made WHERE made <> ALL(digests) OR made = ANY(pass_digests)),
     step_at = now(), step_tries = 0
 WHERE id = @id AND state = 'digesting' AND source_etag = @etag;
 
@@ -204,7 +222,7 @@ WHERE id = @id AND state = 'digesting';
 -- name: Assignable :many
 -- What workers ask for; only uploads that may be worked on answer.
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
-    digests, session, digest_checkpoint
+    digests, pass_digests, bucket_digest, session, digest_checkpoint
 FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL;
 
 -- name: ClaimRenewals :many
@@ -220,7 +238,7 @@ WITH due AS (
 UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
-    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.session,
+    u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
     u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
 
 -- name: RecordRenewed :execrows

@@ -277,9 +277,13 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 		}
 	}
 	if hash != want {
-		return uploads.Asset{}, mismatch(callFile, "video %s has hash %s, its parts have %s", s.VideoID, hash, want)
+		e := mismatch(callFile, "video %s has hash %s, its parts have %s", s.VideoID, hash, want)
+		e.Err = providers.ErrWrongAsset
+		return uploads.Asset{}, e
 	}
-	return s.asset(hash), nil
+	asset := s.asset(hash)
+	asset.Check = &uploads.AssetCheck{Kind: "wcs hash", Expected: want, Got: hash}
+	return asset, nil
 }
 
 // expiryMargin is how long before its end a token counts as lapsed for a call

@@ -527,6 +527,7 @@ func TestFormUploadOnlyWhereItMayBeRepeated(t *testing.T) {
 			}
 			f := b.wcs.Files()[0]
 			want := uploads.Asset{ID: f.VideoID, URL: f.URL, Detail: map[string]string{"file_key": f.Key, "bucket": "local-cloudv", "hash": f.Hash}}
+			want.Check = &uploads.AssetCheck{Kind: "wcs hash", Expected: f.Hash, Got: f.Hash}
 			if diff := cmp.Diff(want, asset); diff != "" {
 				t.Errorf("asset (-want +got):\n%s", diff)
 			}

@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -243,7 +244,11 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 			return uploads.Asset{}, &providers.Error{Kind: providers.Rejected, Call: callComplete, Message: fmt.Sprintf("%d parts are named of an object of one", len(stored))}
 		}
 		t := readTag(stored[0].Receipt)
-		return s.asset(t.etag, t.crc), nil
+		asset := s.asset(t.etag, t.crc)
+		if t.crc != "" { // it was compared when the object was put
+			asset.Check = &uploads.AssetCheck{Kind: string(hashing.CRC64NVME), Expected: stored[0].Digest.Sum, Got: sumOf(t.crc)}
+		}
+		return asset, nil
 	}
 	core, err := c.core(callComplete, s.place)
 	if err != nil {
@@ -261,7 +266,8 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	var opts minio.PutObjectOptions
 	// The checksum of the whole follows from those of the parts, so the bucket
 	// can tell that it has put together what was meant.
-	if whole, err := minio.ChecksumCRC64NVME.FullObjectChecksum(sizes); err == nil {
+	whole, err := minio.ChecksumCRC64NVME.FullObjectChecksum(sizes)
+	if err == nil {
 		opts.UserMetadata = map[string]string{
 			"X-Amz-Checksum-Type":         minio.ChecksumFullObjectMode.String(),
 			minio.ChecksumCRC64NVME.Key(): whole.Encoded(),
@@ -272,7 +278,26 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	if err != nil {
 		return uploads.Asset{}, classify(callComplete, err, *after)
 	}
-	return s.asset(info.ETag, info.ChecksumCRC64NVME), nil
+	asset := s.asset(info.ETag, info.ChecksumCRC64NVME)
+	if want := whole.Encoded(); want != "" && info.ChecksumCRC64NVME != "" {
+		if want != info.ChecksumCRC64NVME {
+			return uploads.Asset{}, &providers.Error{
+				Kind: providers.Mismatch, Call: callComplete,
+				Message: fmt.Sprintf("the bucket made an object with checksum %s, its parts make %s", info.ChecksumCRC64NVME, want),
+			}
+		}
+		asset.Check = &uploads.AssetCheck{Kind: string(hashing.CRC64NVME), Expected: sumOf(want), Got: sumOf(info.ChecksumCRC64NVME)}
+	}
+	return asset, nil
+}
+
+// sumOf returns a checksum as we write it.
+func sumOf(encoded string) string {
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return encoded
+	}
+	return hex.EncodeToString(raw)
 }
 
 // Probe looks for our object under the key, then for the parts of the upload.
@@ -450,7 +475,7 @@ type tag struct{ etag, crc string }
 
 func (t tag) receipt() parts.Receipt {
 	if t.crc == "" {
-		return parts.Receipt{Tag: t.etag}
+		return parts.Receipt{Tag: t.etag, Unconfirmed: true}
 	}
 	return parts.Receipt{Tag: t.etag + " " + t.crc}
 }

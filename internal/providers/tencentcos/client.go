@@ -341,6 +341,7 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	if err != nil {
 		return uploads.Asset{}, err
 	}
+	var check *uploads.AssetCheck
 	if s.UploadID != "" {
 		got, err := c.assemble(ctx, s, stored)
 		switch {
@@ -350,9 +351,16 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 			return uploads.Asset{}, err
 		case !want.IsZero() && got != want:
 			return uploads.Asset{}, &providers.Error{Kind: providers.Mismatch, Call: callComplete, Message: fmt.Sprintf("the storage holds %q, the parts are %q", got, want)}
+		case !want.IsZero():
+			check = &uploads.AssetCheck{Kind: string(want.Kind), Expected: want.Sum, Got: got.Sum}
 		}
+	} else if !want.IsZero() && len(stored) == 1 {
+		// The object is its one part, whose CRC-64 was compared when it was put.
+		check = &uploads.AssetCheck{Kind: string(want.Kind), Expected: want.Sum, Got: stored[0].Digest.Sum}
 	}
-	return c.commit(ctx, s.service, s.SessionKey)
+	asset, err := c.commit(ctx, s.service, s.SessionKey)
+	asset.Check = check
+	return asset, err
 }
 
 // expected returns the CRC-64 that the whole must have: what those of the

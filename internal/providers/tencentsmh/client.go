@@ -202,8 +202,8 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 		return parts.Receipt{}, refusal(callPart, providers.Transient, resp, s.secrets())
 	}
 	loan.Return() // nothing reads the body any more, so its digest stands
-	receipt := parts.Receipt{Tag: tag(resp.Header.Get("ETag"))}
 	crc := resp.Header.Get("X-Cos-Hash-Crc64ecma")
+	receipt := parts.Receipt{Tag: tag(resp.Header.Get("ETag")), Unconfirmed: crc == ""}
 	switch {
 	case receipt.Tag == "":
 		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: callPart, Code: "200", Message: "the answer has no ETag"}
@@ -245,9 +245,14 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 		return uploads.Asset{}, unreadable(callConfirm, providers.UnknownOutcome, status, err)
 	}
 	if string(f.CRC64) != crc {
-		return uploads.Asset{}, mismatch(callConfirm, "the file has CRC-64 %s, the parts make %s", f.CRC64, crc)
+		return uploads.Asset{}, &providers.Error{
+			Kind: providers.Mismatch, Call: callConfirm, Err: providers.ErrWrongAsset,
+			Message: fmt.Sprintf("the file has CRC-64 %s, the parts make %s", f.CRC64, crc),
+		}
 	}
-	return s.asset(callConfirm, f)
+	asset, err := s.asset(callConfirm, f)
+	asset.Check = &uploads.AssetCheck{Kind: string(whole.Kind), Expected: whole.Sum, Got: whole.Sum}
+	return asset, err
 }
 
 // confirmed returns the file of a task that is said to be complete, or why it

@@ -109,6 +109,7 @@ func retryAfter(h http.Header) time.Duration {
 // Codes of failures; the others are judged by canRetry.
 const (
 	codeSignature  = -10002
+	codeParameters = -10003
 	codeCacheRead  = -10005 // the platform cannot find what it knew of the upload
 	codePacket     = -10006 // the part's bytes are not what was announced
 	codeSignature2 = 4100
@@ -140,6 +141,10 @@ func (a answer) refusal(action string, secrets ...string) *providers.Error {
 		e.Kind = providers.Unauthorized
 	case code == codeCacheRead && action != actionInit:
 		e.Kind = providers.SessionLost
+	case code == codeParameters && action == actionFinish:
+		// The only parameter is the SHA-1 that InitUploadEx took, so what the
+		// platform holds is not what has it: a part is missing or wrong.
+		e.Kind = providers.Mismatch
 	case code == codePacket && action == actionPart:
 		e.Kind = providers.Mismatch
 	case code == codeQuota:

@@ -151,7 +151,7 @@ func TestRefusals(t *testing.T) {
 		{actionPart, 4400, 0, providers.Throttled},
 		{actionPart, 5000, 0, providers.Rejected},
 		{actionPart, 6000, 0, providers.Transient},
-		{actionFinish, -10003, 0, providers.Rejected},
+		{actionFinish, -10003, 0, providers.Mismatch},
 		{actionFinish, -10004, 1, providers.Transient},
 		{actionFinish, -10005, 0, providers.SessionLost},
 	} {

@@ -158,9 +158,9 @@ func (a answer) refusal(action string, secrets ...string) *providers.Error {
 	case code == codeCacheRead && action != actionInit:
 		e.Kind = providers.SessionLost
 	case code == codeParameters && action == actionFinish:
-		// The only parameter is the SHA-1 that InitUpload took, so parts are
-		// missing that the platform said it had. InitUpload tells which.
-		e.Kind = providers.SessionLost
+		// The only parameter is the SHA-1 that InitUpload took, so what the
+		// platform holds is not what has it: a part is missing or wrong.
+		e.Kind = providers.Mismatch
 	case code == codePacket && action == actionPart:
 		e.Kind = providers.Mismatch
 	case code == codeAPIQuota:

@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 		{actionPart, 6000, &no, providers.Rejected},
 		{actionPart, 6100, nil, providers.Rejected},
 		{actionPart, 6200, nil, providers.Transient},
-		{actionFinish, -10003, &no, providers.SessionLost},
+		{actionFinish, -10003, &no, providers.Mismatch},
 		{actionFinish, -10004, nil, providers.Transient},
 		{actionFinish, -10005, nil, providers.SessionLost},
 		{actionFinish, -10006, nil, providers.Transient},

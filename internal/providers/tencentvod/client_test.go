@@ -281,7 +281,7 @@ func TestFailures(t *testing.T) {
 		"no fileId":        {upstreams.Fault{Text: `{"code":0}`, Action: actionFinish}, "", "", providers.UnknownOutcome, 0},
 		"stored, none":     {upstreams.Fault{Text: `{"code":2}`, Action: actionInit}, providers.Transient, "", "", 0},
 		"odd part size":    {upstreams.Fault{Text: `{"code":1,"dataSize":7}`, Action: actionInit}, providers.Rejected, "", "", 0},
-		"parts missing":    {upstreams.Fault{Action: "none"}, "", "", providers.SessionLost, 0},
+		"parts missing":    {upstreams.Fault{Action: "none"}, "", "", providers.Mismatch, 0},
 		"delayed a little": {upstreams.Fault{DelayMS: 1}, "", "", "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -356,7 +356,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 // TestLyingPartList begins with parts that the platform says it has and has
-// not: finish loses the session, and the next begin sends them.
+// not: finish says that what it holds is not the media, and the next begin sends them.
 func TestLyingPartList(t *testing.T) {
 	t.Parallel()
 	client, vod, account := start(t, upstreams.VODConfig{Strict: true})
@@ -370,8 +370,8 @@ func TestLyingPartList(t *testing.T) {
 		t.Fatalf("found %+v, want two parts", begun.Found)
 	}
 	_, err := client.Finish(t.Context(), begun.Session, begun.Found)
-	if providers.KindOf(err) != providers.SessionLost {
-		t.Errorf("finish: %v, want session_lost", err)
+	if providers.KindOf(err) != providers.Mismatch {
+		t.Errorf("finish: %v, want mismatch", err)
 	}
 	if begun = begin(t, client, account, media); len(begun.Found) != 0 {
 		t.Fatalf("found %+v, want none", begun.Found)
