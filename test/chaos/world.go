@@ -445,7 +445,7 @@ func (w *world) startProcesses(ctx context.Context) error {
 		name := "dispatcher-" + strconv.Itoa(n+1)
 		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, command: devstack.Command{
 			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
-			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen),
+			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_API_AUTH=none"),
 		}})
 	}
 	for n := range w.opts.workers {
