@@ -243,7 +243,7 @@ func TestAnHourOfOutageFailsNoStep(t *testing.T) {
 				go d.done.run(ctx)
 				step := uploads.Step{
 					ID: uploads.ID{1}, Account: "acc", Provider: "fake", State: test.state, Epoch: 1, PartSize: mib,
-					Source: uploads.Object{Bucket: "b", Key: "k", Size: mib},
+					Source: uploads.Object{Bucket: "b", Key: "k", Size: mib}, BucketAsked: true,
 				}
 				begun, err := platform.Begin(ctx, providers.Account{Name: "acc"}, providers.Media{Upload: step.ID, Epoch: 1, Size: mib, PartSize: mib})
 				if err != nil {
