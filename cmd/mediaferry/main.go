@@ -35,6 +35,7 @@ const (
 func main() {
 	devstack.ChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once; the kernel ends its children
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
@@ -83,7 +84,7 @@ func (a *app) command() *cobra.Command {
 		"where the token of the API is, env:NAME or file:PATH, also MEDIAFERRY_TOKEN, which may hold the token itself")
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
-	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.accountsCommand(), a.tokensCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
+	root.AddCommand(a.pushCommand(), a.uploadsCommand(), a.accountsCommand(), a.tenantsCommand(), a.tokensCommand(), a.devCommand(), a.demoCommand(), a.migrateCommand(), a.openAPICommand())
 	root.AddCommand(a.processCommands()...)
 	return root
 }

@@ -34,6 +34,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		if err != nil || !again {
 			return err
 		}
+		if step.CancelDue {
+			return d.cancelClaimed(ctx, step)
+		}
 	}
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
@@ -93,8 +96,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 }
 
-// probe settles what became of an earlier finishing call. again says that the
-// session is still open, so that finish may be called.
+// probe settles what became of an earlier finishing call. again says that no
+// asset came of it: the session is still open, so that finish may be called, or
+// the upload is cancelled.
 func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (again bool, err error) {
 	account := d.accounts[step.Account]
 	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
@@ -121,6 +125,9 @@ func (d *Dispatcher) probe(ctx context.Context, step uploads.Step, p providers.P
 	case providers.HoldsSession:
 		return true, nil
 	case providers.HoldsNothing:
+		if step.CancelDue {
+			return true, nil
+		}
 		return false, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "a probe found neither asset nor session")
 	case providers.HoldsUnknown:
 	}

@@ -172,6 +172,14 @@ type PartFailure struct {
 	Excused   bool
 }
 
+type Pause struct {
+	Scope    string
+	Name     string
+	Reason   string
+	PausedBy string
+	PausedAt time.Time
+}
+
 // What may be in flight for each account and what is; one row for each call that is held, at least one in all.
 type ReportAccountWindow struct {
 	Account string
@@ -305,4 +313,9 @@ type Upload struct {
 	FirstAckAt       *time.Time
 	LastAckAt        *time.Time
 	FinishedAt       *time.Time
+	PauseReason      string
+	PausedBy         string
+	PausedAt         *time.Time
+	WithdrawDue      bool
+	CancelDue        bool
 }
