@@ -66,6 +66,16 @@ type (
 	SetAside = wire.SetAside
 	// SetAsideList is a page of such messages, newest first.
 	SetAsideList = wire.SetAsideList
+	// Tenant is a tenant as it stands.
+	Tenant = wire.Tenant
+	// Pause is one thing that holds uploads.
+	Pause = wire.Pause
+	// Note says why something is done and who does it.
+	Note = wire.Note
+	// Change selects uploads for an action.
+	Change = wire.Change
+	// Changed is what a Change came to.
+	Changed = wire.Changed
 )
 
 // Polling of Wait, from the first to the longest pause.
@@ -222,8 +232,11 @@ type Filter struct {
 	Account string
 	States  []string
 	Batch   string
-	After   string // UploadList.Next of the page before
-	Limit   int    // 1 to 1000; 0 means 100
+	Causes  []string          // of failed uploads
+	Labels  map[string]string // an upload has them all
+	Paused  string            // "true" or "false": by a pause of their own
+	After   string            // UploadList.Next of the page before
+	Limit   int               // 1 to 1000; 0 means 100
 }
 
 // List returns a page of uploads, newest first.
@@ -231,10 +244,14 @@ func (c *Client) List(ctx context.Context, f Filter) (UploadList, error) {
 	query := url.Values{}
 	for name, value := range map[string]string{
 		"account": f.Account, "state": strings.Join(f.States, ","), "batch": f.Batch, "after": f.After,
+		"cause": strings.Join(f.Causes, ","), "paused": f.Paused,
 	} {
 		if value != "" {
 			query.Set(name, value)
 		}
+	}
+	for key, value := range f.Labels {
+		query.Add("label", key+"="+value)
 	}
 	if f.Limit != 0 {
 		query.Set("limit", strconv.Itoa(f.Limit))
@@ -244,16 +261,6 @@ func (c *Client) List(ctx context.Context, f Filter) (UploadList, error) {
 		return UploadList{}, fmt.Errorf("list uploads: %w", err)
 	}
 	return page, nil
-}
-
-// Cancel cancels an upload; it may be repeated. An upload that is completed
-// stays so, and the error says it.
-func (c *Client) Cancel(ctx context.Context, id string) (Upload, error) {
-	var u Upload
-	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/cancel", nil, &u); err != nil {
-		return Upload{}, fmt.Errorf("cancel upload %s: %w", id, err)
-	}
-	return u, nil
 }
 
 // Workers returns the workers whose heartbeats arrive.
@@ -272,16 +279,6 @@ func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
 	return list.Accounts, nil
-}
-
-// Retry gives a failed upload another life, from its beginning. One that is not
-// failed is an *Error with status 409.
-func (c *Client) Retry(ctx context.Context, id string) (Upload, error) {
-	var u Upload
-	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/retry", nil, &u); err != nil {
-		return Upload{}, fmt.Errorf("retry upload %s: %w", id, err)
-	}
-	return u, nil
 }
 
 // Wait asks for the upload until it is completed, failed or cancelled, and

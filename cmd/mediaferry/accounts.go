@@ -10,12 +10,6 @@ import (
 	"mediaferry/client"
 )
 
-func (a *app) accountsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "accounts", Short: "Look at accounts", Args: usageArgs(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(a.listAccountsCommand())
-	return cmd
-}
-
 func (a *app) listAccountsCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
@@ -41,10 +35,10 @@ func (a *app) listAccountsCommand() *cobra.Command {
 
 func (a *app) printAccounts(list []client.Account) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "ACCOUNT\tPROVIDER\tPOOL\tACTIVE\tIN FLIGHT\tWINDOW\tOF\tPER SECOND\tHELD")
+	_, _ = fmt.Fprintln(w, "ACCOUNT\tPROVIDER\tPOOL\tACTIVE\tIN FLIGHT\tWINDOW\tOF\tPER SECOND\tHELD\tPAUSED")
 	for _, acc := range list {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", acc.Name, acc.Provider, acc.Pool, acc.Active,
-			bytesText(acc.InFlight), bytesText(acc.Window), bytesText(acc.MaxWindow), bytesText(acc.Goodput), heldText(acc.Held, time.Now()))
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", acc.Name, acc.Provider, acc.Pool, acc.Active,
+			bytesText(acc.InFlight), bytesText(acc.Window), bytesText(acc.MaxWindow), bytesText(acc.Goodput), heldText(acc.Held, time.Now()), scopes(acc.Pauses))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print accounts: %w", err)

@@ -35,6 +35,7 @@ const (
 func main() {
 	devstack.ChildMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once; the kernel ends its children
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
@@ -87,6 +88,7 @@ func (a *app) command() *cobra.Command {
 		a.pushCommand(),
 		a.uploadsCommand(),
 		a.accountsCommand(),
+		a.tenantsCommand(),
 		a.reconcileCommand(),
 		a.setAsideCommand(),
 		a.tokensCommand(),

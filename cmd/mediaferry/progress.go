@@ -237,7 +237,7 @@ func batchStatus(account string, all []client.Upload) (s status, failed []client
 
 // result is the last line about an upload.
 func result(u client.Upload) string {
-	text := fmt.Sprintf("%s  %s → %s", u.State, u.Name, u.Account)
+	text := fmt.Sprintf("%s  %s → %s", stateText(u), u.Name, u.Account)
 	switch {
 	case u.Asset != nil:
 		text += "  asset " + u.Asset.ID

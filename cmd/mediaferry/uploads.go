@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,13 +17,12 @@ import (
 func (a *app) uploadsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uploads",
-		Short: "List, show, watch, check, cancel and retry uploads",
+		Short: "List, show, watch, check, pause, resume, cancel and retry uploads",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(), a.digestsCommand(),
-		a.eachCommand("cancel ID...", "Cancel uploads that are not final", (*client.Client).Cancel),
-		a.eachCommand("retry ID...", "Give failed uploads another life", (*client.Client).Retry))
+	cmd.AddCommand(a.listCommand(), a.showCommand(), a.watchCommand(), a.digestsCommand())
+	cmd.AddCommand(a.changeCommands()...)
 	return cmd
 }
 
@@ -54,6 +51,9 @@ func (a *app) listCommand() *cobra.Command {
 	f.StringVar(&filter.Account, "account", "", "only uploads to this account")
 	f.StringSliceVar(&filter.States, "state", nil, "only uploads in these states")
 	f.StringVar(&filter.Batch, "batch", "", "only uploads of this batch")
+	f.StringSliceVar(&filter.Causes, "cause", nil, "only failed uploads with these causes")
+	f.StringToStringVar(&filter.Labels, "label", nil, "only uploads with this label, as key=value")
+	f.StringVar(&filter.Paused, "paused", "", "true or false: only uploads that are paused themselves, or are not")
 	f.StringVar(&filter.After, "after", "", "go on after this upload")
 	f.IntVar(&filter.Limit, "limit", 100, "at most so many, 1 to 1000")
 	return cmd
@@ -91,42 +91,6 @@ func (a *app) watchCommand() *cobra.Command {
 	}
 }
 
-// eachCommand does one thing to each upload that is named, and goes on where
-// one of them refuses.
-func (a *app) eachCommand(use, short string, do func(*client.Client, context.Context, string) (client.Upload, error)) *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
-			var (
-				list client.UploadList
-				errs []error
-			)
-			for _, id := range args {
-				u, err := do(api, cmd.Context(), id)
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				list.Uploads = append(list.Uploads, u)
-			}
-			switch {
-			case output == "json" && len(errs) == 0:
-				errs = append(errs, a.printJSON(list))
-			default:
-				for _, u := range list.Uploads {
-					a.printf("%s\n", result(u))
-				}
-			}
-			return errors.Join(errs...)
-		}),
-	}
-	outputFlag(cmd, &output)
-	return cmd
-}
-
 // withAPI checks the output flag, where there is one, and runs the command with
 // a client.
 func (a *app) withAPI(output *string, run func(*cobra.Command, *client.Client, []string) error) func(*cobra.Command, []string) error {
@@ -160,7 +124,7 @@ func (a *app) printTable(page client.UploadList) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "ID\tSTATE\tACCOUNT\tSENT\tSIZE\tNAME\tSUBMITTED")
 	for _, u := range page.Uploads {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", u.ID, u.State, u.Account,
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", u.ID, stateText(u), u.Account,
 			bytesText(u.AckedBytes), bytesText(u.Source.Size), u.Name, u.SubmittedAt.Format(time.RFC3339))
 	}
 	if page.Next != "" {
@@ -186,7 +150,10 @@ func (a *app) printUpload(u client.Upload) error {
 		}
 	}
 	row("id", u.ID)
-	row("state", u.State)
+	row("state", stateText(u))
+	for _, p := range u.Pauses {
+		row("paused", pauseText(p))
+	}
 	row("account", u.Account+" ("+u.Provider+")")
 	row("batch", u.Batch)
 	row("name", u.Name)

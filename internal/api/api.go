@@ -28,12 +28,9 @@ type useCases interface {
 	SubmitPrefix(ctx context.Context, template uploads.Submission) (uploads.PrefixResult, error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
-	// Cancel may be repeated; a cancelled upload stays so.
-	Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
-	// Retry sends a failed upload back to queued.
-	Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	// DigestChain returns the comparisons of digests of an upload.
 	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
+	controls
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
@@ -124,12 +121,9 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"Show an upload", 404, 422, 503), s.show)
 	huma.Register(api, op("GET", "/v1/uploads", "list",
 		"List uploads, newest first", 422, 503), s.list)
-	huma.Register(api, op("POST", "/v1/uploads/{id}/cancel", "cancel",
-		"Cancel an upload", 404, 409, 422, 503), s.cancel)
-	huma.Register(api, op("POST", "/v1/uploads/{id}/retry", "retry",
-		"Retry a failed upload", 404, 409, 422, 503), s.retry)
 	huma.Register(api, op("GET", "/v1/uploads/{id}/digests", "digests",
 		"Show what was hashed where, and compared with what", 404, 422, 503), s.digests)
+	s.registerControls(api, op)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)
 	huma.Register(api, op("GET", "/v1/accounts", "accounts",

@@ -41,6 +41,10 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
 	case errors.Is(err, uploads.ErrNotWhole):
 		return huma.Error409Conflict(uploads.ErrNotWhole.Error())
+	case errors.Is(err, uploads.ErrEnded):
+		return huma.Error409Conflict(uploads.ErrEnded.Error())
+	case errors.Is(err, uploads.ErrNoAccount), errors.Is(err, uploads.ErrNoTenant):
+		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, uploads.ErrOverloaded):
 		return later(uploads.ErrOverloaded.Error() + "; try again later")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -87,15 +88,7 @@ func (s *server) show(ctx context.Context, in *UploadParam) (*uploadAnswer, erro
 	return s.one(ctx, "show", in, s.uc.Upload)
 }
 
-func (s *server) cancel(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
-	return s.one(ctx, "cancel", in, s.uc.Cancel)
-}
-
 // one answers with the upload that call returns for the request's id.
-func (s *server) retry(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
-	return s.one(ctx, "retry", in, s.uc.Retry)
-}
-
 func (s *server) one(ctx context.Context, name string, in *UploadParam,
 	call func(context.Context, string, uploads.ID) (uploads.Upload, error),
 ) (*uploadAnswer, error) {
@@ -115,6 +108,9 @@ type listRequest struct {
 	Account string   `query:"account" doc:"only uploads to this account"`
 	State   []string `query:"state" enum:"queued,digesting,beginning,uploading,finishing,completed,failed,cancelled" doc:"only uploads in one of these states"`
 	Batch   string   `query:"batch" format:"uuid" doc:"only uploads of this batch"`
+	Cause   []string `query:"cause" doc:"only failed uploads with one of these causes"`
+	Label   []string `query:"label,explode" doc:"only uploads with this label, as key=value; give it again for another one"`
+	Paused  string   `query:"paused" enum:"true,false" doc:"only uploads that are paused themselves, or are not"`
 	After   string   `query:"after" format:"uuid" doc:"next of the page before"`
 	Limit   int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -130,6 +126,23 @@ func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error)
 	}
 	for _, state := range in.State {
 		f.States = append(f.States, uploads.State(state))
+	}
+	for _, cause := range in.Cause {
+		f.Causes = append(f.Causes, uploads.Cause(cause))
+	}
+	for _, label := range in.Label {
+		key, value, ok := strings.Cut(label, "=")
+		if !ok {
+			return nil, s.problem("list", &uploads.FieldError{Field: "label", Detail: "is not a label; give key=value"})
+		}
+		if f.Labels == nil {
+			f.Labels = map[string]string{}
+		}
+		f.Labels[key] = value
+	}
+	if in.Paused != "" {
+		paused := in.Paused == "true"
+		f.Paused = &paused
 	}
 	var err error
 	if f.Batch, err = parseID("batch", in.Batch); err != nil {
@@ -190,6 +203,7 @@ func accountView(a uploads.AccountStatus) wire.Account {
 	out := wire.Account{
 		Name: a.Name, Provider: a.Provider, Pool: a.Pool, Window: a.Window, InFlight: a.InFlight, Active: a.Active,
 		MaxWindow: a.MaxWindow, Goodput: a.Goodput, CutAt: utc(a.CutAt), CutFor: a.CutFor,
+		Paused: len(a.Pauses) > 0, Pauses: pauseViews(a.Pauses),
 	}
 	for _, h := range a.Held {
 		out.Held = append(out.Held, wire.HeldCall{Call: h.Call, Until: utc(h.Until), Why: h.Why, DownSince: utc(h.Down), Asked: h.Asked})
@@ -232,6 +246,7 @@ func view(u uploads.Upload) wire.Upload {
 		DigestedBytes: u.DigestedBytes, Instant: u.Instant(),
 		SubmittedAt: utc(u.SubmittedAt), BegunAt: utc(u.BegunAt), FirstAckAt: utc(u.FirstAckAt),
 		LastAckAt: utc(u.LastAckAt), FinishedAt: utc(u.FinishedAt), NextActionAt: utc(u.NextActionAt),
+		Paused: len(u.Pauses) > 0, Pauses: pauseViews(u.Pauses), Cancelling: u.CancelDue,
 	}
 	if u.Asset != nil {
 		out.Asset = &wire.Asset{ID: u.Asset.ID, URL: u.Asset.URL, Detail: u.Asset.Detail}

@@ -182,6 +182,9 @@ func (w Worker) problems() []error {
 	p.nats(w.NATS)
 	p.staging(w.Staging)
 	p.log(w.Log)
+	if w.Health.Listen != "" {
+		p.address("health.listen", w.Health.Listen)
+	}
 	p.duration("stop_grace", w.StopGrace, 0, time.Hour)
 	return p
 }
@@ -225,6 +228,12 @@ func (p *problemList) staging(s Staging) {
 	}
 	if (s.AccessKey == "") != (s.SecretKey == "") {
 		p.add("staging.access_key", "and staging.secret_key go together; give both, or neither for public buckets")
+	}
+}
+
+func (p *problemList) address(field, value string) {
+	if _, port, err := net.SplitHostPort(value); err != nil || !isPort(port) {
+		p.add(field, "%q is not an address; give host:port, such as 127.0.0.1:8080", value)
 	}
 }
 

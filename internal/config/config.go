@@ -35,7 +35,8 @@ type Dispatcher struct {
 
 	// SweepInterval is the pause between comparisons of ledger and queue.
 	SweepInterval time.Duration `yaml:"sweep_interval"`
-	// StopGrace is how long a step in hand may go on after a signal to stop.
+	// StopGrace is how long a call to a platform, or a request to the API, may go
+	// on after a signal to stop.
 	StopGrace time.Duration `yaml:"stop_grace"`
 
 	Accounts []Account `yaml:"accounts"`
@@ -57,9 +58,11 @@ type Worker struct {
 	NATS    NATS    `yaml:"nats"`
 	Staging Staging `yaml:"staging"`
 	Log     Log     `yaml:"log"`
+	Health  Health  `yaml:"health"`
 
-	// StopGrace is how long parts in hand may go on after a signal to stop;
-	// what is not done then is delivered again to another worker.
+	// StopGrace is how long parts in hand may go on after a signal to stop; what
+	// is not done then is delivered again to another worker, as the parts of
+	// their runs that were not begun are at once.
 	StopGrace time.Duration `yaml:"stop_grace"`
 
 	// Warnings are what is unwise in the settings, for the log.
@@ -111,6 +114,11 @@ type API struct {
 	// change.
 	CertFile string `yaml:"cert_file,omitempty"`
 	KeyFile  string `yaml:"key_file,omitempty"`
+}
+
+// Health is a worker's HTTP server of /livez and /readyz.
+type Health struct {
+	Listen string `yaml:"listen,omitempty"` // host:port; empty for none
 }
 
 // Log is what is logged, to standard error.

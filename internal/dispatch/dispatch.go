@@ -51,6 +51,7 @@ type Config struct {
 	Lease          time.Duration // of a control step, renewed while its call runs; 30 s
 	MaxAttempts    int           // failed tries of one part before the upload fails; 8
 	FinishPatience time.Duration // how long an unknown outcome is probed before a human is asked; 15 min
+	StopGrace      time.Duration // how long calls in hand may go on after a stop; 0 cuts them short
 }
 
 func (c Config) withDefaults() Config {
@@ -84,6 +85,7 @@ type Store interface {
 	doubtStore
 	reconcileStore
 	setAsideStore
+	controlStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -91,11 +93,13 @@ type Store interface {
 type Queue interface {
 	// Publish puts jobs on the queue; on return without error it holds them.
 	Publish(ctx context.Context, jobs []parts.Publication) error
-	// Withdraw takes an upload's jobs off the queue; those in hand go on.
+	// Withdraw takes an upload's jobs off the queue; those in hand go on. It may
+	// be repeated, and on return without error none is delivered any more.
 	Withdraw(ctx context.Context, account string, id uploads.ID) error
 	// WithdrawRuns takes an account's runs off the queue; those in hand go on.
 	WithdrawRuns(ctx context.Context, account string) error
-	// Cancel tells workers to drop what they have in hand of an upload.
+	// Cancel tells workers to drop what they have in hand of an upload. A worker
+	// that cannot be reached in this moment does not hear of it.
 	Cancel(id uploads.ID) error
 	sweepQueue
 	eventQueue
@@ -133,6 +137,7 @@ type Dispatcher struct {
 	steps   *signal            // control steps are due
 	sweeps  *signal            // the queue may have been lost
 	renews  *signal            // a session is refused or will lapse
+	drops   *signal            // jobs are to be taken off the queue
 	events  *signal            // the outbox has something
 	probes  *signal            // uploads are in doubt
 	ticks   atomic.Int64       // the highest tick of the record that was seen here
@@ -155,7 +160,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		cfg: cfg.withDefaults(), store: store, queue: &roomQueue{Queue: queue}, staging: staging, sealer: sealer,
 		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
 		feeders: make(map[string]*signal, len(accounts)),
-		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), events: newSignal(), probes: newSignal(),
+		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), drops: newSignal(), events: newSignal(), probes: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
 		flows:  make(map[string]*flow, len(accounts)), holds: newHolds(), adjusts: newSignal(),
@@ -169,14 +174,21 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 	return d
 }
 
-// Run keeps all loops going until ctx ends; then no new step is claimed, calls
-// in hand are cut short through their context, and Run returns when all have
-// ended. A step cut short is picked up by the next dispatcher when its lease
-// has run out.
+// Run keeps all loops going until ctx ends; then no new step is claimed, steps
+// that wait for their turn are given back, and calls in hand go on for StopGrace
+// before they are cut short through their context. Run returns when all have
+// ended and what came of them is recorded. The lease of a step that is given
+// back or cut short is given up, so that another dispatcher takes it at once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	// What outlives the steps in hand: their leases, and the recording of what
+	// they have done upstream.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	var claiming sync.WaitGroup
 	run := func(l loop) {
+		claiming.Add(1)
 		g.Go(func() error {
+			defer claiming.Done()
 			d.keep(ctx, l)
 			return nil
 		})
@@ -185,10 +197,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "steps", wake: d.steps, rest: 15 * time.Millisecond, every: 500 * time.Millisecond, pass: d.takeSteps})
 	run(loop{name: "probes", wake: d.probes, rest: 15 * time.Millisecond, every: time.Second, pass: d.takeProbes})
 	run(loop{name: "record", wake: newSignal(), every: tellEvery, pass: d.checkRecord})
-	run(loop{name: "leases", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
 	run(loop{name: "windows", wake: d.adjusts, rest: 50 * time.Millisecond, every: time.Second, pass: d.adjustWindows})
+	g.Go(func() error {
+		d.keep(recording, loop{name: "leases", wake: newSignal(), every: d.cfg.Lease / 3, pass: d.renewLeases})
+		return nil
+	})
 	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
+	run(loop{name: "withdraw", wake: d.drops, rest: 10 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.withdraw})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
 	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
 	for name, wake := range d.feeders {
@@ -197,18 +213,19 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			pass: func(ctx context.Context) error { return d.feed(ctx, d.accounts[name]) },
 		})
 	}
-	// What steps in hand have done upstream is recorded before anything else ends.
-	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error { d.opened.run(recording); return nil })
 	g.Go(func() error { d.done.run(recording); return nil })
 	g.Go(func() error {
-		<-ctx.Done()
+		claiming.Wait() // the loops that claim are over, so nothing is added to taking
 		d.taking.Wait()
 		stopRecording()
 		return nil
 	})
 	return g.Wait()
 }
+
+// errStopping is the cause of calls that are cut short when the grace is over.
+var errStopping = errors.New("the dispatcher is stopping")
 
 // loop is work that is done whenever it is woken, and every so often in case a
 // wake was lost with the process that would have given it.

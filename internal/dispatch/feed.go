@@ -95,7 +95,7 @@ func (p *feeding) decide(ctx context.Context, pass parts.FeedPass) ([]parts.Fed,
 			room = least
 		}
 		var done parts.Set
-		if f.Found {
+		if f.AckedAhead {
 			acked, err := pass.Acked(ctx, f, f.Fed+1, f.Plan.Count())
 			if err != nil {
 				return nil, err
@@ -174,10 +174,12 @@ func upTo(f parts.Feedable, taken parts.Fed, runs []parts.Run) parts.Fed {
 	return taken
 }
 
-// take chooses the runs of an upload that fit in room bytes. Parts that were
-// found upstream are passed over.
+// take chooses the runs of an upload that fit in room bytes. Parts that the
+// ledger has already are passed over.
 func take(f parts.Feedable, done *parts.Set, room int64) (parts.Fed, []parts.Run) {
-	fed := parts.Fed{Upload: f.Upload, Epoch: f.Epoch, FedBefore: f.Fed, Fed: f.Fed}
+	fed := parts.Fed{
+		Upload: f.Upload, Epoch: f.Epoch, FedBefore: f.Fed, Fed: f.Fed, LedgerRead: f.AckedAhead, AckedBefore: f.Acked,
+	}
 	var runs []parts.Run
 	last := f.Plan.Count()
 	complete := true

@@ -31,7 +31,7 @@ func TestTakeHandsOutEachMissingPartOnce(t *testing.T) {
 		}
 		// A run is the least that can be taken.
 		least := max(plan.PartSize, parts.MaxRunBytes)
-		f := parts.Feedable{Plan: plan, Epoch: 1, Found: true}
+		f := parts.Feedable{Plan: plan, Epoch: 1, AckedAhead: true}
 		for range plan.Count() + 1 {
 			room := rapid.Int64Range(0, 4*least).Draw(t, "room")
 			fed, runs := take(f, &done, room)

@@ -39,6 +39,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		if err != nil || !again {
 			return err
 		}
+		if step.CancelDue {
+			return d.cancelClaimed(ctx, step)
+		}
 	}
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
@@ -113,8 +116,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 }
 
-// probe settles what became of an earlier finishing call. again says that the
-// session is still open, so that finish may be called.
+// probe settles what became of an earlier finishing call. again says that no
+// asset came of it: the session is still open, so that finish may be called, or
+// the upload is cancelled.
 func (d *Dispatcher) probe(
 	ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session, links []uploads.DigestLink,
 ) (again bool, err error) {
@@ -155,6 +159,9 @@ func (d *Dispatcher) probe(
 	case providers.HoldsSession:
 		return true, nil
 	case providers.HoldsNothing:
+		if step.CancelDue {
+			return true, nil
+		}
 		return false, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "a probe found neither asset nor session")
 	case providers.HoldsUnknown:
 	}

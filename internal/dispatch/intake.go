@@ -20,8 +20,6 @@ type intakeStore interface {
 	Insert(ctx context.Context, in *uploads.Intake) (created map[uploads.ID]bool, err error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
-	Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error)
-	Retry(ctx context.Context, tenant string, id uploads.ID) error
 }
 
 // Submit accepts an upload: when it returns without error the upload is
@@ -312,32 +310,4 @@ func (d *Dispatcher) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.U
 		d.live.fill(&list[i])
 	}
 	return list, err
-}
-
-// Cancel ends an upload: durable on return. Its jobs are withdrawn, runs in
-// hand are told to stop, and its upstream session is discarded soon after,
-// also by another dispatcher if this one dies.
-func (d *Dispatcher) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
-	account, err := d.store.Cancel(ctx, tenant, id)
-	if err != nil {
-		return uploads.Upload{}, err
-	}
-	d.steps.wake()
-	d.events.wake()
-	d.opens.wake()
-	if err := d.drop(ctx, id, account); err != nil {
-		// Not the caller's concern: workers find the jobs stale.
-		d.log.Warn("jobs of a cancelled upload are not withdrawn: " + err.Error())
-	}
-	return d.store.Upload(ctx, tenant, id)
-}
-
-// Retry gives a failed upload another life: durable on return. It opens a new
-// epoch; what the platform still holds of it is found there, where it lists parts.
-func (d *Dispatcher) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
-	if err := d.store.Retry(ctx, tenant, id); err != nil {
-		return uploads.Upload{}, err
-	}
-	d.opens.wake()
-	return d.store.Upload(ctx, tenant, id)
 }

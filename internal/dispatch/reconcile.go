@@ -102,7 +102,7 @@ func (d *Dispatcher) selected(ctx context.Context, r uploads.Reconciliation) ([]
 func (d *Dispatcher) reconcileOne(ctx context.Context, u uploads.Upload, m manner) (uploads.Finding, error) {
 	f := uploads.Finding{Upload: u.ID, Account: u.Account, State: u.State, Epoch: u.Epoch, Parts: u.AckedParts, PartCount: u.PartCount}
 	if !u.State.Active() {
-		f.Action = uploads.ActionNone
+		f.Action = uploads.RemedyNone
 		f.Evidence = fmt.Sprintf("the upload is %s, and no work on it is due", u.State)
 		return f, nil
 	}
@@ -111,7 +111,7 @@ func (d *Dispatcher) reconcileOne(ctx context.Context, u uploads.Upload, m manne
 		return f, err
 	}
 	if !took {
-		f.Action, f.Evidence = uploads.ActionInHand, "a step of it is in hand, or it has moved on; ask again"
+		f.Action, f.Evidence = uploads.RemedyInHand, "a step of it is in hand, or it has moved on; ask again"
 		return f, nil
 	}
 	d.hand.add(step) // keeps the lease alive
@@ -153,7 +153,7 @@ func (d *Dispatcher) reconcile(ctx context.Context, step uploads.Step, m manner)
 	}
 	f.Parts = len(ledger)
 	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
-		f.Action, f.Evidence = uploads.ActionWait, "the account's published rate of probes is used up"
+		f.Action, f.Evidence = uploads.RemedyWait, "the account's published rate of probes is used up"
 		return f, errors.Join(err, d.again(ctx, step, m, wait, 0))
 	}
 	out, err := d.askPlatform(ctx, account, p, step)
@@ -179,7 +179,7 @@ func (d *Dispatcher) reconcile(ctx context.Context, step uploads.Step, m manner)
 	}
 	switch out.Holding {
 	case providers.HoldsAsset:
-		f.Action = uploads.ActionComplete
+		f.Action = uploads.RemedyComplete
 		if m.look {
 			return f, d.store.ReleaseLease(ctx, step)
 		}
@@ -279,12 +279,16 @@ func differ(a, b hashing.Digest) bool { return a.Kind == b.Kind && !a.IsZero() &
 
 // goOn lets the upload go on where the record has it.
 func (d *Dispatcher) goOn(ctx context.Context, step uploads.Step, f uploads.Finding, adopt []parts.Stored, m manner) (uploads.Finding, error) {
-	f.Action = uploads.ActionGoOn
+	f.Action = uploads.RemedyGoOn
 	if len(adopt) > 0 {
-		f.Action = uploads.ActionAdopt
+		f.Action = uploads.RemedyAdopt
 	}
 	if m.look {
 		return f, d.store.ReleaseLease(ctx, step)
+	}
+	if step.CancelDue {
+		f.Action = uploads.RemedyCancel
+		return f, d.cancelClaimed(ctx, step)
 	}
 	took, err := d.store.RecordProbed(ctx, step, adopt)
 	if err != nil || !took {
@@ -303,9 +307,13 @@ func (d *Dispatcher) beginProbed(ctx context.Context, step uploads.Step, f uploa
 	if !inSession(step.State) {
 		return d.goOn(ctx, step, f, nil, m)
 	}
-	f.Action = uploads.ActionBeginAgain
+	f.Action = uploads.RemedyBeginAgain
 	if m.look {
 		return f, d.store.ReleaseLease(ctx, step)
+	}
+	if step.CancelDue {
+		f.Action = uploads.RemedyCancel
+		return f, d.cancelClaimed(ctx, step)
 	}
 	return f, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, reason)
 }
@@ -327,14 +335,14 @@ func (d *Dispatcher) completeProbed(ctx context.Context, step uploads.Step, asse
 // over, and then a human is needed: to go on could make a second asset.
 func (d *Dispatcher) unanswered(ctx context.Context, step uploads.Step, f uploads.Finding, m manner, lasting bool, evidence string) (uploads.Finding, error) {
 	f.Holding, f.Evidence = string(providers.HoldsUnknown), evidence
-	f.Action = uploads.ActionWait
+	f.Action = uploads.RemedyWait
 	if lasting && !hasSession(step) && !m.restored {
 		f.Evidence = "the record says that it was never begun; the platform cannot tell: " + evidence
 		return d.goOn(ctx, step, f, nil, m)
 	}
 	over := lasting && (!hasSession(step) || (!step.Intent.IsZero() && time.Since(step.Intent) > d.cfg.FinishPatience))
 	if over {
-		f.Action = uploads.ActionNeedsHuman
+		f.Action = uploads.RemedyNeedsHuman
 	}
 	if !over || m.look {
 		return f, d.again(ctx, step, m, backoff(step.Tries+1, time.Second, time.Minute), 1)

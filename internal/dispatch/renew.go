@@ -37,7 +37,9 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 	if len(margins) == 0 {
 		return nil
 	}
-	steps, err := d.store.ClaimRenewals(ctx, margins, claimSize, d.cfg.Lease)
+	steps, err := claim(ctx, func(ctx context.Context) ([]uploads.Step, error) {
+		return d.store.ClaimRenewals(ctx, margins, claimSize, d.cfg.Lease)
+	})
 	if err != nil {
 		return err
 	}

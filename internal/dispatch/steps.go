@@ -42,6 +42,7 @@ const (
 	maxInHand      = 128              // claimed steps of an account
 	callsAtOnce    = 32               // of these, in a call to the platform
 	maxOpening     = 256              // uploads of an account that are being opened at once
+	claimTimeout   = 10 * time.Second // of the statement alone
 	callTimeout    = time.Minute      // begin, probe and abort
 	finishTimeout  = 10 * time.Minute // platforms assemble while the caller waits
 	maxEpochs      = 20               // sessions of one upload before it fails
@@ -58,9 +59,16 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		pauses, err := d.store.Pauses(ctx)
+		if err != nil {
+			return err
+		}
 		full := d.hand.full()
 		var roomy []string
 		for name, a := range d.accounts {
+			if len(a.pausesOf(pauses)) > 0 {
+				continue // the claim looks too; this saves it a walk over the backlog
+			}
 			load := loads[name]
 			if hold, now := d.holds.get(name, providers.CallBegin); !hold.Open(now) && load.Opening > 0 {
 				continue // those that wait already ask whether it is back
@@ -81,7 +89,9 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 				digesting = append(digesting, a.Provider)
 			}
 		}
-		steps, err := d.store.ClaimQueued(ctx, roomy, digesting, maxInHand/2, d.cfg.Lease)
+		steps, err := claim(ctx, func(ctx context.Context) ([]uploads.Step, error) {
+			return d.store.ClaimQueued(ctx, roomy, digesting, maxInHand/2, d.cfg.Lease)
+		})
 		if err != nil || len(steps) == 0 {
 			return err
 		}
@@ -105,7 +115,9 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 // takeSteps claims control steps that are due and takes them.
 func (d *Dispatcher) takeSteps(ctx context.Context) error {
 	for {
-		steps, err := d.store.ClaimSteps(ctx, claimSize, d.hand.full(), d.cfg.Lease)
+		steps, err := claim(ctx, func(ctx context.Context) ([]uploads.Step, error) {
+			return d.store.ClaimSteps(ctx, claimSize, d.hand.full(), d.cfg.Lease)
+		})
 		if err != nil || len(steps) == 0 {
 			return err
 		}
@@ -128,6 +140,9 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 			}
 			steps = slices.DeleteFunc(steps, func(s uploads.Step) bool { return s.State == uploads.Finishing && !held[s.ID] })
 			if receipts, err = d.store.Receipts(ctx, finishing); err != nil {
+				for _, s := range steps {
+					d.giveBack(ctx, s, !s.Intent.IsZero())
+				}
 				return err
 			}
 		}
@@ -136,6 +151,8 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 				switch {
 				case step.AbortDue:
 					return d.abort(ctx, step)
+				case step.CancelDue && step.Intent.IsZero():
+					return d.cancelClaimed(ctx, step)
 				case step.State == uploads.Finishing:
 					return d.finish(ctx, step, receipts[step.ID])
 				default:
@@ -149,6 +166,7 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 // take does a claimed step beside the others, callsAtOnce of an account at a
 // time: a platform that hangs holds up its own account alone. An error is about
 // the record, not the platform; the step's lease runs out and it is claimed again.
+// ctx ends with a stop, the context that do is given when the grace is over.
 func (d *Dispatcher) take(ctx context.Context, step uploads.Step, do func(context.Context) error) {
 	slot := d.hand.add(step)
 	d.taking.Go(func() {
@@ -162,13 +180,51 @@ func (d *Dispatcher) take(ctx context.Context, step uploads.Step, do func(contex
 		case slot <- struct{}{}:
 			defer func() { <-slot }()
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			d.giveBack(ctx, step, !step.Intent.IsZero()) // not begun
 			return
 		}
-		if err := do(reach.With(ctx, d.accounts[step.Account].Reach)); err != nil && ctx.Err() == nil {
+		work, end := d.outlive(ctx)
+		defer end()
+		err := do(reach.With(work, d.accounts[step.Account].Reach))
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			d.giveBack(ctx, step, true)
+		default:
 			d.log.Warn("step is held up", zap.Stringer("upload", step.ID), zap.String("state", string(step.State)),
 				zap.String("account", step.Account), zap.Error(err))
 		}
 	})
+}
+
+// outlive returns a context that goes on for StopGrace after ctx has ended.
+func (d *Dispatcher) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cutShort := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		time.AfterFunc(d.cfg.StopGrace, func() { cutShort(errStopping) })
+	})
+	return work, func() {
+		unhook()
+		cutShort(nil)
+	}
+}
+
+// giveBack gives up a step while stopping, for another dispatcher to take at
+// once. keepIntent says that finish may have been called.
+func (d *Dispatcher) giveBack(ctx context.Context, step uploads.Step, keepIntent bool) {
+	if err := d.postpone(ctx, step, 0, 0, keepIntent); err != nil {
+		d.log.Warn("a step waits for its lease to run out", zap.Stringer("upload", step.ID), zap.Error(err))
+	}
+}
+
+// claim runs a statement that claims steps to its end also while stopping: cut
+// short, it may have taken effect, and its steps would wait for their leases.
+func claim(ctx context.Context, statement func(context.Context) ([]uploads.Step, error)) ([]uploads.Step, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	defer cancel()
+	return statement(ctx)
 }
 
 func (d *Dispatcher) renewLeases(ctx context.Context) error {
@@ -274,19 +330,17 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	if err != nil {
 		return fmt.Errorf("encode session of %s: %w", step.ID, err)
 	}
-	state, took, err := d.opened.do(parts.Opened{
+	opened := parts.Opened{
 		Upload: step.ID, Lease: step.Lease, Epoch: epoch, Plan: plan,
 		Session: d.sealer.Seal(session, sessionUse(step.ID, epoch)), Expires: begun.Session.Expires,
 		Found: begun.Found, BucketDigest: step.BucketDigest, BucketAsked: step.BucketAsked,
-	})
+	}
+	state, took, err := d.opened.do(opened)
 	if err != nil {
 		return err
 	}
 	if !took {
-		// Cancelled while the session was being opened, or our lease passed on.
-		abortCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-		defer cancel()
-		return p.Abort(abortCtx, begun.Session)
+		return d.discard(ctx, opened, p, begun.Session)
 	}
 	d.log.Info("session opened", zap.Stringer("upload", step.ID), zap.Int("epoch", epoch), zap.String("account", step.Account),
 		zap.Int("parts", plan.Count()), zap.Int("found", len(begun.Found)))
@@ -296,6 +350,25 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 		d.steps.wake()
 	}
 	return nil
+}
+
+// discard ends a session that was opened for an upload that is cancelled or
+// failed by now, or whose lease has passed on. It is kept for the step that
+// discards the sessions of uploads that have ended, where that has none yet.
+func (d *Dispatcher) discard(ctx context.Context, opened parts.Opened, p providers.Provider, session providers.Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	plain, err := json.Marshal(session)
+	if err != nil {
+		return fmt.Errorf("encode session of %s: %w", opened.Upload, err)
+	}
+	opened.Epoch-- // that of the upload, which did not take this session
+	opened.Session = d.sealer.Seal(plain, sessionUse(opened.Upload, opened.Epoch))
+	if kept, err := d.store.RecordOrphan(ctx, opened); err == nil && kept {
+		d.steps.wake()
+		return nil
+	}
+	return p.Abort(ctx, session)
 }
 
 func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err error, hold windows.Hold) error {
@@ -346,6 +419,9 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 	err = p.Abort(callCtx, session)
 	hold := d.noteCall(ctx, step.Account, providers.CallAbort, err)
 	if err != nil {
+		if ctx.Err() != nil {
+			return d.postpone(ctx, step, 0, 0, false) // a stop is not a failure
+		}
 		if wait, yes := d.excused(hold); yes {
 			return d.wait(ctx, step, wait, false, nil)
 		}
@@ -405,8 +481,7 @@ func (d *Dispatcher) fail(ctx context.Context, step uploads.Step, f uploads.Fail
 	return d.failUpload(ctx, step.ID, step.Account, step.Epoch, step.Lease, f)
 }
 
-// failUpload moves an upload to failed and withdraws its jobs. A crash after
-// the commit leaves jobs on the queue; workers find them stale and drop them.
+// failUpload moves an upload to failed, which marks its jobs for withdrawal.
 func (d *Dispatcher) failUpload(ctx context.Context, id uploads.ID, account string, epoch int, lease uploads.Lease, f uploads.Failure) error {
 	took, err := d.store.Fail(ctx, id, epoch, lease, f)
 	if err != nil || !took {
@@ -414,13 +489,15 @@ func (d *Dispatcher) failUpload(ctx context.Context, id uploads.ID, account stri
 	}
 	d.log.Error("failed", zap.Stringer("upload", id), zap.Int("epoch", epoch), zap.String("account", account),
 		zap.String("cause", string(f.Cause)), zap.String("code", f.Code), zap.String("message", f.Message), zap.Int("part", f.Part), zap.String("stage", string(f.Stage)))
+	d.drops.wake()
 	d.events.wake()
 	d.steps.wake()
 	d.opens.wake()
-	return d.drop(ctx, id, account)
+	return nil
 }
 
-// drop takes what is left of an upload off the queue and out of workers' hands.
+// drop takes the runs of a lost session off the queue and out of workers'
+// hands. A crash before it leaves runs that workers find stale and drop.
 func (d *Dispatcher) drop(ctx context.Context, id uploads.ID, account string) error {
 	return errors.Join(d.queue.Withdraw(ctx, account, id), d.queue.Cancel(id))
 }

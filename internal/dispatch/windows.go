@@ -372,13 +372,17 @@ func (d *Dispatcher) Accounts(ctx context.Context) ([]uploads.AccountStatus, err
 	if err != nil {
 		return nil, err
 	}
+	pauses, err := d.store.Pauses(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]uploads.AccountStatus, 0, len(d.accounts))
 	for name, a := range d.accounts {
 		w := known[name].Within(a.limits())
 		status := uploads.AccountStatus{
 			Name: name, Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool,
 			Window: w.Bytes, MaxWindow: a.Window, Goodput: int64(w.GoodputAt(now)), CutAt: w.CutAt, CutFor: w.CutFor,
-			InFlight: loads[name].InFlight, Active: loads[name].Active,
+			InFlight: loads[name].InFlight, Active: loads[name].Active, Pauses: a.pausesOf(pauses),
 		}
 		for _, call := range []providers.Call{
 			providers.CallBegin, providers.CallPut, providers.CallFinish, providers.CallProbe, providers.CallAbort,

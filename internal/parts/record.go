@@ -44,8 +44,13 @@ type Feedable struct {
 	Epoch     int
 	Plan      Plan
 	Fed       int   // parts up to this number have been handed to the queue
-	Found     bool  // some parts were upstream when the epoch began
 	FeedCount int64 // makes publish ids differ
+
+	// AckedAhead says that the ledger has parts above Fed, which are not to be
+	// sent: they were upstream when the epoch began, or acknowledged before
+	// their runs were withdrawn. Acked is how many parts the ledger has.
+	AckedAhead bool
+	Acked      int
 }
 
 // FeedPass is one look at an account by its one feeder: how much is in flight
@@ -67,7 +72,11 @@ type Fed struct {
 	Epoch     int
 	FedBefore int
 	Fed       int
-	Bytes     int64 // of the parts newly fed, without those found upstream
+	Bytes     int64 // of the parts newly fed, without those that were acknowledged already
+	// LedgerRead says that parts were left out since the ledger had them. It had
+	// AckedBefore then, and this takes only if there are no more by now.
+	LedgerRead  bool
+	AckedBefore int
 }
 
 // Landed is an upload that a batch of acks touched.

@@ -100,6 +100,7 @@ func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
 		Name: r.Name, ContentType: r.ContentType, Options: options, Digests: digests, PassDigests: pass,
 		BucketDigest: bucket, BucketAsked: asked, Session: r.Session,
 		PartSize: value(r.PartSize), Tries: int(r.StepTries), Intent: value(r.IntentBefore), AbortDue: r.AbortDue,
+		CancelDue: r.CancelDue,
 	}, nil
 }
 
@@ -114,7 +115,12 @@ func toUpload(r db.UploadRow) (uploads.Upload, error) {
 		State: uploads.State(r.State), Epoch: int(r.Epoch), PartSize: value(r.PartSize), PartCount: int(value(r.PartCount)),
 		AckedParts: int(r.AckedParts), AckedBytes: r.AckedBytes, FoundBytes: r.FoundBytes,
 		SubmittedAt: r.SubmittedAt, BegunAt: value(r.BegunAt), FirstAckAt: value(r.FirstAckAt),
-		LastAckAt: value(r.LastAckAt), FinishedAt: value(r.FinishedAt),
+		LastAckAt: value(r.LastAckAt), FinishedAt: value(r.FinishedAt), CancelDue: r.CancelDue,
+	}
+	if r.Paused {
+		u.Pauses = []uploads.Pause{{
+			Scope: uploads.ScopeUpload, Name: r.ID.String(), Note: uploads.Note{Reason: r.PauseReason, By: r.PausedBy}, At: value(r.PausedAt),
+		}}
 	}
 	if u.State.Active() && r.StepAt.After(time.Now()) {
 		u.NextActionAt = r.StepAt

@@ -213,10 +213,12 @@ func (s *Store) Feed(ctx context.Context, account string, most int, grace time.D
 			return fmt.Errorf("read feedable uploads: %w", err)
 		}
 		for _, r := range rows {
+			plan := parts.Plan{Size: r.Size, PartSize: value(r.PartSize)}
 			pass.Next = append(pass.Next, parts.Feedable{
-				Upload: r.ID, Account: account, Pool: r.Pool, Epoch: int(r.Epoch),
-				Plan: parts.Plan{Size: r.Size, PartSize: value(r.PartSize)},
-				Fed:  int(r.Fed), Found: r.FoundBytes > 0, FeedCount: r.FeedCount,
+				Upload: r.ID, Account: account, Pool: r.Pool, Epoch: int(r.Epoch), Plan: plan,
+				// More bytes are fed or found than the parts up to Fed have.
+				Fed: int(r.Fed), AckedAhead: r.FedBytes+r.FoundBytes > min(int64(r.Fed)*plan.PartSize, plan.Size),
+				Acked: int(r.AckedParts), FeedCount: r.FeedCount,
 			})
 		}
 		fed, err := decide(pass)
@@ -230,6 +232,8 @@ func (s *Store) Feed(ctx context.Context, account string, most int, grace time.D
 			p.FedBefore = append(p.FedBefore, int32(f.FedBefore)) //nolint:gosec // within the plan
 			p.Feds = append(p.Feds, int32(f.Fed))                 //nolint:gosec // within the plan
 			p.Bytes = append(p.Bytes, f.Bytes)
+			p.LedgerReads = append(p.LedgerReads, f.LedgerRead)
+			p.AckedBefore = append(p.AckedBefore, int32(f.AckedBefore)) //nolint:gosec // within the plan
 		}
 		ids, err := s.q.RecordFed(ctx, tx, p)
 		if err != nil {

@@ -94,7 +94,13 @@ func (s *Store) Upload(ctx context.Context, tenant string, id uploads.ID) (uploa
 	if err != nil {
 		return uploads.Upload{}, unavailable("read upload", err)
 	}
-	return toUpload(row)
+	u, err := toUpload(row)
+	if err != nil {
+		return u, err
+	}
+	pauses, err := s.Pauses(ctx)
+	holding(&u, pauses)
+	return u, err
 }
 
 // Uploads returns a page of the uploads that the filter selects, newest first.
@@ -107,9 +113,21 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	for i, st := range f.States {
 		states[i] = string(st)
 	}
+	causes := make([]string, len(f.Causes))
+	for i, c := range f.Causes {
+		causes[i] = string(c)
+	}
+	_, labels, err := marshalMaps(nil, f.Labels)
+	if err != nil {
+		return nil, err
+	}
+	pauses, err := s.Pauses(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
-		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states,
-		After: optional(f.After), Page: int32(page),
+		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states, Causes: causes, Labels: labels,
+		Paused: f.Paused, After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
 		return nil, unavailable("list uploads", err)
@@ -120,48 +138,10 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 		if err != nil {
 			return nil, err
 		}
+		holding(&u, pauses)
 		out = append(out, u)
 	}
 	return out, nil
-}
-
-// Cancel moves an upload to cancelled and marks its upstream session to be
-// discarded; it may be repeated. It fails with uploads.ErrFinal if the upload
-// has ended otherwise, or while a finishing call may have taken effect.
-func (s *Store) Cancel(ctx context.Context, tenant string, id uploads.ID) (account string, err error) {
-	account, err = s.q.Cancel(ctx, s.pool, id, tenant)
-	if errors.Is(err, pgx.ErrNoRows) {
-		u, err := s.Upload(ctx, tenant, id)
-		if err != nil {
-			return "", err
-		}
-		if u.State == uploads.Cancelled {
-			return u.Account, nil
-		}
-		return "", fmt.Errorf("%w: %s is %s", uploads.ErrFinal, id, u.State)
-	}
-	if err != nil {
-		return "", unavailable("cancel upload", err)
-	}
-	return account, nil
-}
-
-// Retry sends a failed upload back to queued, from where it opens a new epoch.
-// It fails with uploads.ErrNotFailed for an upload that is not failed, or whose
-// old session is still to be discarded.
-func (s *Store) Retry(ctx context.Context, tenant string, id uploads.ID) error {
-	_, err := s.q.Retry(ctx, s.pool, id, tenant)
-	if errors.Is(err, pgx.ErrNoRows) {
-		u, err := s.Upload(ctx, tenant, id)
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%w: %s is %s", uploads.ErrNotFailed, id, u.State)
-	}
-	if err != nil {
-		return unavailable("retry upload", err)
-	}
-	return nil
 }
 
 // AccountLoads returns what each account has in hand; accounts with nothing

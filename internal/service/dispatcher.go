@@ -66,7 +66,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			pools = append(pools, a.Pool)
 		}
 	}
-	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval}, store, queue{conn}, bucket, sealer, known, accounts, log)
+	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace}, store, queue{conn}, bucket, sealer, known, accounts, log)
 
 	stop, err := listen(conn, d)
 	if err != nil {
@@ -85,7 +85,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if err != nil {
 		return err
 	}
+	stopped := ctx
 	server := api.NewServer(d, api.Guarding{Tokens: store, Open: cfg.API.Auth == config.AuthNone}, func(ctx context.Context) error {
+		if stopped.Err() != nil {
+			return errStopping
+		}
 		return errors.Join(store.Ping(ctx), conn.Ready(ctx))
 	}, log)
 

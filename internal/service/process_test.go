@@ -7,14 +7,17 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,20 +32,26 @@ import (
 	"mediaferry/internal/upstreams"
 )
 
-// workerEnv makes this test's binary a worker: a process that can be killed.
+// workerEnv makes this test's binary a worker: a process that can be killed, or
+// told to stop.
 const workerEnv = "MEDIAFERRY_TEST_WORKER"
 
 func runAsWorker() {
 	if os.Getenv(workerEnv) == "" {
 		return
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
 	cfg, err := config.LoadWorker(nil, os.Environ(), os.Stdout)
 	if err == nil {
 		log, lerr := service.NewLogger(cfg.Log)
 		if lerr != nil {
 			panic(lerr)
 		}
-		err = service.RunWorker(context.Background(), cfg, service.Providers(), log)
+		err = service.RunWorker(ctx, cfg, service.Providers(), log)
+	}
+	if err == nil {
+		os.Exit(0)
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
@@ -89,13 +98,13 @@ func setupPlatform(t *testing.T) *platform {
 }
 
 // startWorker starts a worker process that reads staging at the endpoint.
-func (p *platform) startWorker(t *testing.T, id, endpoint string) int {
+func (p *platform) startWorker(t *testing.T, id, endpoint string, env ...string) int {
 	t.Helper()
-	i, err := p.processes.Start(t.Context(), devstack.Command{Name: id, Env: []string{
+	i, err := p.processes.Start(t.Context(), devstack.Command{Name: id, Env: append([]string{
 		workerEnv + "=1", "MEDIAFERRY_ID=" + id, "MEDIAFERRY_SLOTS=2", "MEDIAFERRY_NATS_URL=" + p.cfg.NATS.URL,
 		"MEDIAFERRY_STAGING_ENDPOINT=" + endpoint, "MEDIAFERRY_STAGING_ACCESS_KEY=" + p.cfg.Staging.AccessKey,
 		"MEDIAFERRY_STAGING_SECRET_KEY=" + p.cfg.Staging.SecretKey.Reveal(), "MEDIAFERRY_LOG_FORMAT=console",
-	}})
+	}, env...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +196,118 @@ func TestAWorkerKilledInMidRun(t *testing.T) {
 	if twice := file.BytesReceived - int64(len(data)); twice > 8*mib {
 		t.Errorf("%d bytes were sent twice; the parts in hand are 2 MiB", twice)
 	}
+}
+
+// terminate tells process i to stop and returns when it is gone.
+func (p *platform) terminate(t *testing.T, i int) {
+	t.Helper()
+	signalTo(t, p.processes.PIDs()[i])
+	eventually(t, "the process ends", func() bool { return p.processes.PIDs()[i] == 0 })
+}
+
+// Workers are told to stop and replaced one after another, in mid-run and under
+// load: no byte is sent twice and no attempt is counted.
+func TestRollingRestartsOfWorkers(t *testing.T) {
+	t.Parallel()
+	p := setupPlatform(t)
+	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 4 * mib})
+	var ids []string
+	var sent int64
+	for i := range 4 {
+		key := fmt.Sprintf("film-%d.mp4", i)
+		data := p.put(t, key, 30*mib)
+		ids, sent = append(ids, submitWithDigest(t, p, key, data)), sent+int64(len(data))
+	}
+	query := p.query(t)
+	acked := func() (n int) {
+		_, _ = fmt.Sscan(query(`SELECT count(*)::text FROM part_acks`), &n)
+		return n
+	}
+	workers := []int{p.startWorker(t, "w0", p.cfg.Staging.Endpoint), p.startWorker(t, "w1", p.cfg.Staging.Endpoint)}
+	for i := range 6 {
+		before := acked()
+		eventually(t, "some parts have arrived", func() bool { return acked() >= before+4 })
+		p.terminate(t, workers[i%2])
+		workers[i%2] = p.startWorker(t, fmt.Sprintf("w%d", i+2), p.cfg.Staging.Endpoint)
+	}
+	if n := query(`SELECT count(*)::text FROM uploads WHERE state = 'uploading'`); n == "0" {
+		t.Error("nothing was under way at the last restart")
+	}
+	p.vod.ClearFaults()
+	for _, id := range ids {
+		if u := p.wait(t, id); u.State != string(uploads.Completed) {
+			t.Errorf("%s (%+v), want completed", u.State, u.Failure)
+		}
+	}
+	var received int64
+	for _, f := range p.vod.Files() {
+		received += f.BytesReceived
+	}
+	if received != sent {
+		t.Errorf("%d bytes were sent of %d", received, sent)
+	}
+	if n := query(`SELECT count(*)::text FROM part_failures`); n != "0" {
+		t.Errorf("%s failed tries were counted", n)
+	}
+	if n := query(`SELECT count(*)::text FROM part_acks WHERE delivery > 1`); n == "0" {
+		t.Error("no run was handed back: the restarts came at the wrong moments")
+	}
+}
+
+// A second signal ends a worker whose parts take longer than anyone waits.
+func TestASecondSignalEndsAWorkerAtOnce(t *testing.T) {
+	t.Parallel()
+	p := setupPlatform(t)
+	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 16 << 10}) // a minute for a part
+	address := freeAddress(t)
+	i := p.startWorker(t, "w1", p.cfg.Staging.Endpoint, "MEDIAFERRY_STOP_GRACE=10m", "MEDIAFERRY_HEALTH_LISTEN="+address)
+	eventually(t, "the worker is ready", func() bool { return status(t, address, "/readyz") == http.StatusNoContent })
+	submitWithDigest(t, p, "film.mp4", p.put(t, "film.mp4", 8*mib))
+	eventually(t, "parts are being sent", func() bool {
+		workers, err := p.api.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Busy > 0
+	})
+	pid := p.processes.PIDs()[i]
+	signalTo(t, pid)
+	eventually(t, "the worker is not ready", func() bool { return status(t, address, "/readyz") == http.StatusServiceUnavailable })
+	if got := status(t, address, "/livez"); got != http.StatusNoContent {
+		t.Errorf("livez answers %d while it stops, want %d", got, http.StatusNoContent)
+	}
+	signalTo(t, pid)
+	eventually(t, "the process ends", func() bool { return p.processes.PIDs()[i] == 0 })
+}
+
+func signalTo(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // only its address counts
+	return l.Addr().String()
+}
+
+// status returns the answer to a GET, 0 if there is none.
+func status(t *testing.T, address, path string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close() //nolint:errcheck // read only
+	return res.StatusCode
 }
 
 // A worker is killed in the middle of a digest pass: another goes on from its

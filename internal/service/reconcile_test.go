@@ -50,7 +50,7 @@ func (b *bundle) reconcile(t *testing.T, r client.Reconciliation) client.Finding
 		if err := b.api.Reconcile(t.Context(), r, func(page []client.Finding) { all = append(all, page...) }); err != nil {
 			t.Fatal(err)
 		}
-		if len(all) != 1 || all[0].Action != string(uploads.ActionInHand) || time.Now().After(end) {
+		if len(all) != 1 || all[0].Action != string(uploads.RemedyInHand) || time.Now().After(end) {
 			break
 		}
 	}
@@ -80,7 +80,7 @@ func TestReconcileAdoptsParts(t *testing.T) {
 	}
 	there := b.platform.Seen(uuid.MustParse(id))
 	look := b.reconcile(t, client.Reconciliation{All: true, DryRun: true})
-	if look.Action != string(uploads.ActionAdopt) || look.LedgerParts != 0 || look.PlatformParts == 0 {
+	if look.Action != string(uploads.RemedyAdopt) || look.LedgerParts != 0 || look.PlatformParts == 0 {
 		t.Errorf("a dry run finds %+v", look)
 	}
 	if u, err := b.api.Show(t.Context(), id); err != nil || u.AckedParts != 0 {
@@ -108,14 +108,14 @@ func TestReconcileBeginsAgain(t *testing.T) {
 	id := b.halfway(t, "film.mp4")
 	b.platform.LoseSessions(uuid.MustParse(id))
 	got := b.reconcile(t, client.Reconciliation{Account: "acc"})
-	if got.Action != string(uploads.ActionBeginAgain) || got.LedgerParts == 0 || got.Holding != "nothing" {
+	if got.Action != string(uploads.RemedyBeginAgain) || got.LedgerParts == 0 || got.Holding != "nothing" {
 		t.Errorf("found %+v", got)
 	}
 	b.worker(t, "w1")
 	if u := b.mustComplete(t, id, data); u.Epoch != 2 {
 		t.Errorf("epoch %d, want 2", u.Epoch)
 	}
-	if got := b.reconcile(t, client.Reconciliation{Upload: id}); got.Action != string(uploads.ActionNone) {
+	if got := b.reconcile(t, client.Reconciliation{Upload: id}); got.Action != string(uploads.RemedyNone) {
 		t.Errorf("a completed upload: %+v", got)
 	}
 }
@@ -128,7 +128,7 @@ func TestReconcileOfAHealthyUpload(t *testing.T) {
 	b.dispatcher(t)
 	id := b.halfway(t, "film.mp4")
 	got := b.reconcile(t, client.Reconciliation{All: true})
-	if got.Action != string(uploads.ActionGoOn) && got.Action != string(uploads.ActionAdopt) {
+	if got.Action != string(uploads.RemedyGoOn) && got.Action != string(uploads.RemedyAdopt) {
 		t.Errorf("found %+v", got)
 	}
 	b.worker(t, "w1")

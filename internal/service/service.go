@@ -81,6 +81,12 @@ func NewLogger(cfg config.Log) (*zap.Logger, error) {
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level)), nil
 }
 
+// Why a process is not ready although it can reach what it needs, or before it can.
+var (
+	errStarting = errors.New("the process is starting")
+	errStopping = errors.New("the process is stopping")
+)
+
 // reachOf is where the account's platform may send us: to what its settings
 // name, and to the networks that it allows.
 func reachOf(a config.Account) reach.Reach {

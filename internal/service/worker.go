@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,11 +19,29 @@ import (
 const heartbeatEvery = 2 * time.Second
 
 // RunWorker runs the data process until ctx ends: then it takes no new jobs,
-// gives those in hand the grace period of the configuration, hands back the
-// rest at once, and returns. It waits for NATS and staging in any order.
+// finishes the parts in hand within the grace period of the configuration, hands
+// the rest of their runs back at once, and returns. It waits for NATS and
+// staging in any order.
 func RunWorker(ctx context.Context, cfg config.Worker, known map[string]providers.Provider, log *zap.Logger) (err error) {
 	log = log.With(zap.String("worker", cfg.ID))
 	warn(cfg.Warnings, log)
+	var reached atomic.Pointer[jobs.Conn] // once what a worker needs is there
+	if cfg.Health.Listen != "" {
+		stopHealth, err := serveHealth(ctx, cfg.Health.Listen, log.Named("health"), func(asked context.Context) error {
+			conn := reached.Load()
+			switch {
+			case ctx.Err() != nil:
+				return errStopping
+			case conn == nil:
+				return errStarting
+			}
+			return conn.Ready(asked)
+		})
+		if err != nil {
+			return err
+		}
+		defer stopHealth()
+	}
 	bucket, err := openStaging(cfg.Staging)
 	if err != nil {
 		return err
@@ -45,10 +64,14 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	}
 	defer stop()
 	runner := &jobs.Runner{
-		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle, StopGrace: cfg.StopGrace, Worker: cfg.ID, Log: log.Named("runner"),
+		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle,
+		StopGrace: max(cfg.StopGrace, time.Nanosecond), // none is not the runner's default
+		Worker:    cfg.ID, Log: log.Named("runner"),
 	}
+	reached.Store(conn)
 	log.Info("worker is ready", zap.String("pool", cfg.Pool), zap.Int("slots", cfg.Slots))
 
+	defer context.AfterFunc(ctx, w.Stop)()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runner.Run(ctx) })
 	g.Go(func() error {

@@ -56,6 +56,7 @@ type assignments struct {
 	byKey   map[assignmentKey]*list.Element // of *kept
 	recent  list.List                       // of *kept, the most recently used first
 	flights map[assignmentKey]*flight
+	forgets int // an answer to what was asked before the last one is not kept
 }
 
 type kept struct {
@@ -121,6 +122,9 @@ func (c *assignments) first(ctx context.Context, job parts.Job) (*assignment, er
 
 // ask returns a fresh assignment and the parts of the run that the ledger has.
 func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) (*assignment, *parts.Set, error) {
+	c.mu.Lock()
+	forgets := c.forgets
+	c.mu.Unlock()
 	a, err := c.assigner.AskAssignment(ctx, job, redelivered)
 	if err != nil {
 		c.forget(func(k assignmentKey) bool { return k == keyOf(job) })
@@ -150,7 +154,7 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 			acked.Add(n)
 		}
 	}
-	c.keep(keyOf(job), value)
+	c.keep(keyOf(job), value, forgets)
 	return value, acked, nil
 }
 
@@ -170,13 +174,16 @@ func (c *assignments) lookUp(key assignmentKey) *assignment {
 	return k.value
 }
 
-func (c *assignments) keep(key assignmentKey, value *assignment) {
+func (c *assignments) keep(key assignmentKey, value *assignment, forgets int) {
 	expires := time.Now().Add(assignmentLife)
 	if s := value.session.Expires; !s.IsZero() && s.Before(expires) {
 		expires = s
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.forgets != forgets {
+		return // it may be what was to be forgotten
+	}
 	if e, ok := c.byKey[key]; ok {
 		c.drop(e)
 	}
@@ -190,6 +197,7 @@ func (c *assignments) keep(key assignmentKey, value *assignment) {
 func (c *assignments) forget(match func(assignmentKey) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.forgets++
 	for key, e := range c.byKey {
 		if match(key) {
 			c.drop(e)

@@ -122,6 +122,14 @@ func TestDigestJob(t *testing.T) {
 				return nil
 			}
 		}, verdict: parts.Release},
+		{name: "told to stop while reading", set: func(w *world, _ func()) {
+			w.staging.read = func(_ context.Context, at int64) error {
+				if at >= middle {
+					w.Stop()
+				}
+				return nil
+			}
+		}, verdict: parts.Release},
 		{name: "cancel while reading", set: func(w *world, _ func()) {
 			w.staging.read = func(_ context.Context, at int64) error {
 				if at >= middle {

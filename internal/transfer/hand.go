@@ -39,12 +39,21 @@ type hand struct {
 	slot     *slot
 	taken    int64  // counts the worker's jobs; set when the job is registered
 	platform string // known once there is an assignment
+	left     bool   // parts of the run are left to another worker
 
 	stage atomic.Value // Stage
 	total atomic.Int64 // bytes to read
 	read  atomic.Int64 // bytes read from staging; set back when some must be read again
 	pulse atomic.Int64 // other signs of life: held bytes taken, steps done
 	moved atomic.Int64 // when the last sign of life was seen, in ns since 1970; 0 before the first look
+}
+
+// leave reports whether the worker is stopping, so that no further part is begun.
+func (h *hand) leave() bool {
+	if h.stopping.Load() {
+		h.left = true
+	}
+	return h.left
 }
 
 func (h *hand) enter(s Stage) {
@@ -253,17 +262,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// outlive returns a context for reports of what is done already. A stop leaves
-// them reportGrace; a cancelled upload has no use for them.
+// outlive returns a context for reports of what is done already, which ends
+// reportGrace after ctx: also after a cancellation, since an upload that is
+// paused goes on later.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(ctx, func() {
-		cause := context.Cause(ctx)
-		if errors.Is(cause, ErrCancelled) {
-			cancel(cause)
-			return
-		}
-		time.AfterFunc(reportGrace, func() { cancel(cause) })
+		time.AfterFunc(reportGrace, func() { cancel(context.Cause(ctx)) })
 	})
 	return out, func() {
 		unhook()

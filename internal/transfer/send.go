@@ -43,6 +43,8 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 
 	failure, err := h.sendAndReport(ctx, work, stop, a, acked)
 	switch {
+	case failure == nil && err == nil && h.left:
+		return parts.Settlement{Verdict: parts.Release}
 	case failure == nil && err == nil:
 		return parts.Settlement{Verdict: parts.Done}
 	case ctx.Err() != nil:
@@ -69,7 +71,7 @@ func (h *hand) sendAndReport(
 }
 
 // sendMissing sends the parts of the run that are not acked, one ranged read
-// for each stretch of them.
+// for each stretch of them. A worker that stops leaves those not yet begun.
 func (h *hand) sendMissing(ctx context.Context, a *assignment, acked *parts.Set, out *outbox) *parts.Failure {
 	run := h.job.Run
 	var total int64
@@ -118,6 +120,9 @@ func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out 
 	if err != nil {
 		return run.First, unfit(providers.Rejected, run.First, err)
 	}
+	if h.leave() {
+		return run.First, nil
+	}
 	started := time.Now()
 	offset, length := a.plan.Span(run)
 	src, err := h.source.Open(ctx, a.source, offset, length)
@@ -131,6 +136,9 @@ func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out 
 			return n, failure
 		}
 		out.add(ack)
+		if n < run.Last() && h.leave() {
+			return n + 1, nil
+		}
 	}
 	return run.Last() + 1, nil
 }

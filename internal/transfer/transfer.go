@@ -21,9 +21,13 @@ import (
 var ErrStale = errors.New("the job is stale")
 
 // ErrCancelled is the cause of a cancelled context that says that the upload
-// was cancelled: the job is settled as done. Any other cause is a stop: the
-// job is released and no failure is counted.
-var ErrCancelled = errors.New("the upload is cancelled")
+// was cancelled or paused: the job is settled as done, since the dispatcher has
+// taken it off the queue. Any other cause is a stop: the job is released. No
+// failure is counted either way.
+var ErrCancelled = errors.New("the upload is cancelled or paused")
+
+// errStopping is the cause of digest passes that end since the worker stops.
+var errStopping = errors.New("the worker is stopping")
 
 // assigner asks the dispatcher about a job.
 type assigner interface {
@@ -99,8 +103,9 @@ type Worker struct {
 	live         live
 	assignments  *assignments
 
-	slots chan *slot // the free ones
-	total int
+	slots    chan *slot // the free ones
+	total    int
+	stopping atomic.Bool
 
 	sentBytes, sentParts, digestedBytes atomic.Int64
 
@@ -165,6 +170,9 @@ func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive 
 	h.enter(StageAsking)
 	w.register(h)
 	defer w.unregister(h)
+	if w.stopping.Load() {
+		return parts.Settlement{Verdict: parts.Release}
+	}
 
 	select {
 	case h.slot = <-w.slots:
@@ -185,6 +193,22 @@ func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive 
 		return h.digestObject(ctx, work)
 	}
 	return h.sendRun(ctx, work, stop)
+}
+
+// Stop lets jobs in hand end early: the part that is being sent is finished and
+// reported, and the rest of its run is released, for another worker to have at
+// once. A digest pass is released after a last checkpoint, and what is handled
+// from now on before it is begun. Stop does not wait and may be repeated; what
+// must end sooner is cancelled through its context.
+func (w *Worker) Stop() {
+	w.stopping.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for h := range w.inHand {
+		if h.job.IsDigest() {
+			h.cancel(errStopping)
+		}
+	}
 }
 
 // Cancel ends the jobs in hand of the upload: when it returns, their contexts

@@ -620,6 +620,95 @@ func TestCancelEndsAllJobsOfTheUploadAndNoOther(t *testing.T) {
 	})
 }
 
+// A worker that stops finishes and reports the part in hand and releases the
+// rest of the run, which the next delivery sends; what comes after is released
+// before it is begun.
+func TestStopLeavesWhatIsNotBegun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, worldConfig{size: 64, partSize: 8, slots: 4})
+		w.staging.read = func(_ context.Context, at int64) error {
+			if at == 3*8 {
+				w.Stop()
+			}
+			return nil
+		}
+		if s := w.handle(t.Context(), 1); s.Verdict != parts.Release {
+			t.Errorf("the run in hand comes to %+v, want it released", s)
+		}
+		if diff := cmp.Diff([]int{1, 2, 3, 4}, w.desk.acked()); diff != "" {
+			t.Errorf("acked (-want +got)\n%s", diff)
+		}
+		if s := w.handle(t.Context(), 2); s.Verdict != parts.Release || len(w.desk.acked()) != 4 {
+			t.Errorf("a run after the stop comes to %+v with %d parts, want it released", s, len(w.desk.acked()))
+		}
+		if f := w.desk.failures(); len(f) != 0 {
+			t.Errorf("failures %+v", f)
+		}
+	})
+}
+
+// A run whose last part is in hand is done.
+func TestStopAtTheLastPartIsDone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, worldConfig{size: 64, partSize: 8, slots: 4})
+		w.staging.read = func(_ context.Context, at int64) error {
+			if at == 7*8 {
+				w.Stop()
+			}
+			return nil
+		}
+		if s := w.handle(t.Context(), 1); s.Verdict != parts.Done {
+			t.Errorf("the run comes to %+v, want it done", s)
+		}
+		w.checkFinished(t)
+	})
+}
+
+// What a cancelled job had sent is reported: a paused upload goes on later.
+func TestCancelReportsWhatHadArrived(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, worldConfig{size: 64, partSize: 8, slots: 4})
+		w.desk.report = func(context.Context, int) (bool, error) {
+			time.Sleep(time.Second) // the stream takes its time
+			return true, nil
+		}
+		w.staging.read = func(_ context.Context, at int64) error {
+			if at == 3*8 {
+				w.Cancel(w.job.Upload)
+			}
+			return nil
+		}
+		if s := w.handle(t.Context(), 1); s.Verdict != parts.Done {
+			t.Errorf("the job comes to %+v, want it done", s)
+		}
+		if diff := cmp.Diff([]int{1, 2, 3}, w.desk.acked()); diff != "" {
+			t.Errorf("acked (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// An assignment that was asked for before a cancel and answered after is not kept.
+func TestAnAnswerFromBeforeACancelIsNotKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, worldConfig{size: 64, partSize: 8, slots: 4})
+		w.desk.ask = func(nth int) (bool, error) {
+			if nth == 1 {
+				w.Cancel(w.job.Upload)
+			}
+			return true, nil
+		}
+		w.handle(t.Context(), 1)
+		w.handle(t.Context(), 1)
+		if len(w.desk.asks) != 2 {
+			t.Errorf("asked %d times, want again after the cancel", len(w.desk.asks))
+		}
+	})
+}
+
 // holding is a platform that notes which memory parts are held in.
 type holding struct {
 	*providertest.Fake

@@ -299,6 +299,7 @@ func (w *world) handle(ctx context.Context, delivery int) parts.Settlement {
 
 // heal takes all the hooks away.
 func (w *world) heal() {
+	w.stopping.Store(false) // as another worker
 	w.desk.ask, w.desk.report = anySuccess, nil
 	w.staging.open, w.staging.read = nil, nil
 	w.platform.SetHook(nil)

@@ -17,19 +17,20 @@ type Reconciliation struct {
 	After ID
 }
 
-// Action says what a comparison of record and platform led to, or would lead to.
-type Action string
+// Remedy says what a comparison of record and platform led to, or would lead to.
+type Remedy string
 
-// The actions. The values are stable.
+// The remedies. The values are stable.
 const (
-	ActionNone       Action = "none"         // nothing is to be done about the upload
-	ActionGoOn       Action = "goes_on"      // the platform is no further than the record
-	ActionAdopt      Action = "adopts_parts" // parts that the platform has enter the ledger
-	ActionBeginAgain Action = "begins_again" // the platform lacks what the ledger has: a new epoch
-	ActionComplete   Action = "completes"    // the asset is there; finish is not called
-	ActionWait       Action = "waits"        // the platform cannot tell now and is asked again
-	ActionNeedsHuman Action = "needs_human"  // the platform cannot tell at all
-	ActionInHand     Action = "in_hand"      // a dispatcher has a step of it in hand: ask again
+	RemedyNone       Remedy = "none"         // nothing is to be done about the upload
+	RemedyGoOn       Remedy = "goes_on"      // the platform is no further than the record
+	RemedyAdopt      Remedy = "adopts_parts" // parts that the platform has enter the ledger
+	RemedyBeginAgain Remedy = "begins_again" // the platform lacks what the ledger has: a new epoch
+	RemedyComplete   Remedy = "completes"    // the asset is there; finish is not called
+	RemedyWait       Remedy = "waits"        // the platform cannot tell now and is asked again
+	RemedyNeedsHuman Remedy = "needs_human"  // the platform cannot tell at all
+	RemedyInHand     Remedy = "in_hand"      // a dispatcher has a step of it in hand: ask again
+	RemedyCancel     Remedy = "cancels"      // it was to be cancelled, and there is no asset
 )
 
 // Finding is what a comparison of one upload found.
@@ -46,6 +47,6 @@ type Finding struct {
 	// Listed says that the platform lists its parts, and PlatformParts how many.
 	Listed        bool
 	PlatformParts int
-	Action        Action
+	Action        Remedy
 	Evidence      string // what was asked and answered, for a person; no secret
 }

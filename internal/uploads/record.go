@@ -42,20 +42,35 @@ type Upload struct {
 	LastAckAt    time.Time
 	FinishedAt   time.Time // any final or failed state
 	NextActionAt time.Time // when a control step that waits is due
+
+	// Pauses is what holds the upload: its own pause, that of its account, that
+	// of its tenant. What is completed or cancelled is held by nothing.
+	Pauses []Pause
+	// CancelDue says that it was cancelled while a finishing call may have taken
+	// effect; it ends as completed if that made an asset, else as cancelled.
+	CancelDue bool
 }
 
 // Instant reports whether the platform had the bytes already, so that none were sent.
 func (u Upload) Instant() bool { return u.State == Completed && u.PartCount == 0 }
 
-// Filter selects uploads for a list. Zero fields select all.
+// Filter selects uploads. Zero fields select all.
 type Filter struct {
 	Tenant  string
 	Account string
 	States  []State
 	Batch   ID
+	Causes  []Cause           // of failed uploads: only those of one of these
+	Labels  map[string]string // an upload has them all
+	Paused  *bool             // by a pause of their own
 	// After is the last ID of the page before; the list runs from newest to oldest.
 	After ID
 	Limit int // 1 to 1000; 0 means 100
+}
+
+// SelectsAll reports whether every upload of the tenant is selected.
+func (f Filter) SelectsAll() bool {
+	return f.Account == "" && len(f.States) == 0 && f.Batch == ID{} && len(f.Causes) == 0 && len(f.Labels) == 0 && f.Paused == nil
 }
 
 // Errors that callers of the use cases decide by.

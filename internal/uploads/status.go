@@ -31,6 +31,7 @@ type AccountStatus struct {
 	CutFor    string // why the window was last cut
 	Held      []HeldCall
 	Rates     []CallRate
+	Pauses    []Pause // its own and its tenant's
 }
 
 // HeldCall is a kind of call to a platform that waits.
@@ -58,4 +59,11 @@ type WorkerStatus struct {
 	Busy       int // of Slots
 	BytesMoved int64
 	SeenAt     time.Time
+}
+
+// TenantStatus is a tenant as it stands.
+type TenantStatus struct {
+	Name     string
+	Accounts []string // sorted
+	Pause    *Pause   // nil if it is not paused
 }

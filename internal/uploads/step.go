@@ -41,8 +41,9 @@ type Step struct {
 	Tries        int    // of this step, before this one
 	// Intent is when finish was first intended in this epoch, before this claim.
 	// If it is set, an earlier call may have taken effect and a probe comes first.
-	Intent   time.Time
-	AbortDue bool
+	Intent    time.Time
+	AbortDue  bool
+	CancelDue bool // cancelled meanwhile: finish is not called any more
 }
 
 // Known returns what is known of the object's bytes, and from whom.
@@ -106,6 +107,13 @@ type DigestWait struct {
 	Pool      string
 	FeedCount int64
 	Due       bool // no job was published for it lately
+}
+
+// Withdrawal is an upload whose jobs are to be taken off the queue.
+type Withdrawal struct {
+	ID        ID
+	Account   string
+	FeedCount int64 // when the withdrawal was looked up; nothing is fed before it is done
 }
 
 // Event is something that happened to an upload, on its way to subscribers.

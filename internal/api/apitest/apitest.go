@@ -37,6 +37,7 @@ type UseCases struct {
 	mu   sync.Mutex
 	all  map[uploads.ID]uploads.Upload
 	subs map[uploads.ID]uploads.Submission
+	held map[uploads.Scope]map[string]uploads.Pause
 	err  error
 	once bool // err is for one call alone
 }
@@ -46,6 +47,7 @@ func Start(t *testing.T, uc *UseCases) string {
 	t.Helper()
 	uc.all = map[uploads.ID]uploads.Upload{}
 	uc.subs = map[uploads.ID]uploads.Submission{}
+	uc.held = map[uploads.Scope]map[string]uploads.Pause{uploads.ScopeAccount: {}, uploads.ScopeTenant: {}}
 	srv := httptest.NewUnstartedServer(nil)
 	srv.Config = api.NewServer(port{uc}, api.Guarding{Open: uc.Tokens == nil, Tokens: uc.Tokens}, func(context.Context) error { return uc.failure() }, zaptest.NewLogger(t))
 	srv.Start()
@@ -206,10 +208,7 @@ func (p port) Uploads(_ context.Context, f uploads.Filter) ([]uploads.Upload, er
 	var page []uploads.Upload
 	for _, u := range slices.SortedFunc(maps.Values(p.uc.all), newestFirst) {
 		switch {
-		case u.Tenant != f.Tenant,
-			f.Account != "" && u.Account != f.Account,
-			len(f.States) > 0 && !slices.Contains(f.States, u.State),
-			f.Batch != uploads.ID{} && u.Batch != f.Batch,
+		case !matches(f, u),
 			f.After != uploads.ID{} && bytes.Compare(u.ID[:], f.After[:]) >= 0,
 			len(page) == f.Limit:
 			continue
@@ -217,32 +216,6 @@ func (p port) Uploads(_ context.Context, f uploads.Filter) ([]uploads.Upload, er
 		page = append(page, u)
 	}
 	return page, p.uc.due()
-}
-
-// Cancel moves an upload to cancelled where that is legal.
-func (p port) Cancel(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
-	u, err := p.Upload(ctx, tenant, id)
-	if err != nil || u.State == uploads.Cancelled {
-		return u, err
-	}
-	if !u.State.CanMove(uploads.Cancelled) {
-		return uploads.Upload{}, uploads.ErrFinal
-	}
-	p.uc.Change(id, func(u *uploads.Upload) { u.State, u.FinishedAt = uploads.Cancelled, time.Now() })
-	return p.Upload(ctx, tenant, id)
-}
-
-// Retry moves a failed upload back to queued.
-func (p port) Retry(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
-	u, err := p.Upload(ctx, tenant, id)
-	if err != nil {
-		return u, err
-	}
-	if u.State != uploads.Failed {
-		return uploads.Upload{}, uploads.ErrNotFailed
-	}
-	p.uc.Change(id, func(u *uploads.Upload) { u.State, u.Failure, u.FinishedAt = uploads.Queued, nil, time.Time{} })
-	return p.Upload(ctx, tenant, id)
 }
 
 // DigestChain lists the links that the test set.
@@ -257,6 +230,7 @@ func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
 	for _, name := range p.uc.Names {
 		account := uploads.AccountStatus{
 			Name: name, Tenant: "default", Provider: "s3", Pool: "default", Window: 256 << 20, MaxWindow: 256 << 20,
+			Pauses: p.uc.pauses(name, "default"),
 		}
 		if name == "slow" {
 			now := time.Now()

@@ -20,9 +20,9 @@ func (p port) Reconcile(ctx context.Context, r uploads.Reconciliation) ([]upload
 	}
 	var findings []uploads.Finding
 	for _, u := range found {
-		f := uploads.Finding{Upload: u.ID, Account: u.Account, State: u.State, Action: uploads.ActionGoOn, Holding: "session", Evidence: "asked"}
+		f := uploads.Finding{Upload: u.ID, Account: u.Account, State: u.State, Action: uploads.RemedyGoOn, Holding: "session", Evidence: "asked"}
 		if !u.State.Active() {
-			f.Action, f.Holding = uploads.ActionNone, ""
+			f.Action, f.Holding = uploads.RemedyNone, ""
 		}
 		findings = append(findings, f)
 	}

@@ -99,6 +99,46 @@ type Upload struct {
 	LastAckAt    time.Time `json:"last_ack_at,omitzero"`
 	FinishedAt   time.Time `json:"finished_at,omitzero" doc:"when it was completed, failed or cancelled"`
 	NextActionAt time.Time `json:"next_action_at,omitzero" doc:"when a step that waits is due"`
+
+	Paused     bool    `json:"paused" doc:"nothing is done for it until it, its account and its tenant are resumed"`
+	Pauses     []Pause `json:"pauses,omitempty" doc:"what holds it"`
+	Cancelling bool    `json:"cancelling,omitempty" doc:"cancelled while a finishing call may have taken effect: it ends as completed if that made an asset, else as cancelled"`
+}
+
+// Pause is one thing that holds uploads.
+type Pause struct {
+	Scope  string    `json:"scope" enum:"upload,account,tenant"`
+	Name   string    `json:"name" doc:"of the account or tenant, or the upload's id"`
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by,omitempty" doc:"who, as the caller said"`
+	At     time.Time `json:"at"`
+}
+
+// Note says why something is done and who does it.
+type Note struct {
+	Reason string `json:"reason,omitempty" doc:"why, at most 500 bytes"`
+	By     string `json:"by,omitempty" doc:"who, at most 500 bytes"`
+}
+
+// Change asks for an action on every upload that is selected.
+type Change struct {
+	Account string            `json:"account,omitempty" doc:"only uploads to this account"`
+	States  []string          `json:"states,omitempty" enum:"queued,digesting,beginning,uploading,finishing,completed,failed,cancelled" doc:"only uploads in one of these states"`
+	Batch   string            `json:"batch,omitempty" doc:"only uploads of this batch"`
+	Causes  []string          `json:"causes,omitempty" doc:"only failed uploads with one of these causes"`
+	Labels  map[string]string `json:"labels,omitempty" doc:"only uploads with all of these labels"`
+	All     bool              `json:"all,omitempty" doc:"every upload of the tenant is meant; without it, something above must be given"`
+	DryRun  bool              `json:"dry_run,omitempty" doc:"count and name uploads, change nothing"`
+	Reason  string            `json:"reason,omitempty" doc:"why, at most 500 bytes"`
+	By      string            `json:"by,omitempty" doc:"who, at most 500 bytes"`
+}
+
+// Changed is what a Change came to.
+type Changed struct {
+	DryRun  bool     `json:"dry_run"`
+	Matched int      `json:"matched" doc:"selected uploads to which the action applies"`
+	Changed int      `json:"changed" doc:"of these, changed"`
+	First   []string `json:"first" doc:"ids of the first of them, from the oldest"`
 }
 
 // Final reports whether the upload has come to rest: completed, failed or cancelled.
@@ -185,6 +225,9 @@ type Account struct {
 	CutFor    string     `json:"cut_for,omitempty" doc:"why it was"`
 	Held      []HeldCall `json:"held,omitempty" doc:"calls that wait, since the platform is down or asked for a pause"`
 	Rates     []CallRate `json:"rates,omitempty" doc:"what is spent of the platform's published rates"`
+
+	Paused bool    `json:"paused" doc:"nothing is sent until it and its tenant are resumed"`
+	Pauses []Pause `json:"pauses,omitempty" doc:"what holds it"`
 }
 
 // HeldCall is a kind of call that waits.
@@ -202,6 +245,14 @@ type CallRate struct {
 	Count         int     `json:"count" doc:"calls in each period"`
 	PeriodSeconds float64 `json:"period_seconds"`
 	Spent         float64 `json:"spent" doc:"calls made and not yet forgotten; a tenth of count may be made at once"`
+}
+
+// Tenant is a tenant as it stands.
+type Tenant struct {
+	Name     string   `json:"name"`
+	Accounts []string `json:"accounts"`
+	Paused   bool     `json:"paused" doc:"nothing is sent to any of its accounts"`
+	Pause    *Pause   `json:"pause,omitempty"`
 }
 
 // StreamReply answers a submission that came by NATS: one of the two is set.

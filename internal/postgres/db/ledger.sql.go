@@ -69,8 +69,10 @@ func (q *Queries) DeleteEvents(ctx context.Context, db DBTX, ids []int64) error 
 }
 
 const feedable = `-- name: Feedable :many
-SELECT id, pool, epoch, size, part_size, fed, found_bytes, feed_count FROM uploads
-WHERE account = $1 AND state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed < part_count
+SELECT id, pool, epoch, size, part_size, fed, fed_bytes, found_bytes, acked_parts, feed_count FROM uploads
+WHERE account = $1 AND state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed < part_count
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
 ORDER BY priority DESC, id LIMIT $2::int
 `
 
@@ -81,7 +83,9 @@ type FeedableRow struct {
 	Size       int64
 	PartSize   *int64
 	Fed        int32
+	FedBytes   int64
 	FoundBytes int64
+	AckedParts int32
 	FeedCount  int64
 }
 
@@ -102,7 +106,9 @@ func (q *Queries) Feedable(ctx context.Context, db DBTX, account string, most in
 			&i.Size,
 			&i.PartSize,
 			&i.Fed,
+			&i.FedBytes,
 			&i.FoundBytes,
+			&i.AckedParts,
 			&i.FeedCount,
 		); err != nil {
 			return nil, err
@@ -313,7 +319,7 @@ func (q *Queries) Receipts(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Rec
 
 const recordAcks = `-- name: RecordAcks :many
 WITH locked AS MATERIALIZED (
-    SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
+    SELECT u.id, u.epoch, u.size, u.part_size, u.fed FROM uploads u
     WHERE u.id = ANY($1::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
@@ -329,13 +335,16 @@ WITH locked AS MATERIALIZED (
         AND a.part >= 1 AND a."offset" = (a.part - 1) * l.part_size
         AND a.length = least(l.part_size, l.size - a."offset")
     ON CONFLICT DO NOTHING
-    RETURNING upload_id, length, found
+    RETURNING upload_id, part, length, found
 ), counted AS (
-    SELECT upload_id, count(*)::int AS parts, sum(length)::bigint AS bytes,
-        coalesce(sum(length) FILTER (WHERE found), 0)::bigint AS found
-    FROM fresh GROUP BY upload_id
+    -- ahead: of runs that were withdrawn, so the feed is behind them.
+    SELECT f.upload_id, count(*)::int AS parts, sum(f.length)::bigint AS bytes,
+        coalesce(sum(f.length) FILTER (WHERE f.found), 0)::bigint AS found,
+        coalesce(sum(f.length) FILTER (WHERE NOT f.found AND f.part > l.fed), 0)::bigint AS ahead
+    FROM fresh f JOIN locked l ON l.id = f.upload_id GROUP BY f.upload_id
 )
 UPDATE uploads u SET
+    fed_bytes = u.fed_bytes + c.ahead,
     acked_parts = u.acked_parts + c.parts,
     acked_bytes = u.acked_bytes + c.bytes,
     found_bytes = u.found_bytes + c.found,
@@ -415,18 +424,22 @@ const recordFed = `-- name: RecordFed :many
 UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count = u.feed_count + 1,
     feed_after = now() + $1::interval
 FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::int[]) AS epoch, unnest($4::int[]) AS fed_before,
-        unnest($5::int[]) AS fed, unnest($6::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.probe_since IS NULL AND u.epoch = f.epoch AND u.fed = f.fed_before
+        unnest($5::int[]) AS fed, unnest($6::bigint[]) AS bytes,
+        unnest($7::bool[]) AS ledger_read, unnest($8::int[]) AS acked_before) AS f
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND NOT u.withdraw_due AND u.probe_since IS NULL AND u.epoch = f.epoch
+  AND u.fed = f.fed_before AND (NOT f.ledger_read OR u.acked_parts = f.acked_before)
 RETURNING u.id
 `
 
 type RecordFedParams struct {
-	Grace     time.Duration
-	Ids       []uuid.UUID
-	Epochs    []int32
-	FedBefore []int32
-	Feds      []int32
-	Bytes     []int64
+	Grace       time.Duration
+	Ids         []uuid.UUID
+	Epochs      []int32
+	FedBefore   []int32
+	Feds        []int32
+	Bytes       []int64
+	LedgerReads []bool
+	AckedBefore []int32
 }
 
 func (q *Queries) RecordFed(ctx context.Context, db DBTX, arg RecordFedParams) ([]uuid.UUID, error) {
@@ -437,6 +450,8 @@ func (q *Queries) RecordFed(ctx context.Context, db DBTX, arg RecordFedParams) (
 		arg.FedBefore,
 		arg.Feds,
 		arg.Bytes,
+		arg.LedgerReads,
+		arg.AckedBefore,
 	)
 	if err != nil {
 		return nil, err
@@ -458,7 +473,7 @@ func (q *Queries) RecordFed(ctx context.Context, db DBTX, arg RecordFedParams) (
 
 const recordSwept = `-- name: RecordSwept :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + $1::interval
-WHERE id = $2 AND state = 'uploading' AND probe_since IS NULL AND epoch = $3 AND feed_count = $4
+WHERE id = $2 AND state = 'uploading' AND epoch = $3 AND feed_count = $4 AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
 `
 
 type RecordSweptParams struct {
@@ -511,7 +526,9 @@ func (q *Queries) StreamMark(ctx context.Context, db DBTX, stream string) (Strea
 
 const sweepable = `-- name: Sweepable :many
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
-WHERE state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
+WHERE state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
   AND (feed_after <= now() OR $1::bool)
   AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = $2::text AND h.held_until > now())
 ORDER BY feed_after LIMIT $3::int

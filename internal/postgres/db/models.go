@@ -189,6 +189,14 @@ type PartFailure struct {
 	Excused   bool
 }
 
+type Pause struct {
+	Scope    string
+	Name     string
+	Reason   string
+	PausedBy string
+	PausedAt time.Time
+}
+
 type RecordMark struct {
 	OnlyOne bool
 	Record  uuid.UUID
@@ -370,6 +378,11 @@ type Upload struct {
 	FirstAckAt       *time.Time
 	LastAckAt        *time.Time
 	FinishedAt       *time.Time
+	PauseReason      string
+	PausedBy         string
+	PausedAt         *time.Time
+	WithdrawDue      bool
+	CancelDue        bool
 	BucketDigest     string
 	PassDigests      []string
 	ProbeSince       *time.Time

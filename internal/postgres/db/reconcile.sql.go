@@ -35,7 +35,7 @@ WHERE u.id = $4 AND u.tenant = $5 AND u.state::text IN ('queued', 'digesting', '
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due
 `
 
 type ClaimProbeParams struct {
@@ -71,6 +71,7 @@ type ClaimProbeRow struct {
 	StepTries      int32
 	IntentBefore   *time.Time
 	AbortDue       bool
+	CancelDue      bool
 }
 
 // The same for one upload, in doubt or not. look leaves it as it is.
@@ -108,6 +109,7 @@ func (q *Queries) ClaimProbe(ctx context.Context, db DBTX, arg ClaimProbeParams)
 		&i.StepTries,
 		&i.IntentBefore,
 		&i.AbortDue,
+		&i.CancelDue,
 	)
 	return i, err
 }
@@ -125,7 +127,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due
 `
 
 type ClaimProbesParams struct {
@@ -160,6 +162,7 @@ type ClaimProbesRow struct {
 	StepTries      int32
 	IntentBefore   *time.Time
 	AbortDue       bool
+	CancelDue      bool
 }
 
 // Takes uploads of which it is to be asked what the platform holds. When that
@@ -203,6 +206,7 @@ func (q *Queries) ClaimProbes(ctx context.Context, db DBTX, arg ClaimProbesParam
 			&i.StepTries,
 			&i.IntentBefore,
 			&i.AbortDue,
+			&i.CancelDue,
 		); err != nil {
 			return nil, err
 		}
@@ -292,7 +296,7 @@ func (q *Queries) RecordProbed(ctx context.Context, db DBTX, iD uuid.UUID, epoch
 
 const recordProbedAsset = `-- name: RecordProbedAsset :execrows
 UPDATE uploads SET state = 'completed', reason = $1, asset = $2::jsonb, finished_at = now(),
-    begun_at = coalesce(begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
+    begun_at = coalesce(begun_at, now()), session = NULL, session_expires = NULL, abort_due = false, cancel_due = false,
     lease_token = NULL, lease_until = NULL, step_tries = 0, probe_since = NULL
 WHERE id = $3 AND lease_token = $4
   AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')

@@ -16,8 +16,8 @@ import (
 const accountLoads = `-- name: AccountLoads :many
 SELECT account,
     count(*) AS active,
-    count(*) FILTER (WHERE state IN ('digesting', 'beginning')) AS opening,
-    coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS outstanding,
+    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused) AS opening,
+    coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading' AND NOT paused), 0)::bigint AS outstanding,
     coalesce(sum(fed_bytes + found_bytes - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS in_flight
 FROM uploads WHERE state IN ('digesting', 'beginning', 'uploading')
 GROUP BY account
@@ -32,6 +32,7 @@ type AccountLoadsRow struct {
 }
 
 // What each account has in hand: bounded by the windows, so a small scan.
+// Paused uploads keep no other from being opened.
 func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow, error) {
 	rows, err := db.Query(ctx, accountLoads)
 	if err != nil {
@@ -61,7 +62,9 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 const assignable = `-- name: Assignable :many
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, pass_digests, bucket_digest, session, digest_checkpoint
-FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL
+FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
 `
 
 type AssignableRow struct {
@@ -122,7 +125,8 @@ func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]A
 }
 
 const beginAgain = `-- name: BeginAgain :execrows
-UPDATE uploads SET state = 'beginning', reason = $1, step_at = now() + $2::interval, step_tries = 0,
+UPDATE uploads SET state = 'beginning', reason = $1, step_tries = 0,
+    step_at = CASE WHEN cancel_due THEN now() ELSE now() + $2::interval END,
     lease_token = NULL, lease_until = NULL, finish_intent_at = NULL, probe_since = NULL
 WHERE id = $3 AND epoch = $4 AND ((state = 'uploading' AND probe_since IS NULL)
     OR (state IN ('uploading', 'finishing') AND lease_token = $5::uuid))
@@ -152,22 +156,6 @@ func (q *Queries) BeginAgain(ctx context.Context, db DBTX, arg BeginAgainParams)
 	return result.RowsAffected(), nil
 }
 
-const cancel = `-- name: Cancel :one
-UPDATE uploads SET state = 'cancelled', reason = 'cancelled', finished_at = now(),
-    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = $1 AND tenant = $2 AND finish_intent_at IS NULL AND probe_since IS NULL
-  AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-RETURNING account
-`
-
-// Refused while finish may have taken effect: a cancelled upload has no asset.
-func (q *Queries) Cancel(ctx context.Context, db DBTX, iD uuid.UUID, tenant string) (string, error) {
-	row := db.QueryRow(ctx, cancel, iD, tenant)
-	var account string
-	err := row.Scan(&account)
-	return account, err
-}
-
 const claimQueued = `-- name: ClaimQueued :many
 WITH due AS (
     SELECT q.id FROM unnest($4::text[]) AS a(account)
@@ -175,6 +163,8 @@ WITH due AS (
         SELECT u.id FROM uploads u
         WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.probe_since IS NULL AND u.step_at <= now()
           AND (u.lease_until IS NULL OR u.lease_until < now())
+          AND u.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+          AND u.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
         ORDER BY u.priority DESC, u.id LIMIT $5::int
         FOR UPDATE SKIP LOCKED
     ) q
@@ -185,7 +175,7 @@ UPDATE uploads u SET
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due
 `
 
 type ClaimQueuedParams struct {
@@ -221,6 +211,7 @@ type ClaimQueuedRow struct {
 	StepTries      int32
 	IntentBefore   *time.Time
 	AbortDue       bool
+	CancelDue      bool
 }
 
 // Takes queued uploads of accounts that have room, most urgent first. Where
@@ -265,6 +256,7 @@ func (q *Queries) ClaimQueued(ctx context.Context, db DBTX, arg ClaimQueuedParam
 			&i.StepTries,
 			&i.IntentBefore,
 			&i.AbortDue,
+			&i.CancelDue,
 		); err != nil {
 			return nil, err
 		}
@@ -289,7 +281,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due
 `
 
 type ClaimRenewalsParams struct {
@@ -325,6 +317,7 @@ type ClaimRenewalsRow struct {
 	StepTries      int32
 	IntentBefore   *time.Time
 	AbortDue       bool
+	CancelDue      bool
 }
 
 // Takes sessions that will lapse within their provider's margin.
@@ -368,6 +361,7 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 			&i.StepTries,
 			&i.IntentBefore,
 			&i.AbortDue,
+			&i.CancelDue,
 		); err != nil {
 			return nil, err
 		}
@@ -382,7 +376,10 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.probe_since IS NULL AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND d.probe_since IS NULL AND d.step_at <= now()
+      AND (d.abort_due OR d.cancel_due OR NOT d.paused
+          AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+          AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
       AND d.account <> ALL($3::text[])
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
@@ -393,11 +390,12 @@ WITH due AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
-    finish_intent_at = CASE WHEN u.state = 'finishing' THEN coalesce(u.finish_intent_at, now()) END
+    finish_intent_at = CASE WHEN u.state <> 'finishing' THEN NULL WHEN u.cancel_due THEN u.finish_intent_at
+        ELSE coalesce(u.finish_intent_at, now()) END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due
+    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due, u.cancel_due
 `
 
 type ClaimStepsParams struct {
@@ -432,11 +430,13 @@ type ClaimStepsRow struct {
 	StepTries      int32
 	IntentBefore   *time.Time
 	AbortDue       bool
+	CancelDue      bool
 }
 
 // Takes control steps that are due: beginning again, finishing, discarding a
 // session. For finishing the intent is committed here, before the call; what
-// it was before tells whether an earlier call may have taken effect.
+// it was before tells whether an earlier call may have taken effect. A pause
+// holds up neither a cancellation nor the discarding of a session.
 func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams) ([]ClaimStepsRow, error) {
 	rows, err := db.Query(ctx, claimSteps,
 		arg.LeaseToken,
@@ -476,6 +476,7 @@ func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams)
 			&i.StepTries,
 			&i.IntentBefore,
 			&i.AbortDue,
+			&i.CancelDue,
 		); err != nil {
 			return nil, err
 		}
@@ -489,7 +490,10 @@ func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams)
 
 const digesting = `-- name: Digesting :many
 SELECT id, account, pool, feed_count, feed_after <= now() AS due FROM uploads
-WHERE state = 'digesting' AND NOT paused ORDER BY id LIMIT $1::int
+WHERE state = 'digesting' AND NOT paused AND NOT withdraw_due
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
+ORDER BY id LIMIT $1::int
 `
 
 type DigestingRow struct {
@@ -528,7 +532,9 @@ func (q *Queries) Digesting(ctx context.Context, db DBTX, most int32) ([]Digesti
 
 const fail = `-- name: Fail :execrows
 UPDATE uploads SET state = 'failed', reason = $1, failure = $2, finished_at = now(), probe_since = NULL,
-    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+    abort_due = session IS NOT NULL, cancel_due = false,
+    withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
+    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = $3 AND epoch = $4 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
   AND ($5::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $5::uuid)
 `
@@ -751,27 +757,28 @@ func (q *Queries) MoveClaimed(ctx context.Context, db DBTX, arg MoveClaimedParam
 }
 
 const postponeStep = `-- name: PostponeStep :execrows
-UPDATE uploads SET step_at = now() + $1::interval, step_tries = step_tries + $2::int,
-    lease_token = NULL, lease_until = NULL,
-    finish_intent_at = CASE WHEN $3::bool THEN finish_intent_at END
+UPDATE uploads SET step_at = CASE WHEN cancel_due AND NOT $1::bool THEN now() ELSE now() + $2::interval END,
+    step_tries = step_tries + $3::int, lease_token = NULL, lease_until = NULL,
+    finish_intent_at = CASE WHEN $1::bool THEN finish_intent_at END
 WHERE id = $4 AND lease_token = $5
 `
 
 type PostponeStepParams struct {
+	KeepIntent bool
 	Delay      time.Duration
 	Tries      int32
-	KeepIntent bool
 	ID         uuid.UUID
 	LeaseToken *uuid.UUID
 }
 
 // The step is tried again later. keep_intent says that the outcome of finish
-// is unknown, so that the next holder of the lease must probe.
+// is unknown, so that the next holder of the lease must probe. A cancellation
+// that waits for a definite answer waits no longer.
 func (q *Queries) PostponeStep(ctx context.Context, db DBTX, arg PostponeStepParams) (int64, error) {
 	result, err := db.Exec(ctx, postponeStep,
+		arg.KeepIntent,
 		arg.Delay,
 		arg.Tries,
-		arg.KeepIntent,
 		arg.ID,
 		arg.LeaseToken,
 	)
@@ -797,7 +804,7 @@ func (q *Queries) RecordAborted(ctx context.Context, db DBTX, iD uuid.UUID, leas
 const recordAssets = `-- name: RecordAssets :many
 WITH moved AS (
 UPDATE uploads u SET state = 'completed', reason = a.reason, asset = a.asset::jsonb, finished_at = now(),
-    begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
+    begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false, cancel_due = false,
     part_size = CASE WHEN a.instant THEN NULL ELSE u.part_size END,
     part_count = CASE WHEN a.instant THEN NULL ELSE u.part_count END,
     acked_parts = CASE WHEN a.instant THEN 0 ELSE u.acked_parts END,
@@ -1030,25 +1037,11 @@ func (q *Queries) RenewLeases(ctx context.Context, db DBTX, lease time.Duration,
 	return err
 }
 
-const retry = `-- name: Retry :one
-UPDATE uploads SET state = 'queued', reason = 'retry', failure = NULL, finished_at = NULL, finish_intent_at = NULL,
-    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = $1 AND tenant = $2 AND state = 'failed' AND NOT abort_due
-RETURNING account
-`
-
-// The one way out of failed. The old session is discarded first, so that the
-// new epoch's cannot be taken for it.
-func (q *Queries) Retry(ctx context.Context, db DBTX, iD uuid.UUID, tenant string) (string, error) {
-	row := db.QueryRow(ctx, retry, iD, tenant)
-	var account string
-	err := row.Scan(&account)
-	return account, err
-}
-
 const touchDigesting = `-- name: TouchDigesting :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + $1::interval
-WHERE id = $2 AND state = 'digesting'
+WHERE id = $2 AND state = 'digesting' AND NOT paused AND NOT withdraw_due
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
 `
 
 // Counts a publication of the digest job, so that its publish id is a new one.
@@ -1064,7 +1057,7 @@ const upload = `-- name: Upload :one
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
 FROM uploads WHERE id = $1 AND tenant = $2
 `
 
@@ -1101,6 +1094,11 @@ type UploadRow struct {
 	LastAckAt      *time.Time
 	FinishedAt     *time.Time
 	StepAt         time.Time
+	Paused         bool
+	PauseReason    string
+	PausedBy       string
+	PausedAt       *time.Time
+	CancelDue      bool
 }
 
 func (q *Queries) Upload(ctx context.Context, db DBTX, iD uuid.UUID, tenant string) (UploadRow, error) {
@@ -1139,6 +1137,11 @@ func (q *Queries) Upload(ctx context.Context, db DBTX, iD uuid.UUID, tenant stri
 		&i.LastAckAt,
 		&i.FinishedAt,
 		&i.StepAt,
+		&i.Paused,
+		&i.PauseReason,
+		&i.PausedBy,
+		&i.PausedAt,
+		&i.CancelDue,
 	)
 	return i, err
 }
@@ -1163,14 +1166,17 @@ const uploads = `-- name: Uploads :many
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
 FROM uploads
 WHERE tenant = $1
   AND ($2::text IS NULL OR account = $2)
   AND ($3::uuid IS NULL OR batch_id = $3)
   AND (cardinality($4::text[]) = 0 OR state::text = ANY($4::text[]))
-  AND ($5::uuid IS NULL OR id < $5)
-ORDER BY id DESC LIMIT $6
+  AND (cardinality($5::text[]) = 0 OR failure ->> 'cause' = ANY($5::text[]))
+  AND labels @> $6::jsonb
+  AND ($7::bool IS NULL OR paused = $7)
+  AND ($8::uuid IS NULL OR id < $8)
+ORDER BY id DESC LIMIT $9
 `
 
 type UploadsParams struct {
@@ -1178,6 +1184,9 @@ type UploadsParams struct {
 	Account *string
 	BatchID *uuid.UUID
 	States  []string
+	Causes  []string
+	Labels  json.RawMessage
+	Paused  *bool
 	After   *uuid.UUID
 	Page    int32
 }
@@ -1215,6 +1224,11 @@ type UploadsRow struct {
 	LastAckAt      *time.Time
 	FinishedAt     *time.Time
 	StepAt         time.Time
+	Paused         bool
+	PauseReason    string
+	PausedBy       string
+	PausedAt       *time.Time
+	CancelDue      bool
 }
 
 // Newest first; after is the last id of the page before.
@@ -1224,6 +1238,9 @@ func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]Up
 		arg.Account,
 		arg.BatchID,
 		arg.States,
+		arg.Causes,
+		arg.Labels,
+		arg.Paused,
 		arg.After,
 		arg.Page,
 	)
@@ -1267,6 +1284,11 @@ func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]Up
 			&i.LastAckAt,
 			&i.FinishedAt,
 			&i.StepAt,
+			&i.Paused,
+			&i.PauseReason,
+			&i.PausedBy,
+			&i.PausedAt,
+			&i.CancelDue,
 		); err != nil {
 			return nil, err
 		}

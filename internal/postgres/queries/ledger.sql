@@ -3,7 +3,7 @@
 -- acks drop out; what is new is counted on its upload, and the count that
 -- covers every byte moves it to finishing, here and nowhere else.
 WITH locked AS MATERIALIZED (
-    SELECT u.id, u.epoch, u.size, u.part_size FROM uploads u
+    SELECT u.id, u.epoch, u.size, u.part_size, u.fed FROM uploads u
     WHERE u.id = ANY(@touched::uuid[]) AND u.state::text = 'uploading' -- text: by primary key, see store.go
     ORDER BY u.id FOR UPDATE -- in id order: two batches cannot deadlock
 ), fresh AS (
@@ -19,13 +19,16 @@ WITH locked AS MATERIALIZED (
         AND a.part >= 1 AND a."offset" = (a.part - 1) * l.part_size
         AND a.length = least(l.part_size, l.size - a."offset")
     ON CONFLICT DO NOTHING
-    RETURNING upload_id, length, found
+    RETURNING upload_id, part, length, found
 ), counted AS (
-    SELECT upload_id, count(*)::int AS parts, sum(length)::bigint AS bytes,
-        coalesce(sum(length) FILTER (WHERE found), 0)::bigint AS found
-    FROM fresh GROUP BY upload_id
+    -- ahead: of runs that were withdrawn, so the feed is behind them.
+    SELECT f.upload_id, count(*)::int AS parts, sum(f.length)::bigint AS bytes,
+        coalesce(sum(f.length) FILTER (WHERE f.found), 0)::bigint AS found,
+        coalesce(sum(f.length) FILTER (WHERE NOT f.found AND f.part > l.fed), 0)::bigint AS ahead
+    FROM fresh f JOIN locked l ON l.id = f.upload_id GROUP BY f.upload_id
 )
 UPDATE uploads u SET
+    fed_bytes = u.fed_bytes + c.ahead,
     acked_parts = u.acked_parts + c.parts,
     acked_bytes = u.acked_bytes + c.bytes,
     found_bytes = u.found_bytes + c.found,
@@ -83,29 +86,35 @@ WHERE account = @account AND state = 'uploading' AND fed_bytes + found_bytes > a
 
 -- name: Feedable :many
 -- Who is next: priority first, then age.
-SELECT id, pool, epoch, size, part_size, fed, found_bytes, feed_count FROM uploads
-WHERE account = @account AND state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed < part_count
+SELECT id, pool, epoch, size, part_size, fed, fed_bytes, found_bytes, acked_parts, feed_count FROM uploads
+WHERE account = @account AND state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed < part_count
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
 ORDER BY priority DESC, id LIMIT @most::int;
 
 -- name: RecordFed :many
 UPDATE uploads u SET fed = f.fed, fed_bytes = u.fed_bytes + f.bytes, feed_count = u.feed_count + 1,
     feed_after = now() + @grace::interval
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@epochs::int[]) AS epoch, unnest(@fed_before::int[]) AS fed_before,
-        unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes) AS f
-WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND u.probe_since IS NULL AND u.epoch = f.epoch AND u.fed = f.fed_before
+        unnest(@feds::int[]) AS fed, unnest(@bytes::bigint[]) AS bytes,
+        unnest(@ledger_reads::bool[]) AS ledger_read, unnest(@acked_before::int[]) AS acked_before) AS f
+WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND NOT u.withdraw_due AND u.probe_since IS NULL AND u.epoch = f.epoch
+  AND u.fed = f.fed_before AND (NOT f.ledger_read OR u.acked_parts = f.acked_before)
 RETURNING u.id;
 
 -- name: Sweepable :many
 -- Uploads with bytes in flight that have not been fed for a while.
 SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
-WHERE state = 'uploading' AND NOT paused AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
+WHERE state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
   AND (feed_after <= now() OR @everything::bool)
   AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = uploads.account AND h.call = @call::text AND h.held_until > now())
 ORDER BY feed_after LIMIT @most::int;
 
 -- name: RecordSwept :execrows
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @grace::interval
-WHERE id = @id AND state = 'uploading' AND probe_since IS NULL AND epoch = @epoch AND feed_count = @feed_count;
+WHERE id = @id AND state = 'uploading' AND epoch = @epoch AND feed_count = @feed_count AND NOT paused AND NOT withdraw_due AND probe_since IS NULL;
 
 -- name: HoldFeeding :exec
 -- After a failure that was handed back: nothing is fed again before the delay is over.

@@ -38,7 +38,7 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due;
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due;
 
 -- name: ClaimProbe :one
 -- The same for one upload, in doubt or not. look leaves it as it is.
@@ -48,12 +48,12 @@ WHERE u.id = @id AND u.tenant = @tenant AND u.state::text IN ('queued', 'digesti
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due;
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due;
 
 -- name: RecordProbedAsset :execrows
 -- A probe found the asset of an upload that the record has somewhere before it.
 UPDATE uploads SET state = 'completed', reason = @reason, asset = @asset::jsonb, finished_at = now(),
-    begun_at = coalesce(begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
+    begun_at = coalesce(begun_at, now()), session = NULL, session_expires = NULL, abort_due = false, cancel_due = false,
     lease_token = NULL, lease_until = NULL, step_tries = 0, probe_since = NULL
 WHERE id = @id AND lease_token = @lease_token
   AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing');

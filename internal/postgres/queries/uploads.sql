@@ -23,7 +23,7 @@ SELECT id, request_hash FROM uploads WHERE tenant = $1 AND idempotency_key = $2;
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
 FROM uploads WHERE id = @id AND tenant = @tenant;
 
 -- name: Uploads :many
@@ -31,21 +31,25 @@ FROM uploads WHERE id = @id AND tenant = @tenant;
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
 FROM uploads
 WHERE tenant = @tenant
   AND (sqlc.narg(account)::text IS NULL OR account = sqlc.narg(account))
   AND (sqlc.narg(batch_id)::uuid IS NULL OR batch_id = sqlc.narg(batch_id))
   AND (cardinality(@states::text[]) = 0 OR state::text = ANY(@states::text[]))
+  AND (cardinality(@causes::text[]) = 0 OR failure ->> 'cause' = ANY(@causes::text[]))
+  AND labels @> @labels::jsonb
+  AND (sqlc.narg(paused)::bool IS NULL OR paused = sqlc.narg(paused))
   AND (sqlc.narg(after)::uuid IS NULL OR id < sqlc.narg(after))
 ORDER BY id DESC LIMIT @page;
 
 -- name: AccountLoads :many
 -- What each account has in hand: bounded by the windows, so a small scan.
+-- Paused uploads keep no other from being opened.
 SELECT account,
     count(*) AS active,
-    count(*) FILTER (WHERE state IN ('digesting', 'beginning')) AS opening,
-    coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS outstanding,
+    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused) AS opening,
+    coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading' AND NOT paused), 0)::bigint AS outstanding,
     coalesce(sum(fed_bytes + found_bytes - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS in_flight
 FROM uploads WHERE state IN ('digesting', 'beginning', 'uploading')
 GROUP BY account;
@@ -59,6 +63,8 @@ WITH due AS (
         SELECT u.id FROM uploads u
         WHERE u.account = a.account AND u.state = 'queued' AND NOT u.paused AND u.probe_since IS NULL AND u.step_at <= now()
           AND (u.lease_until IS NULL OR u.lease_until < now())
+          AND u.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+          AND u.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
         ORDER BY u.priority DESC, u.id LIMIT @per_account::int
         FOR UPDATE SKIP LOCKED
     ) q
@@ -69,15 +75,19 @@ UPDATE uploads u SET
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due;
 
 -- name: ClaimSteps :many
 -- Takes control steps that are due: beginning again, finishing, discarding a
 -- session. For finishing the intent is committed here, before the call; what
--- it was before tells whether an earlier call may have taken effect.
+-- it was before tells whether an earlier call may have taken effect. A pause
+-- holds up neither a cancellation nor the discarding of a session.
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.paused AND d.probe_since IS NULL AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND d.probe_since IS NULL AND d.step_at <= now()
+      AND (d.abort_due OR d.cancel_due OR NOT d.paused
+          AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+          AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
       AND d.account <> ALL(@without::text[])
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
@@ -88,11 +98,12 @@ WITH due AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval,
-    finish_intent_at = CASE WHEN u.state = 'finishing' THEN coalesce(u.finish_intent_at, now()) END
+    finish_intent_at = CASE WHEN u.state <> 'finishing' THEN NULL WHEN u.cancel_due THEN u.finish_intent_at
+        ELSE coalesce(u.finish_intent_at, now()) END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due;
+    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due, u.cancel_due;
 
 -- name: MoveClaimed :execrows
 -- queued to digesting or beginning, by the holder of the lease.
@@ -121,7 +132,7 @@ RETURNING u.id;
 -- The links of its digest chain are kept with it.
 WITH moved AS (
 UPDATE uploads u SET state = 'completed', reason = a.reason, asset = a.asset::jsonb, finished_at = now(),
-    begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false,
+    begun_at = coalesce(u.begun_at, now()), session = NULL, session_expires = NULL, abort_due = false, cancel_due = false,
     part_size = CASE WHEN a.instant THEN NULL ELSE u.part_size END,
     part_count = CASE WHEN a.instant THEN NULL ELSE u.part_count END,
     acked_parts = CASE WHEN a.instant THEN 0 ELSE u.acked_parts END,
@@ -147,16 +158,18 @@ SELECT id FROM moved;
 
 -- name: PostponeStep :execrows
 -- The step is tried again later. keep_intent says that the outcome of finish
--- is unknown, so that the next holder of the lease must probe.
-UPDATE uploads SET step_at = now() + @delay::interval, step_tries = step_tries + @tries::int,
-    lease_token = NULL, lease_until = NULL,
+-- is unknown, so that the next holder of the lease must probe. A cancellation
+-- that waits for a definite answer waits no longer.
+UPDATE uploads SET step_at = CASE WHEN cancel_due AND NOT @keep_intent::bool THEN now() ELSE now() + @delay::interval END,
+    step_tries = step_tries + @tries::int, lease_token = NULL, lease_until = NULL,
     finish_intent_at = CASE WHEN @keep_intent::bool THEN finish_intent_at END
 WHERE id = @id AND lease_token = @lease_token;
 
 -- name: BeginAgain :execrows
 -- The upstream session is lost: back to beginning, which opens a new epoch. While
 -- a probe is due, a lost session may be a finished one, and only its holder knows.
-UPDATE uploads SET state = 'beginning', reason = @reason, step_at = now() + @delay::interval, step_tries = 0,
+UPDATE uploads SET state = 'beginning', reason = @reason, step_tries = 0,
+    step_at = CASE WHEN cancel_due THEN now() ELSE now() + @delay::interval END,
     lease_token = NULL, lease_until = NULL, finish_intent_at = NULL, probe_since = NULL
 WHERE id = @id AND epoch = @epoch AND ((state = 'uploading' AND probe_since IS NULL)
     OR (state IN ('uploading', 'finishing') AND lease_token = sqlc.narg(lease_token)::uuid));
@@ -164,25 +177,11 @@ WHERE id = @id AND epoch = @epoch AND ((state = 'uploading' AND probe_since IS N
 -- name: Fail :execrows
 -- Fails an upload that is active and, where a lease is named, still held under it.
 UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(), probe_since = NULL,
-    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+    abort_due = session IS NOT NULL, cancel_due = false,
+    withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
+    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = @id AND epoch = @epoch AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
   AND (sqlc.narg(lease_token)::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
-
--- name: Cancel :one
--- Refused while finish may have taken effect: a cancelled upload has no asset.
-UPDATE uploads SET state = 'cancelled', reason = 'cancelled', finished_at = now(),
-    abort_due = session IS NOT NULL, step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = @id AND tenant = @tenant AND finish_intent_at IS NULL AND probe_since IS NULL
-  AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-RETURNING account;
-
--- name: Retry :one
--- The one way out of failed. The old session is discarded first, so that the
--- new epoch's cannot be taken for it.
-UPDATE uploads SET state = 'queued', reason = 'retry', failure = NULL, finished_at = NULL, finish_intent_at = NULL,
-    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = @id AND tenant = @tenant AND state = 'failed' AND NOT abort_due
-RETURNING account;
 
 -- name: RecordAborted :execrows
 UPDATE uploads SET abort_due = false, session = NULL, session_expires = NULL, lease_token = NULL, lease_until = NULL
@@ -212,18 +211,25 @@ WHERE id = @id AND state = 'digesting' AND source_etag = @etag
 
 -- name: Digesting :many
 SELECT id, account, pool, feed_count, feed_after <= now() AS due FROM uploads
-WHERE state = 'digesting' AND NOT paused ORDER BY id LIMIT @most::int;
+WHERE state = 'digesting' AND NOT paused AND NOT withdraw_due
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
+ORDER BY id LIMIT @most::int;
 
 -- name: TouchDigesting :execrows
 -- Counts a publication of the digest job, so that its publish id is a new one.
 UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @delay::interval
-WHERE id = @id AND state = 'digesting';
+WHERE id = @id AND state = 'digesting' AND NOT paused AND NOT withdraw_due
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant');
 
 -- name: Assignable :many
 -- What workers ask for; only uploads that may be worked on answer.
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
     digests, pass_digests, bucket_digest, session, digest_checkpoint
-FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND probe_since IS NULL;
+FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
+  AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
+  AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant');
 
 -- name: ClaimRenewals :many
 -- Takes sessions that will lapse within their provider's margin.
@@ -239,7 +245,7 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due;
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due;
 
 -- name: RecordRenewed :execrows
 -- The same session, prolonged: the epoch and its parts stay. The lease is given

@@ -1,0 +1,52 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	healthHeader = 5 * time.Second // for a request to be read
+	healthAnswer = 2 * time.Second // for what the answer depends on
+)
+
+// serveHealth answers /livez and /readyz at the address until stop is called,
+// which is last: a process that is stopping is alive, and not ready. ready says
+// what is not in order, nil for nothing.
+func serveHealth(ctx context.Context, address string, log *zap.Logger, ready func(context.Context) error) (stop func(), err error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("health.listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthAnswer)
+		defer cancel()
+		if err := ready(ctx); err != nil {
+			log.Warn("not ready", zap.Error(err))
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: healthHeader, ErrorLog: zap.NewStdLog(log)}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("health is not served any more", zap.Error(err))
+		}
+	})
+	log.Info("health is served", zap.Stringer("address", listener.Addr()))
+	return func() {
+		_ = server.Close() // nobody waits for an answer by now
+		serving.Wait()
+	}, nil
+}
