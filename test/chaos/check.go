@@ -138,6 +138,7 @@ func (w *world) fetch(ctx context.Context, url string) (sum [sha256.Size]byte, e
 	if err != nil {
 		return sum, fmt.Errorf("fetch: %w", err)
 	}
+	req.Header.Set(checkerHeader, "yes")
 	resp, err := w.transport.RoundTrip(req)
 	if err != nil {
 		return sum, fmt.Errorf("fetch: %w", err)
