@@ -56,6 +56,7 @@ type fault struct {
 	kind   string
 	chance float64 // of each call
 	delay  time.Duration
+	reset  bool // of a call that is carried out: the connection breaks off, else the answer is an error
 	data   bool // hits only calls that carry a part, or a GET of an object
 }
 
@@ -133,6 +134,7 @@ func (g *gate) draw(r *http.Request) fault {
 	if f.data && r.ContentLength < 4096 && (r.Method != http.MethodGet || strings.HasSuffix(r.URL.Path, "/") || r.URL.RawQuery != "") {
 		return fault{}
 	}
+	f.reset = g.draws.IntN(2) == 0
 	g.hits[f.kind]++
 	if f.kind == stagingOther || f.kind == stagingShifted {
 		g.keys[r.URL.Path] = struct{}{}
@@ -182,7 +184,7 @@ func (g *gate) serve(w *answer, r *http.Request, f fault) {
 	case upstreamApplied:
 		// The platform carries the call out whether the caller waits or not.
 		g.next.ServeHTTP(&dropped{header: make(http.Header)}, r)
-		if time.Now().UnixNano()%2 == 0 {
+		if f.reset {
 			w.reset()
 		} else {
 			w.refuse(http.StatusBadGateway, 0)
@@ -331,7 +333,7 @@ func (s *shifted) Read(p []byte) (int, error) {
 	if errors.Is(err, io.EOF) {
 		err = nil // the last byte comes with the next read
 	}
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
+	return n, err
 }
 
 // cut is a body that breaks off early.
