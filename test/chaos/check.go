@@ -138,6 +138,7 @@ func (w *world) fetch(ctx context.Context, url string) (sum [sha256.Size]byte, e
 	if err != nil {
 		return sum, fmt.Errorf("fetch: %w", err)
 	}
+	req.Header.Set(checkerHeader, "yes")
 	resp, err := w.transport.RoundTrip(req)
 	if err != nil {
 		return sum, fmt.Errorf("fetch: %w", err)
@@ -465,10 +466,10 @@ func windowHeld(e *evidence) (found []finding) {
 		}
 		if allowed := int64(window + 64*kib); peak > allowed { // heads and tails of forms
 			var text strings.Builder
-			text.WriteString(fmt.Sprintf("%s had %d bytes under way at %s, its window is %d:", a.name, peak, stamp(when), window))
+			fmt.Fprintf(&text, "%s had %d bytes under way at %s, its window is %d:", a.name, peak, stamp(when), window)
 			for identity, c := range first {
 				if !c.Start.After(when) && c.End.After(when) {
-					text.WriteString(fmt.Sprintf("\n      %d bytes from %s to %s: %s", c.Length, stamp(c.Start), stamp(c.End), identity))
+					fmt.Fprintf(&text, "\n      %d bytes from %s to %s: %s", c.Length, stamp(c.Start), stamp(c.End), identity)
 				}
 			}
 			found = append(found, finding{text: text.String()})

@@ -134,8 +134,7 @@ func (e *evidence) figures(say func(string, ...any), counts map[string]int, sett
 	figure := func(name, format string, value any, unit string) {
 		say("figure %s_%s "+format+" %s", prefix, name, value, unit)
 	}
-	stored, received := e.bytes()
-	again := max(0, received-stored)
+	stored, again := e.bytes()
 	figure("uploads", "%d", len(e.record.uploads), "count")
 	figure("faults", "%d", len(e.faults), "count")
 	figure("lost", "%d", counts["1 accepted uploads end"], "count")
@@ -176,22 +175,31 @@ func (e *evidence) figures(say func(string, ...any), counts map[string]int, sett
 	return true
 }
 
-// bytes returns what the ledger says was sent, and what came to the platforms
-// in calls that carry parts.
-func (e *evidence) bytes() (stored, received int64) {
-	for _, acks := range e.record.acks {
+// bytes returns what the ledger says was sent, and how much of what came to the
+// platforms had come before: parts that were sent again, whole or not, and
+// parts of sessions that were given up.
+func (e *evidence) bytes() (stored, again int64) {
+	for id, acks := range e.record.acks {
 		for _, a := range acks {
 			if !a.found {
 				stored += a.length
 			}
-		}
-	}
-	for _, a := range e.w.accounts {
-		for _, c := range a.gate.log() {
-			if c.Length >= 4*kib {
-				received += c.Received
+			if u := e.record.uploads[id]; !a.found && u != nil && a.epoch < u.epoch {
+				again += a.length
 			}
 		}
 	}
-	return stored, received
+	for _, a := range e.w.accounts {
+		came, lengths := make(map[string]int64), make(map[string]int64)
+		for _, c := range a.gate.log() {
+			if c.Length >= 4*kib {
+				came[c.Identity] += c.Received
+				lengths[c.Identity] = max(lengths[c.Identity], c.Length)
+			}
+		}
+		for identity, n := range came {
+			again += max(0, n-lengths[identity])
+		}
+	}
+	return stored, again
 }

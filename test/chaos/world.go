@@ -26,6 +26,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mediaferry/client"
+	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
 	"mediaferry/internal/sealing"
 	"mediaferry/internal/staging"
@@ -415,7 +416,8 @@ func (w *world) startProcesses(ctx context.Context) error {
 	if _, rest, ok := strings.Cut(dsn, "mediaferry:"); ok {
 		w.secrets["password of Postgres"], _, _ = strings.Cut(rest, "@")
 	}
-	env := append(slices.Clone(common), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal, "MEDIAFERRY_SWEEP_INTERVAL=1s")
+	env := append(slices.Clone(common), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal, "MEDIAFERRY_SWEEP_INTERVAL=1s",
+		"MEDIAFERRY_API_AUTH="+config.AuthNone)
 	var accounts []map[string]any
 	for _, a := range w.accounts {
 		refs := make(map[string]string)
@@ -426,6 +428,7 @@ func (w *world) startProcesses(ctx context.Context) error {
 		}
 		accounts = append(accounts, map[string]any{
 			"name": a.name, "tenant": a.tenant, "provider": a.provider, "window": strconv.Itoa(window), "settings": a.settings, "secrets": refs,
+			"allow_networks": []string{"127.0.0.0/8"}, // where the local platforms are
 		})
 	}
 	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})

@@ -467,6 +467,10 @@ func (c *Client) look(ctx context.Context, s session, ps providers.Session, medi
 	case codeOf(err) == codeNoSuchKey:
 		out.Holding = providers.HoldsNothing
 		out.Evidence += fmt.Sprintf("%s of %s: no such object", callHead, s.Key)
+	case s.COSToken != "" && isRefusal(err):
+		// The answer to a HEAD has no body that says why. It may be that the keys
+		// have lapsed, and then no other look at the storage would tell more.
+		out.Evidence += fmt.Sprintf("%s of %s was refused: %v", callHead, s.Key, err)
 	case err != nil:
 		return providers.Outcome{}, false, err
 	default:
@@ -474,6 +478,17 @@ func (c *Client) look(ctx context.Context, s session, ps providers.Session, medi
 		out.Evidence += fmt.Sprintf("%s of %s: %s", callHead, s.Key, crc)
 	}
 	return out, stored, nil
+}
+
+// isRefusal reports whether the storage answered that it will not, rather than
+// that it can not now.
+func isRefusal(err error) bool {
+	switch providers.KindOf(err) {
+	case providers.SessionLost, providers.Unauthorized, providers.Rejected:
+		return true
+	default:
+		return false
+	}
 }
 
 // Abort discards the multipart upload and its parts. A file that was put in

@@ -442,6 +442,21 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestProbeOfOnePart has the keys lapse of a file that was put in one call, so
+// that the object is looked for and not its parts: the platform tells.
+func TestProbeOfOnePart(t *testing.T) {
+	t.Parallel()
+	w := open(t, upstreams.VODApplyConfig{}, 1000)
+	w.putAll(t)
+	w.vod.Storage().AddFaults(upstreams.Fault{Action: upstreams.ActionCommit, Times: 1, Apply: true, Reset: true})
+	_, err := w.client.Finish(t.Context(), w.session, w.stored)
+	wantKind(t, err, providers.UnknownOutcome)
+	w.vod.Storage().ExpireKeys()
+	if out := w.probe(t); out.Holding != providers.HoldsAsset || out.Asset.ID == "" {
+		t.Errorf("probe says %+v, want %s", out, providers.HoldsAsset)
+	}
+}
+
 // TestProbeSeesWhatIsListed has the storage hide a part.
 func TestProbeSeesWhatIsListed(t *testing.T) {
 	t.Parallel()
