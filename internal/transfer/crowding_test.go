@@ -15,45 +15,41 @@ import (
 	"mediaferry/internal/providers/providertest"
 )
 
-// Where a platform hangs and every slot is taken, all but one of its jobs give
-// way early; where a slot is free nobody does.
+// Where a platform hangs and every slot is taken, the jobs that stood still
+// later give way early to what waits for a slot; where a slot is free nobody does.
 func TestJobsOfAHangingPlatformGiveWay(t *testing.T) {
 	t.Parallel()
 	const early = defaultStallTimeout / crowding
 	for name, test := range map[string]struct {
 		slots int
-		want  []time.Duration
+		want  []time.Duration // of each job, from when it asked for a slot
 	}{
-		"all slots are taken": {3, []time.Duration{early, early, defaultStallTimeout}},
-		"one slot is free":    {4, []time.Duration{defaultStallTimeout, defaultStallTimeout, defaultStallTimeout}},
+		// The second gives way to the fourth, which waited; then all are taken again.
+		"all slots are taken": {3, []time.Duration{defaultStallTimeout, early, early, 8*time.Second + defaultStallTimeout}},
+		"one slot is free":    {5, slices.Repeat([]time.Duration{defaultStallTimeout}, 4)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, worldConfig{size: 24, partSize: 8, slots: test.slots})
+				w := newWorld(t, worldConfig{size: 32, partSize: 8, slots: test.slots})
 				release := make(chan struct{})
 				w.assignments.platforms["fake"] = silentPlatform{w.platform.Fake, release}
-				begun := time.Now()
-				var (
-					mu   sync.Mutex
-					took []time.Duration
-					wg   sync.WaitGroup
-				)
-				for n := 1; n <= 3; n++ {
+				took := make([]time.Duration, len(test.want))
+				var wg sync.WaitGroup
+				for n := range took {
 					job := w.job
-					job.Run = parts.Run{First: n, Count: 1}
+					job.Run = parts.Run{First: n + 1, Count: 1}
 					wg.Go(func() {
+						begun := time.Now()
 						if s := w.Handle(t.Context(), job, 1, func() {}); s.Verdict != parts.Done {
 							t.Errorf("comes to %+v, want it handed back", s)
 						}
-						mu.Lock()
-						defer mu.Unlock()
-						took = append(took, time.Since(begun).Truncate(time.Second))
+						took[n] = time.Since(begun).Truncate(time.Second)
 					})
+					time.Sleep(time.Second) // so that none stops together with another
 				}
 				wg.Wait()
 				close(release)
-				slices.Sort(took)
 				if diff := cmp.Diff(test.want, took); diff != "" {
 					t.Errorf("given up after (-want +got):\n%s", diff)
 				}
