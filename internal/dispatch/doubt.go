@@ -52,7 +52,7 @@ func (d *Dispatcher) AwaitRecord(ctx context.Context) error {
 			return err
 		}
 		if d.queue.closed() != nil {
-			return nil // it could say what it was told, and that was all
+			return nil //nolint:nilerr // it could say what it was told, and that was all
 		}
 		d.log.Warn("waiting to know whether the record is the newest", zap.Error(err))
 		pause(ctx, nil, backoff(failures, 200*time.Millisecond, 5*time.Second))

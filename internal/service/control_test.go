@@ -335,6 +335,7 @@ func TestCancelWhileBeginIsUnderWayKeepsTheSessionToDiscard(t *testing.T) {
 				return false, &providers.Error{Kind: providers.Transient, Call: "abort", Message: "not now"}
 			}
 			aborted <- struct{}{}
+		case providers.CallPut, providers.CallFinish, providers.CallProbe:
 		}
 		return true, nil
 	})

@@ -130,7 +130,7 @@ func (b *bundle) nothingWasLost(t *testing.T) {
 // tmpfs mounts a file system of a few megabytes.
 func tmpfs(t *testing.T, path string, size int64) {
 	t.Helper()
-	if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // Postgres runs under another account
+	if err := os.MkdirAll(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d,mode=0755", size), "tmpfs", path).CombinedOutput()
@@ -240,7 +240,7 @@ func TestPostgresHasNoRoomLeft(t *testing.T) {
 // fill writes a file until there is no room left for another byte.
 func fill(t *testing.T, path string) {
 	t.Helper()
-	file, err := os.Create(path) //nolint:gosec // of the test's own
+	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}

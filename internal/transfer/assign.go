@@ -130,7 +130,8 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 		c.forget(func(k assignmentKey) bool { return k == keyOf(job) })
 		return nil, nil, fmt.Errorf("ask for the assignment of %s: %w", job.Upload, err)
 	}
-	value := &assignment{name: a.Provider, source: a.Source, plan: a.Plan, reach: reach.Everywhere(),
+	value := &assignment{
+		name: a.Provider, source: a.Source, plan: a.Plan, reach: reach.Everywhere(),
 		known: uploads.KnownDigest{Digest: a.Known, From: a.KnownFrom},
 	}
 	if a.Reach != nil {
