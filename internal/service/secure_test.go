@@ -418,8 +418,8 @@ func natsUsers(t *testing.T, connection func(user string) config.NATS) {
 		{"submitter", "mf.event.>", false, false},
 		{"submitter", "mf.submit.>", false, false},
 		{"submitter", "_INBOX.>", false, false},
-		{"dispatcher", "mf.submit.default", true, false},
-		{"dispatcher", "mf.ack.acc.x", true, false},
+		{"dispatcher", "mf.submit.default", true, true}, // what was set aside is put back
+		{"dispatcher", "mf.ack.acc.x", true, true},
 		{"dispatcher", "_INBOX.worker.>", false, false},
 	} {
 		cfg := connection(tc.user)
