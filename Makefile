@@ -15,6 +15,7 @@ SEED ?= 1
 DURATION ?= 2m
 FAULTS ?=
 N ?= 1000
+FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
 
@@ -41,6 +42,16 @@ demo: setup build ## start everything here and move a file; FILE=… moves one o
 test: setup ## run all tests
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: testing without the race detector"; }; \
 	set -x; go test $$race -shuffle=on -timeout 20m -run '$(RUN)' $(PKG)
+
+# go test fuzzes one target at a time.
+.PHONY: fuzz
+fuzz: ## run every fuzz target for a while: FUZZTIME=… each
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' internal client cmd | xargs -n 1 dirname | sort -u); do \
+		for target in $$(go test -list '^Fuzz' ./$$dir | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
+		done; \
+	done
 
 # A module of its own, so that the product does not depend on the vendors.
 .PHONY: oracles

@@ -178,6 +178,9 @@ func (a *app) printUpload(u client.Upload) error {
 	if u.Failure != nil {
 		row("failure", u.Failure.Cause+": "+u.Failure.Message)
 		row("stage", u.Failure.Stage)
+		for _, n := range u.Failure.Evidence {
+			row(n.Call, n.At.Format(time.RFC3339)+"  "+n.Answer)
+		}
 		row("code", u.Failure.Code)
 	}
 	at("submitted", u.SubmittedAt)
@@ -186,6 +189,7 @@ func (a *app) printUpload(u client.Upload) error {
 	at("last ack", u.LastAckAt)
 	at("finished", u.FinishedAt)
 	at("next action", u.NextActionAt)
+	row("waits for", u.WaitsFor)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}

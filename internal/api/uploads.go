@@ -247,6 +247,7 @@ func view(u uploads.Upload) wire.Upload {
 		SubmittedAt: utc(u.SubmittedAt), BegunAt: utc(u.BegunAt), FirstAckAt: utc(u.FirstAckAt),
 		LastAckAt: utc(u.LastAckAt), FinishedAt: utc(u.FinishedAt), NextActionAt: utc(u.NextActionAt),
 		Paused: len(u.Pauses) > 0, Pauses: pauseViews(u.Pauses), Cancelling: u.CancelDue,
+		WaitsFor: idText(u.WaitsFor),
 	}
 	if u.Asset != nil {
 		out.Asset = &wire.Asset{ID: u.Asset.ID, URL: u.Asset.URL, Detail: u.Asset.Detail}
@@ -255,6 +256,9 @@ func view(u uploads.Upload) wire.Upload {
 		out.Failure = &wire.Failure{
 			Cause: string(u.Failure.Cause), Code: u.Failure.Code, Message: u.Failure.Message, Part: u.Failure.Part,
 			Stage: string(u.Failure.Stage),
+		}
+		for _, n := range u.Failure.Evidence {
+			out.Failure.Evidence = append(out.Failure.Evidence, wire.Evidence(n))
 		}
 	}
 	return out

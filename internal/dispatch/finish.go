@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,10 +20,15 @@ import (
 // The claim that brought us here has committed the intent. If there was an
 // intent before it, an earlier call may have taken effect, whatever became of
 // its caller, and the platform is asked first. A crash at any point below
-// leaves the intent set, and so the next holder of the lease probes too.
+// leaves the intent set, and so the next holder of the lease probes too. The
+// call is made under a lease that is surely ours: a process that stood still
+// for longer than its lease lets the one that took over go on alone.
 func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []parts.Stored) error {
 	session, p, err := d.session(step)
 	if err != nil {
+		if !step.Intent.IsZero() {
+			return d.needsHuman(ctx, step, nil, session, "the platform cannot be asked: "+err.Error(), nil)
+		}
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
 	if !session.Expires.IsZero() && time.Until(session.Expires) < time.Minute {
@@ -30,26 +36,32 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 			session = fresh
 		} // else the call itself tells whether the session has lapsed
 	}
+	var notes []uploads.Evidence
 	links, agrees, err := d.checkSource(ctx, step, p, session, stored)
 	if err != nil || !agrees {
 		return err
 	}
 	if !step.Intent.IsZero() {
-		again, err := d.probe(ctx, step, p, session, links)
+		note, again, err := d.probe(ctx, step, p, session, links)
 		if err != nil || !again {
 			return err
 		}
 		if step.CancelDue {
 			return d.cancelClaimed(ctx, step)
 		}
+		notes = append(notes, note)
 	}
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
 	if wait, err := d.budget(ctx, step, providers.CallFinish); err != nil || wait > 0 {
 		// The call is not made, so what is known of an earlier one stays as it was.
-		return d.wait(ctx, step, wait, !step.Intent.IsZero(), err)
+		return d.wait(ctx, step, wait, !step.Intent.IsZero(), err, notes...)
 	}
+	if ours, err := d.leaseIsOurs(ctx, step); err != nil || !ours {
+		return err
+	}
+	called := time.Now()
 	callCtx, cancel := context.WithTimeout(ctx, finishTimeout)
 	asset, err := p.Finish(callCtx, session, stored)
 	cancel()
@@ -57,17 +69,22 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err == nil {
 		return d.complete(step, asset, false, "finished", append(links, assetLink(asset)))
 	}
+	e, ok := errors.AsType[*providers.Error](err)
+	if !ok {
+		// Not an answer of the platform, so nothing is known of the call.
+		e = &providers.Error{Kind: providers.UnknownOutcome, Call: string(providers.CallFinish), Err: err}
+	}
+	notes = append(notes, uploads.Evidence{At: called, Call: string(providers.CallFinish), Answer: e.Error()})
 	if ctx.Err() != nil {
 		// Cut short by a stop: the call may have taken effect.
-		return d.postpone(ctx, step, 0, 0, true)
+		return d.postpone(ctx, step, 0, 0, true, notes...)
 	}
-	e := providerError(err)
 	d.recordStepFailure(ctx, step, e)
 	d.log.Warn("finish did not succeed", zap.Stringer("upload", step.ID), zap.Int("epoch", step.Epoch),
 		zap.String("account", step.Account), zap.String("kind", string(e.Kind)), zap.Error(err))
 	if wait, yes := d.excused(hold); yes {
 		// Transient and throttled say that the call had no effect; else it may have.
-		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil)
+		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil, notes...)
 	}
 	if e.Kind == providers.Mismatch || e.Kind == providers.Rejected {
 		// What was compared before stays in the chain.
@@ -78,14 +95,14 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	grown := backoff(step.Tries+1, 500*time.Millisecond, time.Minute)
 	switch e.Kind {
 	case providers.UnknownOutcome:
-		return d.postpone(ctx, step, grown, 1, true)
+		return d.postpone(ctx, step, grown, 1, true, notes...)
 	case providers.Transient:
 		if step.Tries+1 >= maxStepTries {
 			return d.fail(ctx, step, failureOf(uploads.CauseAttempts, e))
 		}
-		return d.postpone(ctx, step, grown, 1, false)
+		return d.postpone(ctx, step, grown, 1, false, notes...)
 	case providers.Throttled:
-		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false)
+		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false, notes...)
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
@@ -97,7 +114,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		if step.Tries+1 >= maxDeniedTries {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
-		return d.postpone(ctx, step, grown, 1, false)
+		return d.postpone(ctx, step, grown, 1, false, notes...)
 	case providers.Mismatch:
 		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
 		if err != nil {
@@ -112,7 +129,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.Rejected:
 		return d.fail(ctx, step, failureOf(uploads.CauseRejected, e))
 	default:
-		return d.postpone(ctx, step, grown, 1, true)
+		return d.postpone(ctx, step, grown, 1, true, notes...)
 	}
 }
 
@@ -121,24 +138,27 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 // the upload is cancelled.
 func (d *Dispatcher) probe(
 	ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session, links []uploads.DigestLink,
-) (again bool, err error) {
+) (note uploads.Evidence, again bool, err error) {
 	account := d.accounts[step.Account]
 	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
-		return false, d.wait(ctx, step, wait, true, err)
+		return note, false, d.wait(ctx, step, wait, true, err)
 	}
+	note = uploads.Evidence{At: time.Now(), Call: string(providers.CallProbe)}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	outcome, err := p.Probe(callCtx, account.Account, d.media(step, step.Epoch, step.PartSize), session)
 	cancel()
 	if ctx.Err() != nil {
-		return false, d.postpone(ctx, step, 0, 0, true)
+		return note, false, d.postpone(ctx, step, 0, 0, true)
 	}
 	hold := d.noteCall(ctx, step.Account, providers.CallProbe, err)
 	if wait, yes := d.excused(hold); yes {
-		return false, d.wait(ctx, step, wait, true, nil)
+		note.Answer = fmt.Sprint(err)
+		return note, false, d.wait(ctx, step, wait, true, nil, note)
 	}
 	if err != nil {
 		outcome = providers.Outcome{Holding: providers.HoldsUnknown, Evidence: err.Error()}
 	}
+	note.Answer = fmt.Sprintf("%s: %s", outcome.Holding, outcome.Evidence)
 	d.log.Info("probed", zap.Stringer("upload", step.ID), zap.Int("epoch", step.Epoch), zap.String("account", step.Account),
 		zap.String("holding", string(outcome.Holding)), zap.String("evidence", outcome.Evidence))
 	switch outcome.Holding {
@@ -146,33 +166,65 @@ func (d *Dispatcher) probe(
 		// Finish found it wrong, and whoever called it did not live to say so.
 		n, err := d.store.MismatchesAt(ctx, step.ID, step.Epoch, uploads.StagePlatform)
 		if err != nil {
-			return false, err
+			return note, false, err
 		}
 		if n > 0 {
-			return false, d.fail(ctx, step, uploads.Failure{
+			return note, false, d.fail(ctx, step, uploads.Failure{
 				Cause: uploads.CauseMismatch, Stage: uploads.StagePlatform,
 				Message: fmt.Sprintf("asset %s was made of bytes that are not the object's", outcome.Asset.ID),
 			})
 		}
-		return false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome",
+		return note, false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome",
 			append(links, uploads.Uncompared(uploads.StagePlatform, "the answer to finish was lost, a probe found the asset")))
 	case providers.HoldsSession:
-		return true, nil
+		return note, true, nil
 	case providers.HoldsNothing:
 		if step.CancelDue {
-			return true, nil
+			return note, true, nil
 		}
-		return false, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "a probe found neither asset nor session")
+		return note, false, d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "a probe found neither asset nor session")
 	case providers.HoldsUnknown:
 	}
 	if time.Since(d.askedSince(step)) > d.cfg.FinishPatience {
-		return false, d.fail(ctx, step, uploads.Failure{
-			Cause: uploads.CauseNeedsHuman,
-			Message: fmt.Sprintf("finish was called at %s and its outcome cannot be told: %s",
-				step.Intent.UTC().Format(time.RFC3339), outcome.Evidence),
+		return note, false, d.needsHuman(ctx, step, p, session, "whether finish took effect cannot be told: "+outcome.Evidence, []uploads.Evidence{note})
+	}
+	return note, false, d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, true, note)
+}
+
+// needsHuman gives up on telling the outcome of finish. The session and the
+// intent stay, so that a retry asks the platform again before it does anything
+// else, and with them goes all that is known for the person who looks.
+func (d *Dispatcher) needsHuman(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session, why string, last []uploads.Evidence) error {
+	evidence := append(slices.Clone(step.FinishLog), last...)
+	called := func(n uploads.Evidence) bool { return n.Call == string(providers.CallFinish) }
+	if !slices.ContainsFunc(evidence, called) {
+		evidence = slices.Insert(evidence, 0, uploads.Evidence{
+			At: step.Intent, Call: string(providers.CallFinish), Answer: "none is on record: the process that was to make the call ended",
 		})
 	}
-	return false, d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, true)
+	if l, ok := p.(providers.Locator); ok {
+		why += "; look for " + l.Locate(session)
+	}
+	return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseNeedsHuman, Message: why, Evidence: evidence})
+}
+
+// leaseIsOurs reports whether the step's lease is ours for some time to come, and
+// renews it where it is not sure.
+func (d *Dispatcher) leaseIsOurs(ctx context.Context, step uploads.Step) (bool, error) {
+	for age := d.hand.age(step); age >= d.cfg.Lease/2; {
+		asked := time.Now()
+		kept, err := d.store.RenewLeases(ctx, map[uploads.ID]uploads.Lease{step.ID: step.Lease}, d.cfg.Lease)
+		if err != nil {
+			return false, err
+		}
+		if !kept[step.ID] {
+			d.log.Warn("lease has passed on", zap.Stringer("upload", step.ID), zap.Int("epoch", step.Epoch), zap.String("account", step.Account))
+			return false, nil
+		}
+		d.hand.renewed(step.ID, step.Lease, asked)
+		age = time.Since(asked)
+	}
+	return true, nil
 }
 
 // askedSince is since when a probe could have told the outcome of finish: not

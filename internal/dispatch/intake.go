@@ -70,7 +70,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	if err := d.checkAttachments(ctx, account, s); err != nil {
 		return uploads.Upload{}, false, err
 	}
-	in, err := intakeOf(account, s, uploads.ID{})
+	in, err := d.intakeOf(account, s, uploads.ID{})
 	if err != nil {
 		return uploads.Upload{}, false, err
 	}
@@ -113,7 +113,7 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 	if result.Batch, err = uploads.NewID(); err != nil {
 		return result, err
 	}
-	in, err := intakeOf(account, s, result.Batch)
+	in, err := d.intakeOf(account, s, result.Batch)
 	if err != nil {
 		return result, err
 	}
@@ -255,7 +255,7 @@ func sourceError(o uploads.Object, err error) error {
 	}
 }
 
-func intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads.Intake, error) {
+func (d *Dispatcher) intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads.Intake, error) {
 	it, err := itemOf(s)
 	if err != nil {
 		return nil, err
@@ -264,6 +264,7 @@ func intakeOf(account Account, s uploads.Submission, batch uploads.ID) (*uploads
 		Tenant: s.Tenant, Account: account.Name, Provider: account.Provider, Pool: account.Pool, Batch: batch,
 		Bucket: s.Source.Bucket, Options: s.Options, Labels: s.Labels, Digests: s.Digests,
 		Priority: s.Priority, NotBefore: s.NotBefore, Items: []uploads.IntakeItem{it},
+		KnownBy: d.providers[account.Provider].Limits().KnownBy,
 	}, nil
 }
 

@@ -90,7 +90,15 @@ func (r *holdsRecord) HoldFeeding(_ context.Context, _ uploads.ID, _ int, delay 
 	return nil
 }
 
-func (r *holdsRecord) Postpone(_ context.Context, _ uploads.Step, delay time.Duration, tries int, keepIntent bool) error {
+func (r *holdsRecord) RenewLeases(_ context.Context, inHand map[uploads.ID]uploads.Lease, _ time.Duration) (map[uploads.ID]bool, error) {
+	kept := map[uploads.ID]bool{}
+	for id := range inHand {
+		kept[id] = true
+	}
+	return kept, nil
+}
+
+func (r *holdsRecord) Postpone(_ context.Context, _ uploads.Step, delay time.Duration, tries int, keepIntent bool, _ ...uploads.Evidence) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.delay, r.intent = delay, keepIntent

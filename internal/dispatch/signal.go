@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -98,9 +99,15 @@ func (g *group[T, R]) run(ctx context.Context) {
 // hand is the control steps that this process has claimed.
 type hand struct {
 	mu       sync.Mutex
-	held     map[uploads.ID]uploads.Lease
+	held     map[uploads.ID]heldStep
 	accounts map[string]*accountHand
 	refusals map[uploads.ID]time.Time // renewals that failed lately, and when
+}
+
+// heldStep is a claimed step: its lease, and a time from which that lasts.
+type heldStep struct {
+	lease uploads.Lease
+	from  time.Time
 }
 
 // refusalRest is how long a session whose renewal failed is left alone.
@@ -114,7 +121,7 @@ type accountHand struct {
 
 func newHand() *hand {
 	return &hand{
-		held: make(map[uploads.ID]uploads.Lease), accounts: make(map[string]*accountHand),
+		held: make(map[uploads.ID]heldStep), accounts: make(map[string]*accountHand),
 		refusals: make(map[uploads.ID]time.Time),
 	}
 }
@@ -123,7 +130,7 @@ func newHand() *hand {
 func (h *hand) add(step uploads.Step) chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held[step.ID] = step.Lease
+	h.held[step.ID] = heldStep{lease: step.Lease, from: step.ClaimedAt}
 	a, ok := h.accounts[step.Account]
 	if !ok {
 		a = &accountHand{slots: make(chan struct{}, callsAtOnce)}
@@ -137,7 +144,9 @@ func (h *hand) add(step uploads.Step) chan struct{} {
 func (h *hand) remove(step uploads.Step) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.held, step.ID)
+	if h.held[step.ID].lease == step.Lease { // else it ran out, and the step was claimed anew
+		delete(h.held, step.ID)
+	}
 	a := h.accounts[step.Account]
 	a.claimed--
 	return a.claimed == maxInHand/2-1
@@ -176,5 +185,30 @@ func (h *hand) full() []string {
 func (h *hand) leases() map[uploads.ID]uploads.Lease {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return maps.Clone(h.held)
+	leases := make(map[uploads.ID]uploads.Lease, len(h.held))
+	for id, s := range h.held {
+		leases[id] = s.lease
+	}
+	return leases
+}
+
+// renewed notes that a lease lasts from the time on.
+func (h *hand) renewed(id uploads.ID, lease uploads.Lease, from time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s, ok := h.held[id]; ok && s.lease == lease && from.After(s.from) {
+		h.held[id] = heldStep{lease: lease, from: from}
+	}
+}
+
+// age returns how long ago the step's lease was surely ours. A step that is not
+// in hand any more is as old as can be.
+func (h *hand) age(step uploads.Step) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.held[step.ID]
+	if !ok || s.lease != step.Lease {
+		return math.MaxInt64
+	}
+	return time.Since(s.from)
 }

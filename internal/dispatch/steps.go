@@ -22,7 +22,7 @@ type stepStore interface {
 	AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error)
 	ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error)
 	ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error)
-	RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error
+	RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) (kept map[uploads.ID]bool, err error)
 	KnownDigests(ctx context.Context, o uploads.Object) ([]hashing.Digest, error)
 	MoveToDigesting(ctx context.Context, step uploads.Step) (bool, error)
 	MoveToBeginning(ctx context.Context, step uploads.Step) (bool, error)
@@ -30,7 +30,7 @@ type stepStore interface {
 	RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error)
 	RecordAborted(ctx context.Context, step uploads.Step) error
 	Receipts(ctx context.Context, ids []uploads.ID) (map[uploads.ID][]parts.Stored, error)
-	Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error
+	Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool, notes ...uploads.Evidence) error
 	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
 	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
 	MakePartitions(ctx context.Context, from time.Time, months int) error
@@ -232,7 +232,15 @@ func (d *Dispatcher) renewLeases(ctx context.Context) error {
 	if len(inHand) == 0 {
 		return nil
 	}
-	return d.store.RenewLeases(ctx, inHand, d.cfg.Lease)
+	asked := time.Now()
+	kept, err := d.store.RenewLeases(ctx, inHand, d.cfg.Lease)
+	if err != nil {
+		return err
+	}
+	for id := range kept {
+		d.hand.renewed(id, inHand[id], asked)
+	}
+	return nil
 }
 
 // gatherDigests finds the digests that the provider needs before it begins. If
@@ -464,16 +472,19 @@ func (d *Dispatcher) complete(step uploads.Step, asset uploads.Asset, instant bo
 			zap.String("asset", asset.ID), zap.Bool("instant", instant))
 		d.events.wake()
 		d.opens.wake()
+		if p, ok := d.providers[step.Provider]; ok && p.Limits().KnownBy != "" {
+			d.steps.wake() // somebody may have waited for it
+		}
 	}
 	return nil
 }
 
-func (d *Dispatcher) postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error {
+func (d *Dispatcher) postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool, notes ...uploads.Evidence) error {
 	// Given back even while stopping, so that the next dispatcher need not wait
 	// for the lease to run out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return d.store.Postpone(ctx, step, delay, tries, keepIntent)
+	return d.store.Postpone(ctx, step, delay, tries, keepIntent, notes...)
 }
 
 // fail moves the upload of a claimed step to failed.

@@ -426,9 +426,9 @@ func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, call provide
 }
 
 // wait gives a step back for as long as its call has to wait. No try is counted.
-func (d *Dispatcher) wait(ctx context.Context, step uploads.Step, wait time.Duration, keepIntent bool, err error) error {
+func (d *Dispatcher) wait(ctx context.Context, step uploads.Step, wait time.Duration, keepIntent bool, err error, notes ...uploads.Evidence) error {
 	if err == nil && wait < time.Minute {
 		time.AfterFunc(wait, d.steps.wake)
 	}
-	return errors.Join(err, d.postpone(ctx, step, wait, 0, keepIntent))
+	return errors.Join(err, d.postpone(ctx, step, wait, 0, keepIntent, notes...))
 }

@@ -74,7 +74,7 @@ func parseDigests(texts []string) ([]hashing.Digest, error) {
 	return out, nil
 }
 
-func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
+func toStep(r db.ClaimStepsRow, lease uploads.Lease, claimed time.Time) (uploads.Step, error) {
 	options, err := unmarshalMap(r.Options)
 	if err != nil {
 		return uploads.Step{}, fmt.Errorf("options of %s: %w", r.ID, err)
@@ -91,6 +91,10 @@ func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
 	if err != nil {
 		return uploads.Step{}, fmt.Errorf("digests of %s: %w", r.ID, err)
 	}
+	var log []uploads.Evidence
+	if err := json.Unmarshal(r.FinishLog, &log); err != nil {
+		return uploads.Step{}, fmt.Errorf("finish log of %s: %w", r.ID, err)
+	}
 	return uploads.Step{
 		ID: r.ID, Lease: lease, Tenant: r.Tenant, Account: r.Account, Provider: r.Provider, Pool: r.Pool,
 		State: uploads.State(r.State), Epoch: int(r.Epoch),
@@ -101,6 +105,7 @@ func toStep(r db.ClaimStepsRow, lease uploads.Lease) (uploads.Step, error) {
 		BucketDigest: bucket, BucketAsked: asked, Session: r.Session,
 		PartSize: value(r.PartSize), Tries: int(r.StepTries), Intent: value(r.IntentBefore), AbortDue: r.AbortDue,
 		CancelDue: r.CancelDue,
+		FinishLog: log, ClaimedAt: claimed,
 	}, nil
 }
 
@@ -115,7 +120,7 @@ func toUpload(r db.UploadRow) (uploads.Upload, error) {
 		State: uploads.State(r.State), Epoch: int(r.Epoch), PartSize: value(r.PartSize), PartCount: int(value(r.PartCount)),
 		AckedParts: int(r.AckedParts), AckedBytes: r.AckedBytes, FoundBytes: r.FoundBytes,
 		SubmittedAt: r.SubmittedAt, BegunAt: value(r.BegunAt), FirstAckAt: value(r.FirstAckAt),
-		LastAckAt: value(r.LastAckAt), FinishedAt: value(r.FinishedAt), CancelDue: r.CancelDue,
+		LastAckAt: value(r.LastAckAt), FinishedAt: value(r.FinishedAt), CancelDue: r.CancelDue, WaitsFor: r.WaitsFor,
 	}
 	if r.Paused {
 		u.Pauses = []uploads.Pause{{
@@ -157,6 +162,15 @@ func clean(text string) string {
 		text = strings.ToValidUTF8(text[:maxText], "") + "…"
 	}
 	return text
+}
+
+// cleanNotes makes notes fit for the record.
+func cleanNotes(notes []uploads.Evidence) []uploads.Evidence {
+	out := make([]uploads.Evidence, len(notes))
+	for i, n := range notes {
+		out[i] = uploads.Evidence{At: n.At, Call: n.Call, Answer: clean(n.Answer)}
+	}
+	return out
 }
 
 func cleanAsset(a uploads.Asset) uploads.Asset {

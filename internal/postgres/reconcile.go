@@ -62,7 +62,7 @@ func (s *Store) Doubt(ctx context.Context, seen int64) (doubted int, took bool, 
 // ClaimProbes claims up to most uploads of which a probe is due, of all accounts
 // but those in without. Step.Intent is since when it has been.
 func (s *Store) ClaimProbes(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
-	token := uuid.New()
+	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimProbes(ctx, s.pool, db.ClaimProbesParams{
 		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
 	})
@@ -71,7 +71,7 @@ func (s *Store) ClaimProbes(ctx context.Context, most int, without []string, lea
 	}
 	out := make([]uploads.Step, 0, len(rows))
 	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token)
+		step, err := toStep(db.ClaimStepsRow(r), token, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +84,7 @@ func (s *Store) ClaimProbes(ctx context.Context, most int, without []string, lea
 // is only to be looked at. It reports false if nothing is due for the upload any
 // more, or another step of it is in hand.
 func (s *Store) ClaimProbe(ctx context.Context, tenant string, id uploads.ID, look bool, lease time.Duration) (uploads.Step, bool, error) {
-	token := uuid.New()
+	token, asked := uuid.New(), time.Now()
 	r, err := s.q.ClaimProbe(ctx, s.pool, db.ClaimProbeParams{LeaseToken: &token, Lease: lease, Look: look, ID: id, Tenant: tenant})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return uploads.Step{}, false, nil
@@ -92,7 +92,7 @@ func (s *Store) ClaimProbe(ctx context.Context, tenant string, id uploads.ID, lo
 	if err != nil {
 		return uploads.Step{}, false, unavailable("claim a probe", err)
 	}
-	step, err := toStep(db.ClaimStepsRow(r), token)
+	step, err := toStep(db.ClaimStepsRow(r), token, asked)
 	return step, err == nil, err
 }
 

@@ -29,7 +29,7 @@ func (s *Store) Insert(ctx context.Context, in *uploads.Intake) (created map[upl
 	p := db.InsertUploadsParams{
 		Tenant: in.Tenant, Account: in.Account, Provider: in.Provider, Pool: in.Pool,
 		BatchID: optional(in.Batch), SourceBucket: in.Bucket, Options: options, Labels: labels,
-		Digests: digestTexts(in.Digests), BucketDigest: bucketText(in.BucketDigest, in.BucketAsked), Priority: int16(in.Priority), NotBefore: optional(in.NotBefore), //nolint:gosec // validated
+		Digests: digestTexts(in.Digests), BucketDigest: bucketText(in.BucketDigest, in.BucketAsked), KnownBy: string(in.KnownBy), Priority: int16(in.Priority), NotBefore: optional(in.NotBefore), //nolint:gosec // validated
 	}
 	for _, it := range in.Items {
 		p.Ids = append(p.Ids, it.ID)
@@ -163,7 +163,7 @@ func (s *Store) AccountLoads(ctx context.Context) (map[string]uploads.AccountLoa
 // ClaimQueued claims queued uploads of the accounts, at most perAccount each.
 // Uploads of a provider that is not in digesting come back in state beginning.
 func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error) {
-	token := uuid.New()
+	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimQueued(ctx, s.pool, db.ClaimQueuedParams{
 		DigestingProviders: digesting, LeaseToken: &token, Lease: lease, Accounts: accounts,
 		PerAccount: int32(perAccount), //nolint:gosec // a small constant
@@ -173,7 +173,7 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	}
 	out := make([]uploads.Step, 0, len(rows))
 	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token)
+		step, err := toStep(db.ClaimStepsRow(r), token, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -186,7 +186,7 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 // those in without. For those in state
 // finishing the intent to call finish is durable on return.
 func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
-	token := uuid.New()
+	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
 		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
 	})
@@ -195,7 +195,7 @@ func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, leas
 	}
 	out := make([]uploads.Step, 0, len(rows))
 	for _, r := range rows {
-		step, err := toStep(r, token)
+		step, err := toStep(r, token, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -209,20 +209,21 @@ func (s *Store) MoveToDigesting(ctx context.Context, step uploads.Step) (bool, e
 	return s.moveClaimed(ctx, step, uploads.Digesting, "digest needed", false)
 }
 
-// MoveToBeginning keeps the lease of a queued upload, whose digests are in step.
+// MoveToBeginning keeps the lease of a queued upload, whose digests are in
+// step. It is false too where the upload waits for another one of the same bytes.
 func (s *Store) MoveToBeginning(ctx context.Context, step uploads.Step) (bool, error) {
 	return s.moveClaimed(ctx, step, uploads.Beginning, "digest known", true)
 }
 
 func (s *Store) moveClaimed(ctx context.Context, step uploads.Step, to uploads.State, reason string, keepLease bool) (bool, error) {
-	n, err := s.q.MoveClaimed(ctx, s.pool, db.MoveClaimedParams{
+	waits, err := s.q.MoveClaimed(ctx, s.pool, db.MoveClaimedParams{
 		ToState: db.UploadState(to), Reason: reason, Digests: digestTexts(step.Digests), PassDigests: digestTexts(step.PassDigests), KeepLease: keepLease,
 		ID: step.ID, LeaseToken: &step.Lease,
 	})
 	if err != nil {
 		return false, unavailable("move upload", err)
 	}
-	return n == 1, nil
+	return len(waits) == 1 && !waits[0], nil
 }
 
 // RecordOpened makes sessions durable, with the parts that were found
@@ -307,10 +308,14 @@ func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (
 
 // Postpone gives up the lease and makes the step due again after delay.
 // keepIntent says that finish may have taken effect; tries is 0 where the
-// step was not really tried.
-func (s *Store) Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool) error {
-	_, err := s.q.PostponeStep(ctx, s.pool, db.PostponeStepParams{
-		Delay: delay, Tries: int32(tries), KeepIntent: keepIntent, ID: step.ID, LeaseToken: &step.Lease, //nolint:gosec // 0 or 1
+// step was not really tried. notes are added to the step's finish log.
+func (s *Store) Postpone(ctx context.Context, step uploads.Step, delay time.Duration, tries int, keepIntent bool, notes ...uploads.Evidence) error {
+	log, err := json.Marshal(cleanNotes(notes))
+	if err != nil {
+		return fmt.Errorf("encode finish log of %s: %w", step.ID, err)
+	}
+	_, err = s.q.PostponeStep(ctx, s.pool, db.PostponeStepParams{
+		Delay: delay, Tries: int32(tries), KeepIntent: keepIntent, Notes: log, ID: step.ID, LeaseToken: &step.Lease, //nolint:gosec // 0 or 1
 	})
 	if err != nil {
 		return unavailable("postpone step", err)
@@ -330,16 +335,17 @@ func (s *Store) BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease 
 	return n == 1, nil
 }
 
-// Fail moves an upload to failed. lease is zero where no control step is in
-// hand. It reports whether it took.
+// Fail moves an upload to failed. lease is zero where it is workers that tell
+// why. With uploads.CauseNeedsHuman the upstream session is kept, and a retry
+// probes before anything else. It reports whether it took.
 func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error) {
-	f.Code, f.Message = clean(f.Code), clean(f.Message)
+	f.Code, f.Message, f.Evidence = clean(f.Code), clean(f.Message), cleanNotes(f.Evidence)
 	failure, err := json.Marshal(f)
 	if err != nil {
 		return false, fmt.Errorf("encode failure of %s: %w", id, err)
 	}
 	n, err := s.q.Fail(ctx, s.pool, db.FailParams{
-		Reason: string(f.Cause), Failure: failure, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
+		Reason: string(f.Cause), Failure: failure, OutcomeUnknown: f.Cause == uploads.CauseNeedsHuman, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
 	})
 	if err != nil {
 		return false, unavailable("fail upload", err)
@@ -350,7 +356,7 @@ func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease upload
 // ClaimRenewals claims up to most uploads in state uploading whose upstream
 // session lapses within the margin of their provider.
 func (s *Store) ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error) {
-	token := uuid.New()
+	token, asked := uuid.New(), time.Now()
 	p := db.ClaimRenewalsParams{LeaseToken: &token, Lease: lease, Most: int32(most)} //nolint:gosec // a small constant
 	for provider, margin := range margins {
 		p.Providers, p.Margins = append(p.Providers, provider), append(p.Margins, margin)
@@ -361,7 +367,7 @@ func (s *Store) ClaimRenewals(ctx context.Context, margins map[string]time.Durat
 	}
 	out := make([]uploads.Step, 0, len(rows))
 	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token)
+		step, err := toStep(db.ClaimStepsRow(r), token, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -402,16 +408,22 @@ func (s *Store) LapseSession(ctx context.Context, id uploads.ID, epoch int) (boo
 }
 
 // RenewLeases keeps steps in hand from being claimed by another process while
-// a call of theirs takes long.
-func (s *Store) RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) error {
+// a call of theirs takes long. It returns the uploads whose lease
+// is still that of the step.
+func (s *Store) RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) (kept map[uploads.ID]bool, err error) {
 	var ids, tokens []uuid.UUID
 	for id, token := range inHand {
 		ids, tokens = append(ids, id), append(tokens, token)
 	}
-	if err := s.q.RenewLeases(ctx, s.pool, lease, ids, tokens); err != nil {
-		return unavailable("renew leases", err)
+	renewed, err := s.q.RenewLeases(ctx, s.pool, lease, ids, tokens)
+	if err != nil {
+		return nil, unavailable("renew leases", err)
 	}
-	return nil
+	kept = make(map[uploads.ID]bool, len(renewed))
+	for _, id := range renewed {
+		kept[id] = true
+	}
+	return kept, nil
 }
 
 // RecordAborted clears the upstream session of an upload that has ended.

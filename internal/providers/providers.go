@@ -68,6 +68,13 @@ type Renewer interface {
 	Renew(ctx context.Context, account Account, media Media, session Session) (Session, error)
 }
 
+// Locator is a Provider that can say what a person would look for at the
+// platform to find what became of a session: an id, a key, a path. It makes no
+// call, and what it returns is no secret.
+type Locator interface {
+	Locate(session Session) string
+}
+
 // DigestChooser is a Provider that can do without Limits.ObjectDigests for some
 // accounts or media. NeededDigests returns which of them must be known before
 // Begin; where it returns none, no digest pass is due.
@@ -207,6 +214,12 @@ type Limits struct {
 	// ObjectDigests must be known before Begin; a digest pass makes them. A
 	// DigestChooser needs them for some uploads only.
 	ObjectDigests []hashing.Kind
+
+	// KnownBy is the digest by which the platform tells media of an account
+	// apart, so that uploads of the same bytes are one upload there; "" where
+	// each is apart. It is one of ObjectDigests. Such uploads are made one after
+	// the other.
+	KnownBy hashing.Kind
 
 	// UniqueNames means that a name is the asset's address, so that a second
 	// upload of the same name replaces the first.

@@ -49,6 +49,9 @@ type Upload struct {
 	// CancelDue says that it was cancelled while a finishing call may have taken
 	// effect; it ends as completed if that made an asset, else as cancelled.
 	CancelDue bool
+	// WaitsFor is the upload that brings the same bytes to the account, which
+	// this one lets go first; zero if there is none.
+	WaitsFor ID
 }
 
 // Instant reports whether the platform had the bytes already, so that none were sent.

@@ -28,7 +28,8 @@ func States() []State {
 }
 
 // next says which moves are legal. A retry of a failed upload goes back to
-// queued and so opens a new epoch.
+// queued and so opens a new epoch, or to finishing where the outcome of finish
+// could not be told: the platform is asked again first.
 func (s State) next() []State {
 	switch s {
 	case Queued:
@@ -45,7 +46,7 @@ func (s State) next() []State {
 	case Finishing:
 		return []State{Completed, Beginning, Failed, Cancelled}
 	case Failed:
-		return []State{Queued}
+		return []State{Queued, Finishing}
 	case Completed, Cancelled:
 		return nil
 	default:

@@ -44,6 +44,10 @@ type Step struct {
 	Intent    time.Time
 	AbortDue  bool
 	CancelDue bool // cancelled meanwhile: finish is not called any more
+	// FinishLog is what was asked about the end of this epoch, and answered.
+	FinishLog []Evidence
+	// ClaimedAt is a time before the claim, so that the lease lasts at least from here.
+	ClaimedAt time.Time
 }
 
 // Known returns what is known of the object's bytes, and from whom.
@@ -77,6 +81,7 @@ type Intake struct {
 	// BucketDigest is as in Step, and of use where there is one item.
 	BucketDigest hashing.Digest
 	BucketAsked  bool
+	KnownBy      hashing.Kind // by which the platform tells media apart, "" if it does not
 	Priority     int
 	NotBefore    time.Time
 	Items        []IntakeItem

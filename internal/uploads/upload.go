@@ -74,6 +74,15 @@ type Failure struct {
 	Part    int    `json:"part,omitempty"` // the part that it was about, 0 for none
 	// Stage is where digests did not agree, "" if it was not about digests.
 	Stage DigestStage `json:"stage,omitempty"`
+	// Evidence is set with CauseNeedsHuman: what was asked and answered, in order.
+	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is one call to the platform about the end of an upload.
+type Evidence struct {
+	At     time.Time `json:"at"`     // when the call began
+	Call   string    `json:"call"`   // "finish" or "probe"
+	Answer string    `json:"answer"` // for a person; holds no secret
 }
 
 // Submission is what someone asks for: one staging object bound for one

@@ -25,7 +25,7 @@ func TestLegalMoves(t *testing.T) {
 		uploads.Uploading: ". . b . f C F X",
 		uploads.Finishing: ". . b . . C F X",
 		uploads.Completed: ". . . . . . . .",
-		uploads.Failed:    "q . . . . . . .",
+		uploads.Failed:    "q . . . f . . .",
 		uploads.Cancelled: ". . . . . . . .",
 	}
 	states := uploads.States()

@@ -8,6 +8,7 @@ import (
 	"context"
 	"iter"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"mediaferry/internal/api"
@@ -40,6 +42,13 @@ type UseCases struct {
 	held map[uploads.Scope]map[string]uploads.Pause
 	err  error
 	once bool // err is for one call alone
+}
+
+// Handler serves uc without a socket or a log.
+func Handler(uc *UseCases) http.Handler {
+	uc.all = map[uploads.ID]uploads.Upload{}
+	uc.subs = map[uploads.ID]uploads.Submission{}
+	return api.NewServer(port{uc}, api.Guarding{Open: true}, func(context.Context) error { return uc.failure() }, zap.NewNop()).Handler
 }
 
 // Start serves uc until the test ends and returns the base URL.

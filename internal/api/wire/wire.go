@@ -99,6 +99,7 @@ type Upload struct {
 	LastAckAt    time.Time `json:"last_ack_at,omitzero"`
 	FinishedAt   time.Time `json:"finished_at,omitzero" doc:"when it was completed, failed or cancelled"`
 	NextActionAt time.Time `json:"next_action_at,omitzero" doc:"when a step that waits is due"`
+	WaitsFor     string    `json:"waits_for,omitempty" doc:"the upload that brings the same bytes to the account and goes first"`
 
 	Paused     bool    `json:"paused" doc:"nothing is done for it until it, its account and its tenant are resumed"`
 	Pauses     []Pause `json:"pauses,omitempty" doc:"what holds it"`
@@ -160,6 +161,8 @@ type Failure struct {
 	Message string `json:"message"`
 	Part    int    `json:"part,omitempty" doc:"the part that it was about"`
 	Stage   string `json:"stage,omitempty" enum:"staging,transit,platform" doc:"where digests did not agree"`
+	// Evidence is there where a person must look: cause needs_human.
+	Evidence []Evidence `json:"evidence,omitempty" doc:"what was asked of the platform and answered, in order"`
 }
 
 // DigestChain is the comparisons of digests of an upload.
@@ -182,6 +185,13 @@ type DigestLink struct {
 	Matched      bool      `json:"matched" doc:"of no meaning where nothing was compared"`
 	Note         string    `json:"note,omitempty"`
 	At           time.Time `json:"at"`
+}
+
+// Evidence is one call to the platform about the end of an upload.
+type Evidence struct {
+	At     time.Time `json:"at" doc:"when the call began"`
+	Call   string    `json:"call" doc:"finish or probe"`
+	Answer string    `json:"answer"`
 }
 
 // UploadList is a page of uploads, newest first.

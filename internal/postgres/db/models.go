@@ -121,6 +121,12 @@ type DigestLink struct {
 	At           time.Time
 }
 
+type Flight struct {
+	Account  string
+	Flight   string
+	UploadID uuid.UUID
+}
+
 type ObjectDigest struct {
 	Bucket  string
 	Key     string
@@ -386,4 +392,8 @@ type Upload struct {
 	BucketDigest     string
 	PassDigests      []string
 	ProbeSince       *time.Time
+	FinishLog        json.RawMessage
+	KnownBy          string
+	Flight           *string
+	Waits            bool
 }

@@ -35,7 +35,7 @@ WHERE u.id = $4 AND u.tenant = $5 AND u.state::text IN ('queued', 'digesting', '
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.finish_log, u.abort_due, u.cancel_due
 `
 
 type ClaimProbeParams struct {
@@ -70,6 +70,7 @@ type ClaimProbeRow struct {
 	PartSize       *int64
 	StepTries      int32
 	IntentBefore   *time.Time
+	FinishLog      json.RawMessage
 	AbortDue       bool
 	CancelDue      bool
 }
@@ -108,6 +109,7 @@ func (q *Queries) ClaimProbe(ctx context.Context, db DBTX, arg ClaimProbeParams)
 		&i.PartSize,
 		&i.StepTries,
 		&i.IntentBefore,
+		&i.FinishLog,
 		&i.AbortDue,
 		&i.CancelDue,
 	)
@@ -127,7 +129,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.finish_log, u.abort_due, u.cancel_due
 `
 
 type ClaimProbesParams struct {
@@ -161,6 +163,7 @@ type ClaimProbesRow struct {
 	PartSize       *int64
 	StepTries      int32
 	IntentBefore   *time.Time
+	FinishLog      json.RawMessage
 	AbortDue       bool
 	CancelDue      bool
 }
@@ -205,6 +208,7 @@ func (q *Queries) ClaimProbes(ctx context.Context, db DBTX, arg ClaimProbesParam
 			&i.PartSize,
 			&i.StepTries,
 			&i.IntentBefore,
+			&i.FinishLog,
 			&i.AbortDue,
 			&i.CancelDue,
 		); err != nil {

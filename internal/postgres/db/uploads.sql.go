@@ -16,7 +16,7 @@ import (
 const accountLoads = `-- name: AccountLoads :many
 SELECT account,
     count(*) AS active,
-    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused) AS opening,
+    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused AND NOT waits) AS opening,
     coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading' AND NOT paused), 0)::bigint AS outstanding,
     coalesce(sum(fed_bytes + found_bytes - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS in_flight
 FROM uploads WHERE state IN ('digesting', 'beginning', 'uploading')
@@ -175,7 +175,7 @@ UPDATE uploads u SET
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.finish_log, u.abort_due, u.cancel_due
 `
 
 type ClaimQueuedParams struct {
@@ -210,6 +210,7 @@ type ClaimQueuedRow struct {
 	PartSize       *int64
 	StepTries      int32
 	IntentBefore   *time.Time
+	FinishLog      json.RawMessage
 	AbortDue       bool
 	CancelDue      bool
 }
@@ -255,6 +256,7 @@ func (q *Queries) ClaimQueued(ctx context.Context, db DBTX, arg ClaimQueuedParam
 			&i.PartSize,
 			&i.StepTries,
 			&i.IntentBefore,
+			&i.FinishLog,
 			&i.AbortDue,
 			&i.CancelDue,
 		); err != nil {
@@ -281,7 +283,7 @@ UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.finish_log, u.abort_due, u.cancel_due
 `
 
 type ClaimRenewalsParams struct {
@@ -316,6 +318,7 @@ type ClaimRenewalsRow struct {
 	PartSize       *int64
 	StepTries      int32
 	IntentBefore   *time.Time
+	FinishLog      json.RawMessage
 	AbortDue       bool
 	CancelDue      bool
 }
@@ -360,6 +363,7 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 			&i.PartSize,
 			&i.StepTries,
 			&i.IntentBefore,
+			&i.FinishLog,
 			&i.AbortDue,
 			&i.CancelDue,
 		); err != nil {
@@ -376,7 +380,7 @@ func (q *Queries) ClaimRenewals(ctx context.Context, db DBTX, arg ClaimRenewalsP
 const claimSteps = `-- name: ClaimSteps :many
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND d.probe_since IS NULL AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.waits AND d.probe_since IS NULL AND d.step_at <= now()
       AND (d.abort_due OR d.cancel_due OR NOT d.paused
           AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
           AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
@@ -390,12 +394,12 @@ WITH due AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = $1, lease_until = now() + $2::interval,
-    finish_intent_at = CASE WHEN u.state <> 'finishing' THEN NULL WHEN u.cancel_due THEN u.finish_intent_at
-        ELSE coalesce(u.finish_intent_at, now()) END
+    finish_intent_at = CASE WHEN u.state = 'finishing' AND NOT u.cancel_due THEN coalesce(u.finish_intent_at, now())
+        ELSE u.finish_intent_at END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due, u.cancel_due
+    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.finish_log, u.abort_due, u.cancel_due
 `
 
 type ClaimStepsParams struct {
@@ -429,6 +433,7 @@ type ClaimStepsRow struct {
 	PartSize       *int64
 	StepTries      int32
 	IntentBefore   *time.Time
+	FinishLog      json.RawMessage
 	AbortDue       bool
 	CancelDue      bool
 }
@@ -475,6 +480,7 @@ func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams)
 			&i.PartSize,
 			&i.StepTries,
 			&i.IntentBefore,
+			&i.FinishLog,
 			&i.AbortDue,
 			&i.CancelDue,
 		); err != nil {
@@ -532,26 +538,33 @@ func (q *Queries) Digesting(ctx context.Context, db DBTX, most int32) ([]Digesti
 
 const fail = `-- name: Fail :execrows
 UPDATE uploads SET state = 'failed', reason = $1, failure = $2, finished_at = now(), probe_since = NULL,
-    abort_due = session IS NOT NULL, cancel_due = false,
+    abort_due = session IS NOT NULL AND NOT $3::bool,
+    finish_intent_at = CASE WHEN $3::bool THEN finish_intent_at END, cancel_due = false,
     withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
     step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = $3 AND epoch = $4 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-  AND ($5::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $5::uuid)
+WHERE id = $4 AND epoch = $5 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
+  AND ($6::uuid IS NULL AND probe_since IS NULL AND state <> 'finishing'
+      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $6::uuid)
 `
 
 type FailParams struct {
-	Reason     string
-	Failure    json.RawMessage
-	ID         uuid.UUID
-	Epoch      int32
-	LeaseToken *uuid.UUID
+	Reason         string
+	Failure        json.RawMessage
+	OutcomeUnknown bool
+	ID             uuid.UUID
+	Epoch          int32
+	LeaseToken     *uuid.UUID
 }
 
-// Fails an upload that is active and, where a lease is named, still held under it.
+// Fails an upload that is active and, where a lease is named, still held under
+// it. Without one it is workers that tell why, and what they say late of a part
+// is nothing to an upload that finishes. Where the outcome of finish is unknown, session and
+// intent stay for the probe of a retry.
 func (q *Queries) Fail(ctx context.Context, db DBTX, arg FailParams) (int64, error) {
 	result, err := db.Exec(ctx, fail,
 		arg.Reason,
 		arg.Failure,
+		arg.OutcomeUnknown,
 		arg.ID,
 		arg.Epoch,
 		arg.LeaseToken,
@@ -591,16 +604,16 @@ func (q *Queries) InsertDigests(ctx context.Context, db DBTX, arg InsertDigestsP
 const insertUploads = `-- name: InsertUploads :many
 INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
     source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
-    digests, bucket_digest, priority, not_before, step_at)
+    digests, bucket_digest, known_by, priority, not_before, step_at)
 SELECT s.id, $1::text, $2::text, $3::text, $4::text, $5::uuid,
     nullif(s.idempotency_key, ''), s.request_hash, $6::text, s.source_key, s.source_version,
     s.source_etag, s.size, s.name, s.content_type, $7::jsonb, $8::jsonb, $9::text[], $10::text,
-    $11::smallint, $12::timestamptz, greatest(now(), $12::timestamptz)
-FROM (SELECT unnest($13::uuid[]) AS id, unnest($14::text[]) AS idempotency_key,
-        unnest($15::bytea[]) AS request_hash, unnest($16::text[]) AS source_key,
-        unnest($17::text[]) AS source_version, unnest($18::text[]) AS source_etag,
-        unnest($19::bigint[]) AS size, unnest($20::text[]) AS name,
-        unnest($21::text[]) AS content_type) AS s
+    $11::text, $12::smallint, $13::timestamptz, greatest(now(), $13::timestamptz)
+FROM (SELECT unnest($14::uuid[]) AS id, unnest($15::text[]) AS idempotency_key,
+        unnest($16::bytea[]) AS request_hash, unnest($17::text[]) AS source_key,
+        unnest($18::text[]) AS source_version, unnest($19::text[]) AS source_etag,
+        unnest($20::bigint[]) AS size, unnest($21::text[]) AS name,
+        unnest($22::text[]) AS content_type) AS s
 ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id
 `
@@ -616,6 +629,7 @@ type InsertUploadsParams struct {
 	Labels          json.RawMessage
 	Digests         []string
 	BucketDigest    string
+	KnownBy         string
 	Priority        int16
 	NotBefore       *time.Time
 	Ids             []uuid.UUID
@@ -643,6 +657,7 @@ func (q *Queries) InsertUploads(ctx context.Context, db DBTX, arg InsertUploadsP
 		arg.Labels,
 		arg.Digests,
 		arg.BucketDigest,
+		arg.KnownBy,
 		arg.Priority,
 		arg.NotBefore,
 		arg.Ids,
@@ -722,11 +737,12 @@ func (q *Queries) LapseSession(ctx context.Context, db DBTX, iD uuid.UUID, epoch
 	return result.RowsAffected(), nil
 }
 
-const moveClaimed = `-- name: MoveClaimed :execrows
+const moveClaimed = `-- name: MoveClaimed :many
 UPDATE uploads SET state = $1, reason = $2, digests = $3::text[], pass_digests = $4::text[],
     lease_token = CASE WHEN $5::bool THEN lease_token END,
     lease_until = CASE WHEN $5::bool THEN lease_until END
 WHERE id = $6 AND state = 'queued' AND lease_token = $7
+RETURNING waits
 `
 
 type MoveClaimedParams struct {
@@ -739,9 +755,10 @@ type MoveClaimedParams struct {
 	LeaseToken  *uuid.UUID
 }
 
-// queued to digesting or beginning, by the holder of the lease.
-func (q *Queries) MoveClaimed(ctx context.Context, db DBTX, arg MoveClaimedParams) (int64, error) {
-	result, err := db.Exec(ctx, moveClaimed,
+// queued to digesting or beginning, by the holder of the lease, who loses it
+// where the upload has to wait for another one of the same bytes.
+func (q *Queries) MoveClaimed(ctx context.Context, db DBTX, arg MoveClaimedParams) ([]bool, error) {
+	rows, err := db.Query(ctx, moveClaimed,
 		arg.ToState,
 		arg.Reason,
 		arg.Digests,
@@ -751,34 +768,50 @@ func (q *Queries) MoveClaimed(ctx context.Context, db DBTX, arg MoveClaimedParam
 		arg.LeaseToken,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []bool
+	for rows.Next() {
+		var waits bool
+		if err := rows.Scan(&waits); err != nil {
+			return nil, err
+		}
+		items = append(items, waits)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const postponeStep = `-- name: PostponeStep :execrows
 UPDATE uploads SET step_at = CASE WHEN cancel_due AND NOT $1::bool THEN now() ELSE now() + $2::interval END,
     step_tries = step_tries + $3::int, lease_token = NULL, lease_until = NULL,
-    finish_intent_at = CASE WHEN $1::bool THEN finish_intent_at END
-WHERE id = $4 AND lease_token = $5
+    finish_intent_at = CASE WHEN $1::bool THEN finish_intent_at END,
+    finish_log = CASE WHEN jsonb_array_length(finish_log) < 20 THEN finish_log ELSE finish_log - 10 - 10 END || $4::jsonb
+WHERE id = $5 AND lease_token = $6
 `
 
 type PostponeStepParams struct {
 	KeepIntent bool
 	Delay      time.Duration
 	Tries      int32
+	Notes      json.RawMessage
 	ID         uuid.UUID
 	LeaseToken *uuid.UUID
 }
 
 // The step is tried again later. keep_intent says that the outcome of finish
 // is unknown, so that the next holder of the lease must probe. A cancellation
-// that waits for a definite answer waits no longer.
+// that waits for a definite answer waits no longer. Of what was asked and
+// answered the first and the last are kept.
 func (q *Queries) PostponeStep(ctx context.Context, db DBTX, arg PostponeStepParams) (int64, error) {
 	result, err := db.Exec(ctx, postponeStep,
 		arg.KeepIntent,
 		arg.Delay,
 		arg.Tries,
+		arg.Notes,
 		arg.ID,
 		arg.LeaseToken,
 	)
@@ -890,7 +923,7 @@ UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_siz
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
     begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
-    digest_checkpoint = NULL, finish_intent_at = NULL,
+    digest_checkpoint = NULL, finish_intent_at = NULL, finish_log = '[]',
     bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token, unnest($3::text[]) AS bucket_digest,
         unnest($4::int[]) AS epoch, unnest($5::bigint[]) AS part_size,
@@ -1026,15 +1059,32 @@ func (q *Queries) ReleaseLease(ctx context.Context, db DBTX, iD uuid.UUID, lease
 	return err
 }
 
-const renewLeases = `-- name: RenewLeases :exec
+const renewLeases = `-- name: RenewLeases :many
 UPDATE uploads SET lease_until = now() + $1::interval
 WHERE id = ANY($2::uuid[]) AND lease_token = ANY($3::uuid[])
+RETURNING id
 `
 
 // Keeps the steps in hand of a process that lives from being claimed by another.
-func (q *Queries) RenewLeases(ctx context.Context, db DBTX, lease time.Duration, ids []uuid.UUID, leaseTokens []uuid.UUID) error {
-	_, err := db.Exec(ctx, renewLeases, lease, ids, leaseTokens)
-	return err
+// What is not returned has passed on.
+func (q *Queries) RenewLeases(ctx context.Context, db DBTX, lease time.Duration, ids []uuid.UUID, leaseTokens []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, renewLeases, lease, ids, leaseTokens)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const touchDigesting = `-- name: TouchDigesting :execrows
@@ -1057,7 +1107,9 @@ const upload = `-- name: Upload :one
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
 FROM uploads WHERE id = $1 AND tenant = $2
 `
 
@@ -1099,6 +1151,7 @@ type UploadRow struct {
 	PausedBy       string
 	PausedAt       *time.Time
 	CancelDue      bool
+	WaitsFor       uuid.UUID
 }
 
 func (q *Queries) Upload(ctx context.Context, db DBTX, iD uuid.UUID, tenant string) (UploadRow, error) {
@@ -1142,6 +1195,7 @@ func (q *Queries) Upload(ctx context.Context, db DBTX, iD uuid.UUID, tenant stri
 		&i.PausedBy,
 		&i.PausedAt,
 		&i.CancelDue,
+		&i.WaitsFor,
 	)
 	return i, err
 }
@@ -1166,7 +1220,9 @@ const uploads = `-- name: Uploads :many
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
 FROM uploads
 WHERE tenant = $1
   AND ($2::text IS NULL OR account = $2)
@@ -1229,6 +1285,7 @@ type UploadsRow struct {
 	PausedBy       string
 	PausedAt       *time.Time
 	CancelDue      bool
+	WaitsFor       uuid.UUID
 }
 
 // Newest first; after is the last id of the page before.
@@ -1289,6 +1346,7 @@ func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]Up
 			&i.PausedBy,
 			&i.PausedAt,
 			&i.CancelDue,
+			&i.WaitsFor,
 		); err != nil {
 			return nil, err
 		}

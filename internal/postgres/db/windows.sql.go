@@ -183,7 +183,7 @@ func (q *Queries) ReleaseFeeding(ctx context.Context, db DBTX, account string) e
 
 const releaseSteps = `-- name: ReleaseSteps :exec
 UPDATE uploads SET step_at = now()
-WHERE account = $1 AND (state IN ('beginning', 'finishing') OR abort_due) AND step_at > now() AND lease_token IS NULL
+WHERE account = $1 AND (state IN ('beginning', 'finishing') OR abort_due) AND NOT waits AND step_at > now() AND lease_token IS NULL
 `
 
 func (q *Queries) ReleaseSteps(ctx context.Context, db DBTX, account string) error {

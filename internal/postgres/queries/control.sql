@@ -83,12 +83,15 @@ WHERE id = @id AND lease_token = @lease_token AND cancel_due
 
 -- name: RetryUploads :many
 -- The one way out of failed. The old session is discarded first, so that the
--- new epoch's cannot be taken for it.
+-- new epoch's cannot be taken for it; but one that may have become an asset
+-- goes back to finishing, where the platform is asked before anything else.
 WITH chosen AS MATERIALIZED (
     SELECT o.id FROM uploads o WHERE o.id = ANY(@ids::uuid[]) AND o.tenant = @tenant AND o.state::text = 'failed' AND NOT o.abort_due
     ORDER BY o.id FOR UPDATE
 )
-UPDATE uploads u SET state = 'queued', reason = 'retry', failure = NULL, finished_at = NULL, finish_intent_at = NULL,
+UPDATE uploads u SET state = (CASE WHEN u.finish_intent_at IS NULL THEN 'queued' ELSE 'finishing' END)::upload_state,
+    reason = 'retry', failure = NULL, finished_at = NULL,
+    finish_intent_at = CASE WHEN u.finish_intent_at IS NOT NULL THEN now() END, -- its patience begins anew
     step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 FROM chosen c WHERE u.id = c.id
 RETURNING u.id;

@@ -39,7 +39,7 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due;
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.finish_log, u.abort_due, u.cancel_due;
 
 -- name: ClaimProbe :one
 -- The same for one upload, in doubt or not. look leaves it as it is.
@@ -49,7 +49,7 @@ WHERE u.id = @id AND u.tenant = @tenant AND u.state::text IN ('queued', 'digesti
   AND (u.lease_until IS NULL OR u.lease_until < now())
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.abort_due, u.cancel_due;
+    u.session_expires, u.part_size, u.step_tries, u.probe_since AS intent_before, u.finish_log, u.abort_due, u.cancel_due;
 
 -- name: RecordProbedAsset :execrows
 -- A probe found the asset of an upload that the record has somewhere before it.

@@ -3,11 +3,11 @@
 -- its idempotency key is left alone and not returned.
 INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
     source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
-    digests, bucket_digest, priority, not_before, step_at)
+    digests, bucket_digest, known_by, priority, not_before, step_at)
 SELECT s.id, @tenant::text, @account::text, @provider::text, @pool::text, sqlc.narg(batch_id)::uuid,
     nullif(s.idempotency_key, ''), s.request_hash, @source_bucket::text, s.source_key, s.source_version,
     s.source_etag, s.size, s.name, s.content_type, @options::jsonb, @labels::jsonb, @digests::text[], @bucket_digest::text,
-    @priority::smallint, sqlc.narg(not_before)::timestamptz, greatest(now(), sqlc.narg(not_before)::timestamptz)
+    @known_by::text, @priority::smallint, sqlc.narg(not_before)::timestamptz, greatest(now(), sqlc.narg(not_before)::timestamptz)
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@idempotency_keys::text[]) AS idempotency_key,
         unnest(@request_hashes::bytea[]) AS request_hash, unnest(@source_keys::text[]) AS source_key,
         unnest(@source_versions::text[]) AS source_version, unnest(@source_etags::text[]) AS source_etag,
@@ -23,7 +23,9 @@ SELECT id, request_hash FROM uploads WHERE tenant = $1 AND idempotency_key = $2;
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
 FROM uploads WHERE id = @id AND tenant = @tenant;
 
 -- name: Uploads :many
@@ -31,7 +33,9 @@ FROM uploads WHERE id = @id AND tenant = @tenant;
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
-    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
 FROM uploads
 WHERE tenant = @tenant
   AND (sqlc.narg(account)::text IS NULL OR account = sqlc.narg(account))
@@ -48,7 +52,7 @@ ORDER BY id DESC LIMIT @page;
 -- Paused uploads keep no other from being opened.
 SELECT account,
     count(*) AS active,
-    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused) AS opening,
+    count(*) FILTER (WHERE state IN ('digesting', 'beginning') AND NOT paused AND NOT waits) AS opening,
     coalesce(sum(size - acked_bytes) FILTER (WHERE state = 'uploading' AND NOT paused), 0)::bigint AS outstanding,
     coalesce(sum(fed_bytes + found_bytes - acked_bytes) FILTER (WHERE state = 'uploading'), 0)::bigint AS in_flight
 FROM uploads WHERE state IN ('digesting', 'beginning', 'uploading')
@@ -75,7 +79,7 @@ UPDATE uploads u SET
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due;
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.finish_log, u.abort_due, u.cancel_due;
 
 -- name: ClaimSteps :many
 -- Takes control steps that are due: beginning again, finishing, discarding a
@@ -84,7 +88,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 -- holds up neither a cancellation nor the discarding of a session.
 WITH due AS (
     SELECT d.id, d.finish_intent_at AS intent_before FROM uploads d
-    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND d.probe_since IS NULL AND d.step_at <= now()
+    WHERE (d.state IN ('beginning', 'finishing') OR d.abort_due) AND NOT d.waits AND d.probe_since IS NULL AND d.step_at <= now()
       AND (d.abort_due OR d.cancel_due OR NOT d.paused
           AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
           AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
@@ -98,19 +102,21 @@ WITH due AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::interval,
-    finish_intent_at = CASE WHEN u.state <> 'finishing' THEN NULL WHEN u.cancel_due THEN u.finish_intent_at
-        ELSE coalesce(u.finish_intent_at, now()) END
+    finish_intent_at = CASE WHEN u.state = 'finishing' AND NOT u.cancel_due THEN coalesce(u.finish_intent_at, now())
+        ELSE u.finish_intent_at END
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.abort_due, u.cancel_due;
+    u.session_expires, u.part_size, u.step_tries, due.intent_before, u.finish_log, u.abort_due, u.cancel_due;
 
--- name: MoveClaimed :execrows
--- queued to digesting or beginning, by the holder of the lease.
+-- name: MoveClaimed :many
+-- queued to digesting or beginning, by the holder of the lease, who loses it
+-- where the upload has to wait for another one of the same bytes.
 UPDATE uploads SET state = @to_state, reason = @reason, digests = @digests::text[], pass_digests = @pass_digests::text[],
     lease_token = CASE WHEN @keep_lease::bool THEN lease_token END,
     lease_until = CASE WHEN @keep_lease::bool THEN lease_until END
-WHERE id = @id AND state = 'queued' AND lease_token = @lease_token;
+WHERE id = @id AND state = 'queued' AND lease_token = @lease_token
+RETURNING waits;
 
 -- name: RecordBegun :many
 -- A session is open: the epoch counts up and its parts are still to be sent.
@@ -118,7 +124,7 @@ UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_siz
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
     begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
-    digest_checkpoint = NULL, finish_intent_at = NULL,
+    digest_checkpoint = NULL, finish_intent_at = NULL, finish_log = '[]',
     bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token, unnest(@bucket_digests::text[]) AS bucket_digest,
         unnest(@epochs::int[]) AS epoch, unnest(@part_sizes::bigint[]) AS part_size,
@@ -159,10 +165,12 @@ SELECT id FROM moved;
 -- name: PostponeStep :execrows
 -- The step is tried again later. keep_intent says that the outcome of finish
 -- is unknown, so that the next holder of the lease must probe. A cancellation
--- that waits for a definite answer waits no longer.
+-- that waits for a definite answer waits no longer. Of what was asked and
+-- answered the first and the last are kept.
 UPDATE uploads SET step_at = CASE WHEN cancel_due AND NOT @keep_intent::bool THEN now() ELSE now() + @delay::interval END,
     step_tries = step_tries + @tries::int, lease_token = NULL, lease_until = NULL,
-    finish_intent_at = CASE WHEN @keep_intent::bool THEN finish_intent_at END
+    finish_intent_at = CASE WHEN @keep_intent::bool THEN finish_intent_at END,
+    finish_log = CASE WHEN jsonb_array_length(finish_log) < 20 THEN finish_log ELSE finish_log - 10 - 10 END || @notes::jsonb
 WHERE id = @id AND lease_token = @lease_token;
 
 -- name: BeginAgain :execrows
@@ -175,13 +183,18 @@ WHERE id = @id AND epoch = @epoch AND ((state = 'uploading' AND probe_since IS N
     OR (state IN ('uploading', 'finishing') AND lease_token = sqlc.narg(lease_token)::uuid));
 
 -- name: Fail :execrows
--- Fails an upload that is active and, where a lease is named, still held under it.
+-- Fails an upload that is active and, where a lease is named, still held under
+-- it. Without one it is workers that tell why, and what they say late of a part
+-- is nothing to an upload that finishes. Where the outcome of finish is unknown, session and
+-- intent stay for the probe of a retry.
 UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(), probe_since = NULL,
-    abort_due = session IS NOT NULL, cancel_due = false,
+    abort_due = session IS NOT NULL AND NOT @outcome_unknown::bool,
+    finish_intent_at = CASE WHEN @outcome_unknown::bool THEN finish_intent_at END, cancel_due = false,
     withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
     step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = @id AND epoch = @epoch AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-  AND (sqlc.narg(lease_token)::uuid IS NULL AND probe_since IS NULL AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
+  AND (sqlc.narg(lease_token)::uuid IS NULL AND probe_since IS NULL AND state <> 'finishing'
+      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
 
 -- name: RecordAborted :execrows
 UPDATE uploads SET abort_due = false, session = NULL, session_expires = NULL, lease_token = NULL, lease_until = NULL
@@ -245,7 +258,7 @@ UPDATE uploads u SET lease_token = @lease_token, lease_until = now() + @lease::i
 FROM due WHERE u.id = due.id
 RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.source_bucket, u.source_key,
     u.source_version, u.source_etag, u.size, u.name, u.content_type, u.options, u.digests, u.pass_digests, u.bucket_digest, u.session,
-    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.abort_due, u.cancel_due;
+    u.session_expires, u.part_size, u.step_tries, u.finish_intent_at AS intent_before, u.finish_log, u.abort_due, u.cancel_due;
 
 -- name: RecordRenewed :execrows
 -- The same session, prolonged: the epoch and its parts stay. The lease is given
@@ -262,7 +275,9 @@ UPDATE uploads SET lease_token = NULL, lease_until = NULL WHERE id = @id AND lea
 -- The platform refuses the session: it is renewed at once.
 UPDATE uploads SET session_expires = now() WHERE id = @id AND epoch = @epoch AND state = 'uploading';
 
--- name: RenewLeases :exec
+-- name: RenewLeases :many
 -- Keeps the steps in hand of a process that lives from being claimed by another.
+-- What is not returned has passed on.
 UPDATE uploads SET lease_until = now() + @lease::interval
-WHERE id = ANY(@ids::uuid[]) AND lease_token = ANY(@lease_tokens::uuid[]);
+WHERE id = ANY(@ids::uuid[]) AND lease_token = ANY(@lease_tokens::uuid[])
+RETURNING id;

@@ -40,4 +40,4 @@ SELECT account, call, level, filled_at, clock_timestamp()::timestamptz AS now FR
 
 -- name: ReleaseSteps :exec
 UPDATE uploads SET step_at = now()
-WHERE account = @account AND (state IN ('beginning', 'finishing') OR abort_due) AND step_at > now() AND lease_token IS NULL;
+WHERE account = @account AND (state IN ('beginning', 'finishing') OR abort_due) AND NOT waits AND step_at > now() AND lease_token IS NULL;

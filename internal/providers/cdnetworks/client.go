@@ -344,6 +344,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	return out, nil
 }
 
+// Locate names the video and its key.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(callList, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return fmt.Sprintf("video %s with file key %s (breakpoint id %s)", s.VideoID, s.FileKey, s.FileID)
+}
+
 // Abort does nothing: the platform has no call to discard blocks, it purges
 // those that no file was made of.
 func (c *Client) Abort(context.Context, providers.Session) error { return nil }

@@ -155,6 +155,10 @@ func (f *Fake) Seen(upload uploads.ID) Seen {
 	return got
 }
 
+// UploadOf returns the upload whose Begin opened the session, the zero ID of a
+// session that is not known.
+func (f *Fake) UploadOf(ps providers.Session) uploads.ID { return f.uploadOf(sessionID(ps)) }
+
 // Calls returns how often the call was made, for all uploads.
 func (f *Fake) Calls(call providers.Call) int {
 	f.mu.Lock()

@@ -344,6 +344,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	}, nil
 }
 
+// Locate names the object and the multipart upload.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(callHead, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return fmt.Sprintf("object %s/%s of %s (upload id %q)", s.Bucket, s.Key, s.Identity, s.UploadID)
+}
+
 // listParts returns the stored parts that are parts of the plan, by number.
 func listParts(ctx context.Context, core *minio.Core, s session, plan parts.Plan) ([]parts.Stored, error) {
 	var found []parts.Stored

@@ -427,6 +427,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	return out, nil
 }
 
+// Locate names the object in the storage.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(actionCommit, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return fmt.Sprintf("the media stored as %s in %s (upload id %q)", s.Key, s.Host, s.UploadID)
+}
+
 // use puts the account's credentials, which may have been replaced since, in
 // place of those that the session was opened with.
 func (s *session) use(t target) {

@@ -313,6 +313,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	return out, nil
 }
 
+// Locate names the file and its task.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(callStatus, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return fmt.Sprintf("file %s (task %s)", s.name(), s.ConfirmKey)
+}
+
 // probeFile settles a task that is gone by the file under its name.
 func (c *Client) probeFile(ctx context.Context, s session, media providers.Media, gone error) (providers.Outcome, error) {
 	asset, ours, err := c.lookUp(ctx, s, media.Upload)

@@ -77,6 +77,7 @@ func (c *Client) Limits() providers.Limits {
 		PartDigest:    hashing.MD5,
 		DigestFirst:   true,
 		ObjectDigests: []hashing.Kind{hashing.SHA1},
+		KnownBy:       hashing.SHA1,
 		SessionLife:   signatureLife,
 	}
 }
@@ -183,6 +184,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	out.Evidence = fmt.Sprintf("%s for SHA-1 %s answered code %d with %d parts, fileId %q",
 		actionInit, media.Digest(hashing.SHA1).Sum, *answer.Code, len(answer.ListParts), answer.FileID)
 	return out, nil
+}
+
+// Locate names the SHA-1 that the platform knows the media by.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(actionInit, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return "media with SHA-1 " + s.FileSHA
 }
 
 // Abort does nothing: the platform has no call to discard an unfinished

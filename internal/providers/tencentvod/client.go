@@ -82,6 +82,7 @@ func (c *Client) Limits() providers.Limits {
 		PartDigest:    hashing.MD5,
 		DigestFirst:   true,
 		ObjectDigests: []hashing.Kind{hashing.SHA1},
+		KnownBy:       hashing.SHA1,
 		Calls: map[providers.Call]providers.Rate{
 			// Both are InitUpload, which may be called 100 times a minute.
 			providers.CallBegin:  {Count: 80, Per: time.Minute},
@@ -184,6 +185,15 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 		out.Found = answer.found(parts.Plan{Size: media.Size, PartSize: answer.partSize(media.PartSize)})
 	}
 	return out, nil
+}
+
+// Locate names the SHA-1 that the platform knows the media by.
+func (c *Client) Locate(ps providers.Session) string {
+	s, err := readSession(actionInit, ps)
+	if err != nil {
+		return "the name of the upload"
+	}
+	return "media with SHA-1 " + s.FileSHA
 }
 
 // Abort does nothing: the platform has no call to discard an unfinished
