@@ -55,6 +55,9 @@ type COSConfig struct {
 	// discards them: parts and objects still have their true MD5 and CRC, but
 	// cannot be fetched.
 	Dir string
+	// MinPart is the least size of every part but the last, in bytes; 0 is the
+	// platform's, 1 MiB.
+	MinPart int64
 }
 
 // COS stands in for Tencent's object storage, as far as uploads need it. A
@@ -126,6 +129,9 @@ type COSFile struct {
 
 // NewCOS returns an empty storage.
 func NewCOS(config COSConfig) *COS {
+	if config.MinPart == 0 {
+		config.MinPart = cosMinPart
+	}
 	return &COS{
 		config:   config,
 		buffers:  newBuffers(),
@@ -786,7 +792,7 @@ func (c *COS) complete(call *cosCall) cosAnswer {
 	u, refusal := c.upload(call)
 	var pieces []cosPart
 	if refusal == nil {
-		pieces, refusal = u.pieces(named)
+		pieces, refusal = u.pieces(named, c.config.MinPart)
 	}
 	if refusal != nil {
 		c.mu.Unlock()
@@ -815,7 +821,7 @@ func (c *COS) complete(call *cosCall) cosAnswer {
 }
 
 // pieces returns the parts that a completion names, in order.
-func (u *cosUpload) pieces(named []cosCompletePart) ([]cosPart, *cosRefusal) {
+func (u *cosUpload) pieces(named []cosCompletePart, minPart int64) ([]cosPart, *cosRefusal) {
 	pieces := make([]cosPart, len(named))
 	for i, n := range named {
 		part, ok := u.parts[n.PartNumber]
@@ -826,7 +832,7 @@ func (u *cosUpload) pieces(named []cosCompletePart) ([]cosPart, *cosRefusal) {
 			return nil, cosRefuse("InvalidPart", "part %d is not there or leaves a gap", n.PartNumber)
 		case strings.Trim(n.ETag, `"`) != part.md5:
 			return nil, cosRefuse("InvalidPart", "part %d has another ETag", n.PartNumber)
-		case i < len(named)-1 && part.size < cosMinPart:
+		case i < len(named)-1 && part.size < minPart:
 			return nil, cosRefuse("EntityTooSmall", "part %d has %d bytes", n.PartNumber, part.size)
 		}
 		pieces[i] = part

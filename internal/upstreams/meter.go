@@ -14,11 +14,14 @@ import (
 )
 
 // Meter is a reverse proxy in front of an S3 server that counts the bytes of
-// bodies by object key, so that bytes which are sent twice can be told. Host
-// and path pass through as they came, so signatures hold. It streams.
+// bodies by object key, so that bytes which are sent twice can be told, and
+// misbehaves on request. Host and path pass through as they came, so signatures
+// hold. It streams.
 type Meter struct {
 	proxy          *httputil.ReverseProxy
 	bytesPerSecond int
+	calls          callLog
+	faults         faultList
 
 	mu    sync.Mutex
 	files map[string]*MeterFile // by bucket/key
@@ -49,9 +52,9 @@ func NewMeter(target string, transport http.RoundTripper, bytesPerSecond int) (*
 			},
 			Transport:  transport,
 			BufferPool: newBuffers(),
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-				w.WriteHeader(http.StatusBadGateway)
-			},
+			// A server that broke off, perhaps to refuse a body that it did not
+			// want to read, is seen to do so.
+			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { reset(w) },
 		},
 		bytesPerSecond: bytesPerSecond,
 		files:          make(map[string]*MeterFile),
@@ -69,10 +72,17 @@ func (m *Meter) Files() []MeterFile {
 	return files
 }
 
-// ServeHTTP counts and passes on; GET /_local/files answers with the counts.
+// ServeHTTP counts and passes on, and answers /_local.
 func (m *Meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/_local/files" {
+	switch r.URL.Path {
+	case "/_local/calls":
+		writeJSON(w, m.Calls())
+		return
+	case "/_local/files":
 		writeJSON(w, m.Files())
+		return
+	case "/_local/faults":
+		m.faults.serve(w, r)
 		return
 	}
 	key := strings.TrimPrefix(r.URL.Path, "/")
@@ -89,7 +99,7 @@ func (m *Meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && r.URL.Query().Has("uploadId"):
 		m.count(key, MeterFile{Completes: 1})
 	}
-	m.proxy.ServeHTTP(w, r)
+	m.serveCall(w, r)
 }
 
 func (m *Meter) count(key string, more MeterFile) {

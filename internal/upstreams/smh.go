@@ -65,6 +65,9 @@ type SMHConfig struct {
 	InfoLife time.Duration
 	// TolerantConfirm answers a repeated confirm with the file, not UploadComplete.
 	TolerantConfirm bool
+	// MinPart is the least size of every part but the last, in bytes; 0 is the
+	// platform's, 1 MiB.
+	MinPart int64
 	// Quota bounds what the files of a library take, in bytes; 0 is no bound.
 	Quota int64
 }
@@ -176,6 +179,9 @@ type SMHFile struct {
 func NewSMH(config SMHConfig) *SMH {
 	if config.InfoLife == 0 {
 		config.InfoLife = time.Hour
+	}
+	if config.MinPart == 0 {
+		config.MinPart = smhMinPart
 	}
 	return &SMH{
 		config:   config,
@@ -850,7 +856,7 @@ func (s *SMH) confirm(c *smhCall, t *smhTask, raw []byte) smhAnswer {
 	if refused.code != "" {
 		return refused
 	}
-	content, refused := t.assemble()
+	content, refused := t.assemble(s.config.MinPart)
 	if refused.code != "" {
 		return refused
 	}

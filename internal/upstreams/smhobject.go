@@ -177,7 +177,7 @@ func (t *smhTask) drop() {
 
 // assemble puts the parts together. How many there should be is known from the
 // announced size only. The caller holds the lock.
-func (t *smhTask) assemble() (*smhContent, smhAnswer) {
+func (t *smhTask) assemble(minPart int64) (*smhContent, smhAnswer) {
 	content := &smhContent{library: t.library, object: t.object, hashes: t.claimed}
 	crc := hashing.New(hashing.CRC64ECMA, make([]byte, hashing.CRC64ECMA.Size()))
 	sums := md5.New() //nolint:gosec // see the import
@@ -186,7 +186,7 @@ func (t *smhTask) assemble() (*smhContent, smhAnswer) {
 		if !ok {
 			return nil, smhRefuse("MultipartUploadIncomplete", "part %d is missing", n)
 		}
-		if p.length < smhMinPart && n < len(t.parts) {
+		if p.length < minPart && n < len(t.parts) {
 			return nil, smhRefuse("MultipartUploadPartTooSmall", "part %d has %d bytes", n, p.length)
 		}
 		var err error

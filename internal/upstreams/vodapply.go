@@ -56,6 +56,8 @@ type VODApplyConfig struct {
 	// Renews takes a session key in ApplyUpload and answers with fresh keys for
 	// the same place; the documents do not say whether the platform does.
 	Renews bool
+	// MinPart is the storage's, see COSConfig.
+	MinPart int64
 	// TakesPaths stores media where ApplyUpload asks.
 	TakesPaths bool
 	// CommitsOnce refuses a session key that was committed before; the documents
@@ -117,7 +119,7 @@ func NewVODApply(config VODApplyConfig) *VODApply {
 	return &VODApply{
 		config: config,
 		storage: NewCOS(COSConfig{
-			Keys: config.Keys, Dir: config.Dir, Buckets: []string{fmt.Sprintf("%s-%d", applyBucket, applyAppID)},
+			Keys: config.Keys, Dir: config.Dir, MinPart: config.MinPart, Buckets: []string{fmt.Sprintf("%s-%d", applyBucket, applyAppID)},
 		}),
 		sessions: make(map[string]*applySession),
 		media:    make(map[string]*applySession),

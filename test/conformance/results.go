@@ -12,11 +12,12 @@ import (
 	"text/tabwriter"
 )
 
-// The attributes by which the suite tells its cases and why one is left out.
-// The events are all that is known of it here.
+// The attributes by which the suite tells its cases, why one is left out and how
+// much one looked at. The events are all that is known of it here.
 const (
 	attrCases         = "conformance-cases"
 	attrNotApplicable = "conformance-not-applicable"
+	attrNote          = "conformance-note"
 )
 
 // outcome is what came of one case.
@@ -53,6 +54,7 @@ type results struct {
 type suite struct {
 	ended  map[string]outcome // by case, as tests are named
 	reason map[string]string  // for cases not applicable
+	note   map[string]string  // for cases that say more than that they passed
 	output map[string]string
 }
 
@@ -106,8 +108,11 @@ func (r *results) add(e event) {
 	case "skip":
 		s.ended[name] = notApplicable
 	case "attr":
-		if e.Key == attrNotApplicable {
+		switch e.Key {
+		case attrNotApplicable:
 			s.reason[name] = e.Value
+		case attrNote:
+			s.note[name] = e.Value
 		}
 	case "output":
 		s.output[name] += e.Output
@@ -117,7 +122,7 @@ func (r *results) add(e event) {
 func (r *results) suite(provider, test string) *suite {
 	s := r.suites[provider][test]
 	if s == nil {
-		s = &suite{ended: make(map[string]outcome), reason: make(map[string]string), output: make(map[string]string)}
+		s = &suite{ended: make(map[string]outcome), reason: make(map[string]string), note: make(map[string]string), output: make(map[string]string)}
 		r.suites[provider][test] = s
 	}
 	return s
@@ -161,7 +166,13 @@ func (r *results) print(w io.Writer) (ok bool) {
 		_, _ = fmt.Fprintln(table, strings.Join(row, "\t"))
 	}
 	_ = table.Flush() // nobody is left to tell
-	r.printReasons(w)
+	r.printWords(w, "not applicable", func(s *suite, name string) string {
+		if s.of(name) != notApplicable {
+			return ""
+		}
+		return s.reason[testName(name)]
+	})
+	r.printWords(w, "looked at", func(s *suite, name string) string { return s.note[testName(name)] })
 	r.printFailures(w)
 	_, _ = fmt.Fprintf(w, "\nfigure conformance_passed %d count\n", total[passed])
 	_, _ = fmt.Fprintf(w, "figure conformance_failed %d count\n", total[failed])
@@ -182,25 +193,23 @@ func cell(count map[outcome]int) string {
 	return strings.Join(some, ", ")
 }
 
-// printReasons says why cases are not applicable, each reason once a provider.
-func (r *results) printReasons(w io.Writer) {
-	_, _ = fmt.Fprintln(w, "\nnot applicable:")
+// printWords writes what is said of cases, each thing once a provider.
+func (r *results) printWords(w io.Writer, title string, of func(s *suite, name string) string) {
+	_, _ = fmt.Fprintf(w, "\n%s:\n", title)
 	for _, p := range r.providers {
 		for _, name := range r.cases {
-			settings := make(map[string][]string) // by reason
+			settings := make(map[string][]string) // by what is said
 			for _, test := range slices.Sorted(maps.Keys(r.suites[p])) {
-				s := r.suites[p][test]
-				if s.of(name) == notApplicable {
-					reason := s.reason[testName(name)]
-					settings[reason] = append(settings[reason], setting(test))
+				if said := of(r.suites[p][test], name); said != "" {
+					settings[said] = append(settings[said], setting(test))
 				}
 			}
-			for _, reason := range slices.Sorted(maps.Keys(settings)) {
+			for _, said := range slices.Sorted(maps.Keys(settings)) {
 				where := ""
-				if len(settings[reason]) < len(r.suites[p]) {
-					where = " (" + strings.Join(settings[reason], "; ") + ")"
+				if len(settings[said]) < len(r.suites[p]) {
+					where = " (" + strings.Join(settings[said], "; ") + ")"
 				}
-				_, _ = fmt.Fprintf(w, "  %s, %s%s: %s\n", p, name, where, reason)
+				_, _ = fmt.Fprintf(w, "  %s, %s%s: %s\n", p, name, where, said)
 			}
 		}
 	}

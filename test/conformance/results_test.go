@@ -63,3 +63,26 @@ func TestProvidersOf(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestWhatCasesSayIsPrinted(t *testing.T) {
+	t.Parallel()
+	attr := func(name, key, value string) string {
+		return `{"Action":"attr","Package":"p/one","Test":"TestConforms/a/` + name + `","Key":"` + key + `","Value":"` + value + `"}` + "\n"
+	}
+	end := func(action, name string) string {
+		return `{"Action":"` + action + `","Package":"p/one","Test":"TestConforms/a/` + name + `"}` + "\n"
+	}
+	r, err := read(strings.NewReader(announced+
+		attr("first_case", attrNote, "12 answers")+end("pass", "first_case")+
+		attr("second_case", attrNotApplicable, "there is none")+end("skip", "second_case")), []string{"one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	r.print(&out)
+	for _, want := range []string{"\nnot applicable:\n  one, second case: there is none\n", "\nlooked at:\n  one, first case: 12 answers\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+}

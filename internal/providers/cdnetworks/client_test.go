@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,40 @@ func (o overwriting) Begin(ctx context.Context, account providers.Account, media
 	return o.Client.Begin(ctx, account, media)
 }
 
+const noAbort = "the platform has no call to discard blocks"
+
+// documentedCodes are those of the platform's documents: codes of the control
+// API, which come with status 200, and statuses of the storage.
+func documentedCodes() (refusals []providertest.Refusal) {
+	token, list := upstreams.ActionGetUploadToken, upstreams.ActionGetVideoList
+	block, chunk, form, file := upstreams.ActionMakeBlock, upstreams.ActionPutChunk, upstreams.ActionForm, upstreams.ActionMakeFile
+	add := func(want providers.Kind, actions []string, codes ...int) {
+		for _, code := range codes {
+			refusals = append(refusals, providertest.Refusal{Actions: actions, Fault: upstreams.Fault{Code: code}, Want: want})
+		}
+	}
+	add(providers.Rejected, []string{token}, 1500, 1604, 1605, 1606, 1607, 1608, 1609, 1610)
+	add(providers.Rejected, []string{list}, 1503, 1504) // 1502 is the answer that there is no such video
+	add(providers.Rejected, []string{token, list}, 1000, 1004, 24112000)
+	add(providers.Unauthorized, []string{token, list}, 401, 1301)
+	add(providers.Throttled, []string{token, list}, 429)
+
+	parts := []string{block, chunk, form}
+	add(providers.Rejected, slices.Concat(parts, []string{file}), 400, 404, 405, 413, 631)
+	add(providers.SessionLost, []string{block, form}, 401)
+	add(providers.Transient, []string{chunk}, 401) // the token, or a chunk that does not follow: mkblk tells
+	add(providers.UnknownOutcome, []string{file}, 401)
+	add(providers.Mismatch, []string{block, chunk}, 406)
+	add(providers.Rejected, []string{form}, 406)
+	add(providers.UnknownOutcome, []string{file}, 406)
+	add(providers.Transient, parts, 408, 412, 500, 501, 502, 504, 579, 599)
+	add(providers.Throttled, parts, 503)
+	add(providers.UnknownOutcome, []string{file}, 408, 500, 501, 502, 503, 504, 579, 599)
+	add(providers.SessionLost, []string{file}, 412, 701)
+	add(providers.Mismatch, parts, 701)
+	return refusals
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -139,24 +174,40 @@ func TestConforms(t *testing.T) {
 					Provider: b.client,
 					Account:  b.account,
 					Revoked:  revoked,
-					FailFinish: func(apply bool) {
-						b.wcs.AddFaults(upstreams.Fault{Action: upstreams.ActionMakeFile, Times: 1, Apply: apply, Reset: true})
+					Upstream: b.wcs,
+					Calls: []providertest.Call{
+						{By: providers.CallBegin, Action: upstreams.ActionGetUploadToken},
+						{By: providers.CallPut, Action: upstreams.ActionMakeBlock},
+						{By: providers.CallFinish, Action: upstreams.ActionMakeFile},
+						{By: providers.CallProbe, Action: upstreams.ActionGetVideoList},
 					},
+					Refusals: documentedCodes(),
 					FlipBit: func() {
 						for _, action := range []string{upstreams.ActionMakeBlock, upstreams.ActionForm} {
 							b.wcs.AddFaults(upstreams.Fault{Action: action, Times: 1, FlipBit: true})
 						}
 					},
+					Lapse: func(_ *testing.T, ps providers.Session) providers.Session {
+						b.clock.advance(2 * time.Hour)
+						return ps
+					},
 					LoseSession: func(*testing.T, providers.Media, providers.Session) { b.clock.advance(2 * time.Hour) },
 					Content:     b.content,
 					NotApplicable: map[providertest.Case]string{
-						providertest.CaseAbort:          "the platform has no call to discard blocks",
+						providertest.CaseMostParts:      "the platform publishes no bound on the number of blocks",
+						providertest.CaseAbort:          noAbort,
+						providertest.CaseAbortApplied:   noAbort,
+						providertest.CaseAbortLost:      noAbort,
 						providertest.CaseResume:         "the platform lists no blocks",
 						providertest.CaseInstant:        "the platform recognises no bytes",
 						providertest.CaseFinishRepeated: "a second mkfile is refused unless it may overwrite",
 					},
 				}
+				if tt.settings["chunk_size"] != "" {
+					h.Calls = append(h.Calls, providertest.Call{By: providers.CallPut, Action: upstreams.ActionPutChunk})
+				}
 				if tt.overwrite {
+					h.Calls = append(h.Calls, providertest.Call{By: providers.CallPut, Action: upstreams.ActionForm, Single: true})
 					h.Provider = overwriting{b.client}
 					delete(h.NotApplicable, providertest.CaseFinishRepeated)
 				}

@@ -53,3 +53,15 @@ func TestNothingIsReadAfterReturn(t *testing.T) {
 		t.Errorf("%d bytes are left of 3", under.Len())
 	}
 }
+
+// TestWholeReadsToTheEnd has a transport that asks for no more than it needs.
+func TestWholeReadsToTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]string{"to its end": "", "and a byte more": "d"} {
+		r := strings.NewReader("abc" + more)
+		got := make([]byte, 3)
+		if _, err := io.ReadFull(lent.Whole(r, 3), got); err != nil || string(got) != "abc" || r.Len() != 0 {
+			t.Errorf("%s: %q, %v, %d bytes were left", name, got, err, r.Len())
+		}
+	}
+}

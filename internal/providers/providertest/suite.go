@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,11 @@ const (
 	CaseInstant        Case = "media that is there is an instant upload"
 	CaseFinishRepeated Case = "finish may be repeated"
 	CaseLostSession    Case = "a session that is gone is lost"
+	CaseLapsedSession  Case = "a session past its time is renewed or lost"
+	CaseMostParts      Case = "as many parts as there may be"
 	CaseAbort          Case = "abort leaves nothing"
+	CaseAbortApplied   Case = "abort that took effect and said nothing"
+	CaseAbortLost      Case = "abort that was lost on its way"
 	CaseRevokedProbe   Case = "a probe with refused credentials"
 )
 
@@ -38,11 +43,21 @@ type Harness struct {
 	Options map[string]string
 	// Revoked is an account whose credentials the platform refuses.
 	Revoked providers.Account
-	// FailFinish makes the next finishing call fail without an answer, carried
-	// out before or not.
-	FailFinish func(apply bool)
+	// Upstream is the platform's local server, Calls are what it sees of each
+	// method, in the order in which a method makes them, and Refusals its
+	// documented errors.
+	Upstream Upstream
+	Calls    []Call
+	Refusals []Refusal
+	// SmallPart is a part size, in bytes, that the local server takes although
+	// the platform would not, so that the greatest number of parts is soon sent;
+	// 0 if it takes none.
+	SmallPart int64
 	// LoseSession makes the platform forget the unfinished upload.
 	LoseSession func(t *testing.T, media providers.Media, session providers.Session)
+	// Lapse, if set, makes the platform refuse the session for its age; else the
+	// session's own time is set to one that has passed.
+	Lapse func(t *testing.T, session providers.Session) providers.Session
 	// FlipBit, if set, makes the platform flip a bit of the next part that comes
 	// in. It stands in for a body that claims the digest of other bytes where the
 	// platform's answer to a part is proved by another digest than
@@ -59,29 +74,49 @@ type Harness struct {
 const (
 	AttrCases         = "conformance-cases"          // of whoever calls Run: all cases, parted by "; "
 	AttrNotApplicable = "conformance-not-applicable" // of a case that is left out: the reason
+	AttrNote          = "conformance-note"           // of a case that was run: how much it looked at
 )
 
-// Run runs the suite: what every provider promises to those who call it.
-func Run(t *testing.T, open func(t *testing.T) Harness) {
-	t.Helper()
-	cases := []struct {
-		name  Case
-		check func(t *testing.T, s *subject)
-	}{
-		{"whole uploads of awkward sizes", testSizes},
+// suiteCase is a row of what the suite shows.
+type suiteCase struct {
+	name  Case
+	check func(t *testing.T, s *subject)
+}
+
+// allCases are the suite.
+func allCases() []suiteCase {
+	return slices.Concat([]suiteCase{{"an empty object has no plan", testEmpty}}, sizes(), []suiteCase{
+		{CaseMostParts, testMostParts},
 		{"parts repeated and out of order", testRepeated},
 		{CaseFinishRepeated, testFinishRepeated},
 		{CaseResume, testResume},
 		{CaseInstant, testInstant},
-		{"finish that took effect and said nothing", testUnknownApplied},
-		{"finish that was lost on its way", testUnknownRefused},
+		{"begin that took effect and said nothing", testLost(providers.CallBegin, true)},
+		{"begin that was lost on its way", testLost(providers.CallBegin, false)},
+		{"a part that took effect and said nothing", testLost(providers.CallPut, true)},
+		{"a part that was lost on its way", testLost(providers.CallPut, false)},
+		{"finish that took effect and said nothing", testLost(providers.CallFinish, true)},
+		{"finish that was lost on its way", testLost(providers.CallFinish, false)},
+		{"probe whose answer was lost", testLost(providers.CallProbe, true)},
+		{"probe that was lost on its way", testLost(providers.CallProbe, false)},
+		{CaseAbortApplied, testLost(providers.CallAbort, true)},
+		{CaseAbortLost, testLost(providers.CallAbort, false)},
+		{"throttled calls say how long to wait", testThrottled},
+		{"each documented code has its kind", testRefusals},
 		{"a wrong digest is a mismatch", testMismatch},
 		{"a cancelled part returns at once", testCancelled},
 		{CaseLostSession, testLostSession},
+		{CaseLapsedSession, testLapsedSession},
 		{CaseAbort, testAbort},
 		{"refused credentials", testRevoked},
 		{CaseRevokedProbe, testRevokedProbe},
-	}
+	})
+}
+
+// Run runs the suite: what every provider promises to those who call it.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	cases := allCases()
 	names := make([]string, len(cases))
 	for i, c := range cases {
 		names[i] = string(c.name)
@@ -114,10 +149,8 @@ func (s *subject) media(t *testing.T, size int64) (providers.Media, []byte) {
 		t.Fatal(err)
 	}
 	data := make([]byte, size)
-	for i := range data { // no two parts alike, no two media alike
-		data[i] = byte(i>>12) ^ byte(i) ^ id[i%len(id)]
-	}
-	data[0] = id[15] // a single byte differs between media as well as it can
+	_, _ = rand.NewChaCha8([32]byte(append(id[:], id[:]...))).Read(data) // no two media alike; it never fails
+	data[0] = id[15]                                                     // a single byte differs between media as well as it can
 	media := providers.Media{
 		Upload: id, Epoch: 1, Name: fmt.Sprintf("%x.mp4", id[8:]), ContentType: "video/mp4",
 		Size: size, PartSize: s.partSize(), Options: s.Options,
@@ -234,20 +267,6 @@ func wantKind(t *testing.T, err error, want providers.Kind) {
 	}
 }
 
-func testSizes(t *testing.T, s *subject) {
-	t.Helper()
-	size := s.partSize()
-	for _, size := range []int64{1, size - 1, size, size + 1, 3*size + 7} {
-		media, data := s.media(t, size)
-		session := s.open(t, media)
-		asset := s.finish(t, session, s.putAll(t, session, media, data))
-		s.check(t, asset, data)
-		if out := s.probe(t, session, media, providers.HoldsAsset); out.Asset.ID != asset.ID {
-			t.Errorf("size %d: probe names asset %q, finish %q", size, out.Asset.ID, asset.ID)
-		}
-	}
-}
-
 func testRepeated(t *testing.T, s *subject) {
 	t.Helper()
 	media, data := s.media(t, 3*s.partSize()+1)
@@ -318,30 +337,6 @@ func testInstant(t *testing.T, s *subject) {
 	if begun := s.begin(t, again); begun.Asset == nil || begun.Asset.ID != asset.ID {
 		t.Errorf("begin answered %+v, want asset %q", begun.Asset, asset.ID)
 	}
-}
-
-func testUnknownApplied(t *testing.T, s *subject) {
-	t.Helper()
-	media, data := s.media(t, 2*s.partSize())
-	session := s.open(t, media)
-	stored := s.putAll(t, session, media, data)
-	s.FailFinish(true)
-	_, err := s.Provider.Finish(t.Context(), session, stored)
-	wantKind(t, err, providers.UnknownOutcome)
-	out := s.probe(t, session, media, providers.HoldsAsset)
-	s.check(t, out.Asset, data)
-}
-
-func testUnknownRefused(t *testing.T, s *subject) {
-	t.Helper()
-	media, data := s.media(t, 2*s.partSize())
-	session := s.open(t, media)
-	stored := s.putAll(t, session, media, data)
-	s.FailFinish(false)
-	_, err := s.Provider.Finish(t.Context(), session, stored)
-	wantKind(t, err, providers.UnknownOutcome)
-	s.probe(t, session, media, providers.HoldsSession)
-	s.check(t, s.finish(t, session, stored), data)
 }
 
 func testMismatch(t *testing.T, s *subject) {
@@ -420,6 +415,43 @@ func testLostSession(t *testing.T, s *subject) {
 	s.probe(t, session, media, providers.HoldsNothing)
 }
 
+// testLapsedSession puts a part under a session whose time is over: what comes
+// of it leads to a session that is good.
+func testLapsedSession(t *testing.T, s *subject) {
+	t.Helper()
+	media, data := s.media(t, 2*s.partSize())
+	old := s.open(t, media)
+	first := s.put(t, old, media, data, 1)
+	if s.Lapse != nil {
+		old = s.Lapse(t, old)
+	} else {
+		if old.Expires.IsZero() {
+			t.Fatal("the session does not say when it lapses")
+		}
+		old.Expires = time.Now().Add(-time.Minute)
+	}
+	part := planOf(media).Part(2)
+	_, err := s.Provider.PutPart(t.Context(), old, part, NewBody(s.limits, data[part.Offset:]))
+	renewer, renews := s.Provider.(providers.Renewer)
+	var session providers.Session
+	switch kind := providers.KindOf(err); {
+	case err == nil:
+		t.Fatal("a part was put past the session's time")
+	case renews && (kind == providers.Unauthorized || kind == providers.SessionLost):
+		if session, err = renewer.Renew(t.Context(), s.Account, media, old); err != nil && providers.KindOf(err) != providers.Rejected {
+			t.Fatalf("renew: %v", err)
+		}
+	default:
+		wantKind(t, err, providers.SessionLost)
+	}
+	if session.Data == nil { // a new epoch, which may find what is there
+		media.Epoch++
+		session = s.open(t, media)
+		first = s.put(t, session, media, data, 1)
+	}
+	s.check(t, s.finish(t, session, []parts.Stored{first, s.put(t, session, media, data, 2)}), data)
+}
+
 func testAbort(t *testing.T, s *subject) {
 	t.Helper()
 	media, data := s.media(t, 2*s.partSize())
@@ -458,7 +490,13 @@ func testRevokedProbe(t *testing.T, s *subject) {
 func (s *subject) wantUnauthorized(t *testing.T, err error) {
 	t.Helper()
 	wantKind(t, err, providers.Unauthorized)
-	for _, secret := range s.Revoked.Secrets {
+	s.hides(t, err, s.Revoked)
+}
+
+// hides fails if the error shows a secret of the account.
+func (s *subject) hides(t *testing.T, err error, account providers.Account) {
+	t.Helper()
+	for _, secret := range account.Secrets {
 		if err != nil && secret != "" && bytes.Contains([]byte(err.Error()), []byte(secret.Reveal())) {
 			t.Errorf("the error shows a secret: %v", err)
 		}

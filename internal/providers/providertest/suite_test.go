@@ -1,13 +1,17 @@
 package providertest_test
 
 import (
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/providertest"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/upstreams"
 )
 
 func TestConforms(t *testing.T) {
@@ -15,11 +19,11 @@ func TestConforms(t *testing.T) {
 	const twice = "the fake makes a second asset, to show the fault of whoever calls twice"
 	for name, limits := range map[string]providers.Limits{
 		"streamed": {
-			Limits:     parts.Limits{MinPart: 1000, MaxPart: 4000, Preferred: 2000},
+			Limits:     parts.Limits{MinPart: 1000, MaxPart: 4000, Preferred: 2000, MaxParts: 500},
 			PartDigest: hashing.CRC64NVME,
 		},
 		"by digest": {
-			Limits:     parts.Limits{MinPart: 1000, MaxPart: 4000, Preferred: 2000},
+			Limits:     parts.Limits{MinPart: 1000, MaxPart: 4000, Preferred: 2000, MaxParts: 500},
 			PartDigest: hashing.MD5, DigestFirst: true, ObjectDigests: []hashing.Kind{hashing.SHA1},
 		},
 	} {
@@ -30,17 +34,13 @@ func TestConforms(t *testing.T) {
 				fake := providertest.NewFake(limits)
 				fake.Revoke("revoked", true)
 				h := providertest.Harness{
-					Provider: fake,
-					Account:  providers.Account{Name: "good"},
-					Revoked:  providers.Account{Name: "revoked"},
-					FailFinish: func(apply bool) {
-						fake.SetHook(func(call providers.Call, nth int) (bool, error) {
-							if call == providers.CallFinish && nth == 1 {
-								return apply, &providers.Error{Kind: providers.UnknownOutcome, Call: string(call)}
-							}
-							return true, nil
-						})
-					},
+					Provider:  fake,
+					Account:   providers.Account{Name: "good"},
+					Revoked:   providers.Account{Name: "revoked"},
+					Upstream:  newHooked(fake),
+					Calls:     methods(),
+					Refusals:  kinds(),
+					SmallPart: 10,
 					LoseSession: func(_ *testing.T, media providers.Media, _ providers.Session) {
 						fake.LoseSessions(media.Upload)
 					},
@@ -52,7 +52,10 @@ func TestConforms(t *testing.T) {
 						}
 						return data
 					},
-					NotApplicable: map[providertest.Case]string{providertest.CaseFinishRepeated: twice},
+					NotApplicable: map[providertest.Case]string{
+						providertest.CaseFinishRepeated: twice,
+						providertest.CaseLapsedSession:  "the fake's sessions end when they are lost",
+					},
 				}
 				if len(limits.ObjectDigests) == 0 {
 					h.NotApplicable[providertest.CaseResume] = "without a digest each begin opens a session of its own"
@@ -62,4 +65,76 @@ func TestConforms(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hooked is the Fake as the suite disturbs a local server.
+type hooked struct {
+	mu     sync.Mutex
+	faults []upstreams.Fault
+	calls  []upstreams.Call
+}
+
+func newHooked(fake *providertest.Fake) *hooked {
+	h := new(hooked)
+	fake.SetHook(h.hook)
+	return h
+}
+
+func (h *hooked) AddFaults(faults ...upstreams.Fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults = append(h.faults, faults...)
+}
+
+func (h *hooked) Calls() []upstreams.Call {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.calls)
+}
+
+func (h *hooked) hook(call providers.Call, _ int) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := slices.IndexFunc(h.faults, func(f upstreams.Fault) bool { return f.Action == string(call) })
+	if at < 0 {
+		h.calls = append(h.calls, upstreams.Call{Action: string(call), Outcome: "ok"})
+		return true, nil
+	}
+	f := h.faults[at]
+	h.faults = slices.Delete(h.faults, at, at+1)
+	h.calls = append(h.calls, upstreams.Call{Action: string(call), Outcome: "fault"})
+	e := &providers.Error{Kind: providers.Kind(f.ErrorCode), Call: string(call), Code: f.ErrorCode}
+	switch {
+	case f.Status != 0:
+		e.Kind, e.RetryAfter = providers.Throttled, time.Duration(f.RetryAfter)*time.Second
+	case f.Reset && call == providers.CallFinish:
+		e.Kind = providers.UnknownOutcome
+	case f.Reset:
+		e.Kind = providers.Transient
+	}
+	return f.Apply, e
+}
+
+func all() []providers.Call {
+	return []providers.Call{providers.CallBegin, providers.CallPut, providers.CallFinish, providers.CallProbe, providers.CallAbort}
+}
+
+func methods() (calls []providertest.Call) {
+	for _, by := range all() {
+		calls = append(calls, providertest.Call{By: by, Action: string(by)})
+	}
+	return calls
+}
+
+func kinds() (refusals []providertest.Refusal) {
+	for _, kind := range []providers.Kind{
+		providers.Transient, providers.Throttled, providers.Unauthorized, providers.SessionLost, providers.Rejected, providers.Mismatch,
+	} {
+		r := providertest.Refusal{Fault: upstreams.Fault{ErrorCode: string(kind)}, Want: kind}
+		for _, by := range all() {
+			r.Actions = append(r.Actions, string(by))
+		}
+		refusals = append(refusals, r)
+	}
+	return refusals
 }

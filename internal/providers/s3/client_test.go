@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,9 +56,6 @@ func (i *interceptor) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: r.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(r.text))}, nil
 }
 
-// fail makes the next completion end without an answer, carried out or not.
-func (i *interceptor) fail(apply bool) { i.completion.Store(&reply{apply: apply}) }
-
 func start(t *testing.T) (*Client, *interceptor, providers.Account) {
 	t.Helper()
 	transport := &http.Transport{}
@@ -93,18 +91,85 @@ func content(t *testing.T, asset uploads.Asset) []byte {
 	return data
 }
 
+// startMetered is start by way of a Meter, which misbehaves on request.
+func startMetered(t *testing.T) (*Client, *upstreams.Meter, providers.Account) {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	meter, err := upstreams.NewMeter("http://"+os.Getenv(gatewayAddress), transport, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := upstreams.Serve(t.Context(), "", meter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return New(transport), meter, testAccount(server.URL)
+}
+
+// documentedCodes are those that S3's documents list for these calls. An answer
+// to HEAD has no body, so no code.
+func documentedCodes() (refusals []providertest.Refusal) {
+	add := func(want providers.Kind, actions []string, status int, codes ...string) {
+		for _, code := range codes {
+			refusals = append(refusals, providertest.Refusal{Actions: actions, Fault: upstreams.Fault{ErrorCode: code, Status: status}, Want: want})
+		}
+	}
+	finish := []string{upstreams.COSComplete}
+	puts := []string{upstreams.COSUploadPart, upstreams.COSPutObject}
+	others := slices.Concat(puts, []string{upstreams.S3CreateMultipartUpload, upstreams.COSListParts, upstreams.COSAbort})
+	every := slices.Concat(others, finish)
+	add(providers.Mismatch, every, 400, "BadDigest", "IncompleteBody", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+	add(providers.Rejected, every, 400, "EntityTooLarge", "EntityTooSmall", "InvalidArgument", "InvalidRequest", "KeyTooLongError", "MalformedXML")
+	add(providers.Unauthorized, every, 400, "ExpiredToken", "InvalidToken")
+	add(providers.Transient, others, 400, "RequestTimeout")
+	add(providers.UnknownOutcome, finish, 400, "RequestTimeout")
+	add(providers.SessionLost, finish, 400, "InvalidPart", "InvalidPartOrder")
+	add(providers.Unauthorized, every, 403, "AccessDenied", "AccountProblem", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+	add(providers.Transient, others, 403, "RequestTimeTooSkewed")
+	add(providers.Rejected, every, 404, "NoSuchBucket")
+	add(providers.SessionLost, puts, 404, "NoSuchUpload")
+	add(providers.UnknownOutcome, finish, 404, "NoSuchUpload")
+	add(providers.Transient, others, 409, "OperationAborted")
+	add(providers.UnknownOutcome, finish, 409, "OperationAborted")
+	add(providers.Rejected, every, 411, "MissingContentLength")
+	add(providers.Rejected, every, 412, "PreconditionFailed")
+	add(providers.Transient, others, 500, "InternalError")
+	add(providers.UnknownOutcome, finish, 500, "InternalError")
+	add(providers.Rejected, every, 501, "NotImplemented")
+	add(providers.Throttled, others, 503, "ServiceUnavailable")
+	add(providers.UnknownOutcome, finish, 503, "ServiceUnavailable")
+	add(providers.Throttled, every, 503, "SlowDown")
+	return refusals
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Harness {
 		t.Helper()
-		client, between, account := start(t)
+		client, meter, account := startMetered(t)
 		revoked := account
 		revoked.Secrets = map[string]providers.Secret{"access_key": accessKey, "secret_key": "another-secret"}
 		return providertest.Harness{
-			Provider:   client,
-			Account:    account,
-			Revoked:    revoked,
-			FailFinish: between.fail,
+			Provider: client,
+			Account:  account,
+			Revoked:  revoked,
+			Upstream: meter,
+			Calls: []providertest.Call{
+				{By: providers.CallBegin, Action: upstreams.S3CreateMultipartUpload},
+				{By: providers.CallPut, Action: upstreams.COSUploadPart},
+				{By: providers.CallPut, Action: upstreams.COSPutObject, Single: true},
+				{By: providers.CallFinish, Action: upstreams.COSComplete},
+				{By: providers.CallProbe, Action: upstreams.COSHeadObject},
+				{By: providers.CallProbe, Action: upstreams.COSListParts},
+				{By: providers.CallAbort, Action: upstreams.COSAbort},
+			},
+			Refusals: documentedCodes(),
 			LoseSession: func(t *testing.T, _ providers.Media, session providers.Session) {
 				t.Helper()
 				if err := client.Abort(t.Context(), session); err != nil {
@@ -116,6 +181,7 @@ func TestConforms(t *testing.T) {
 				providertest.CaseResume:         "each CreateMultipartUpload opens an upload of its own",
 				providertest.CaseInstant:        "a bucket does not know objects by their digest",
 				providertest.CaseFinishRepeated: "a completed multipart upload is gone",
+				providertest.CaseLapsedSession:  "a multipart upload does not lapse by itself",
 			},
 		}
 	})

@@ -61,6 +61,8 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		}
 	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted":
 		return providers.Transient
+	case "NotImplemented":
+		return providers.Rejected
 	}
 	switch s := resp.StatusCode; {
 	case s == http.StatusTooManyRequests:

@@ -279,7 +279,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	defer loan.Return()
 	r := cosRequest{
 		call: callPut, method: http.MethodPut, key: s.Key,
-		body: loan.Reader(&whole{body: body, left: part.Length}), length: part.Length,
+		body: loan.Reader(lent.Whole(body, part.Length)), length: part.Length,
 	}
 	if s.UploadID != "" {
 		r.call, r.query = callPart, map[string]string{"partNumber": strconv.Itoa(part.Number), "uploadId": s.UploadID}
@@ -309,24 +309,6 @@ func (c *Client) asked(ctx context.Context, s session, err error) error {
 		return refused
 	}
 	return err
-}
-
-// whole reads a body to its io.EOF together with its last byte: the digest is
-// known from there on, and a transport that has the bytes it announced need
-// not ask whether there are more.
-type whole struct {
-	body providers.Body
-	left int64
-}
-
-func (w *whole) Read(p []byte) (int, error) {
-	n, err := w.body.Read(p)
-	w.left -= int64(n)
-	if w.left <= 0 && err == nil {
-		// Should there be a byte more, the digest is that of another part.
-		_, err = w.body.Read(make([]byte, 1))
-	}
-	return n, err //nolint:wrapcheck // a reader passes on what it is told, io.EOF above all
 }
 
 // Finish puts the parts together, compares the CRC-64 of the whole with what

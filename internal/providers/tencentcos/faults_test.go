@@ -652,15 +652,6 @@ func TestPartsAreOfTheirLength(t *testing.T) {
 	wantKind(t, err, providers.Mismatch)
 }
 
-// TestWholeReadsToTheEnd has a transport that asks for no more than it needs.
-func TestWholeReadsToTheEnd(t *testing.T) {
-	t.Parallel()
-	body := providertest.NewBody((&Client{}).Limits(), []byte("abc"))
-	if _, err := io.ReadFull(&whole{body: body, left: 3}, make([]byte, 3)); err != nil || body.Digest().IsZero() {
-		t.Errorf("the digest is %q, %v", body.Digest(), err)
-	}
-}
-
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	client, ps := against(t, func(w http.ResponseWriter, r *http.Request) {

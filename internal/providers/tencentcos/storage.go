@@ -176,7 +176,7 @@ func codeKind(call string, status int, refused cosError) providers.Kind {
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch":
 		return providers.Unauthorized
 	case "EntityTooLarge", "EntityTooSmall", "InvalidArgument", "InvalidDigest", "InvalidPartOrder",
-		"InvalidURI", "KeyTooLong", "MalformedXML", "NoSuchBucket":
+		"InvalidURI", "KeyTooLong", "MalformedXML", "NoSuchBucket", "NotImplemented":
 		return providers.Rejected
 	case "InternalError", "ServiceUnavailable":
 		return statusKind(max(status, http.StatusInternalServerError), lost(call))

@@ -191,7 +191,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	}
 	var loan lent.Loan
 	defer loan.Return()
-	req.Body = loan.Reader(body)
+	req.Body = loan.Reader(lent.Whole(body, part.Length))
 	req.ContentLength = part.Length
 	resp, err := c.http.Do(req)
 	if err != nil {

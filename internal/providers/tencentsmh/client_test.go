@@ -60,6 +60,82 @@ func serve(t *testing.T, handler http.Handler) (*Client, string) {
 	return New(&http.Client{Transport: transport}), server.URL
 }
 
+// smallPart is a part size, in bytes, that the local platform takes here.
+const smallPart = 1000
+
+// apiCodes are those that the platform's documents list.
+func apiCodes() (refusals []providertest.Refusal) {
+	add := func(want providers.Kind, actions []string, status int, codes ...string) {
+		for _, code := range codes {
+			refusals = append(refusals, providertest.Refusal{Actions: actions, Fault: upstreams.Fault{ErrorCode: code, Status: status}, Want: want})
+		}
+	}
+	confirm := []string{upstreams.ActionSMHConfirm}
+	start := []string{upstreams.ActionSMHToken, upstreams.ActionSMHStart}
+	task := []string{upstreams.ActionSMHStatus, upstreams.ActionSMHCancel}
+	others := slices.Concat(start, task)
+	every := slices.Concat(others, confirm)
+	add(providers.Rejected, every, 400, "BadRequest", "ParamInvalid", "InvalidTimeFormat", "EmptyLibraryId", "EmptyLibrarySecret",
+		"EmptyLibraryIdOrSecret", "EmptySpaceId", "EmptyAccessToken", "EmptyFileName", "EmptyPath", "EmptyCosUploadId", "SpaceIdInvalid",
+		"NotMultiSpaceLibrary", "InvalidConflictResolutionStrategy", "IllegalFileName", "FileNameLengthExceed",
+		"DirectoryNameLengthExceed", "DirectoryLevelExceed", "ExtnameNotAllowed", "DirectoryNotAllowed", "RootDirectoryNotAllowed",
+		"UploadToRootDirectoryNotAllowed", "OverwriteFileNotAllowed", "QuotaLimitReached", "MultipartUploadPartTooSmall")
+	add(providers.SessionLost, confirm, 400, "MultipartUploadIncomplete", "UploadIncomplete")
+	add(providers.Mismatch, confirm, 400, "BadCrc64")
+	add(providers.Transient, every, 400, "IncompleteBody")
+	add(providers.Unauthorized, every, 403, "InvalidAccessToken", "NoPermission", "AccessTokenNotMatchLibrary",
+		"AccessTokenNotMatchSpace", "AccessTokenVersionNotMatch", "ReadForbidden", "WriteForbidden")
+	add(providers.Rejected, every, 403, "LibraryServiceExpired", "SpaceBanned")
+	add(providers.Transient, every, 403, "LibraryInitializing")
+	add(providers.Rejected, every, 404, "DirectoryNotFound", "LibraryNotFound", "SpaceNotFound", "FileNotFound", "PathNotFound",
+		"RouteNotFound", "NoQuota", "CosObjectNonexistent")
+	add(providers.Unauthorized, every, 404, "WrongLibraryIdOrSecret")
+	add(providers.SessionLost, confirm, 404, "ConfirmKeyNotFound", "UploadNotFound") // of status and cancel, that is the answer
+	add(providers.Transient, others, 408, "ReadRequestTimeout")
+	add(providers.UnknownOutcome, confirm, 408, "ReadRequestTimeout")
+	add(providers.UnknownOutcome, confirm, 409, "UploadComplete") // and its status says that it is not
+	add(providers.Rejected, slices.Concat(start, confirm), 409, "SameNameDirectoryOrFileExists")
+	add(providers.Transient, every, 409, "PathConflict")
+	add(providers.Rejected, every, 409, "RenameTooManyTimes", "ContentCasConflict")
+	add(providers.Rejected, every, 413, "RequestEntityTooLarge")
+	add(providers.Rejected, every, 414, "URITooLong")
+	add(providers.Throttled, every, 429, "RateLimitExceeded")
+	add(providers.Rejected, every, 431, "HeaderFieldsTooLarge")
+	add(providers.Rejected, every, 451, "SensitiveContentRecognized")
+	add(providers.Transient, others, 499, "ClientDisconnected")
+	add(providers.UnknownOutcome, confirm, 499, "ClientDisconnected")
+	add(providers.Transient, others, 500, "InternalServerError", "RequestTimeout")
+	add(providers.UnknownOutcome, confirm, 500, "InternalServerError", "RequestTimeout")
+	add(providers.Throttled, others, 503, "ServerOverloaded")
+	add(providers.UnknownOutcome, confirm, 503, "ServerOverloaded")
+	return refusals
+}
+
+// storageCodes are those of the storage that takes the parts.
+func storageCodes() (refusals []providertest.Refusal) {
+	for _, c := range []struct {
+		status int
+		code   string
+		want   providers.Kind
+	}{
+		{400, "BadDigest", providers.Mismatch},
+		{400, "EntityTooLarge", providers.Rejected},
+		{400, "IncompleteBody", providers.Transient},
+		{400, "InvalidArgument", providers.Rejected},
+		{400, "InvalidDigest", providers.Mismatch},
+		{403, "AccessDenied", providers.Unauthorized},
+		{404, "NoSuchUpload", providers.SessionLost},
+		{500, "InternalError", providers.Transient},
+		{503, "ServiceUnavailable", providers.Throttled},
+		{503, "SlowDown", providers.Throttled},
+	} {
+		refusals = append(refusals, providertest.Refusal{
+			Actions: []string{upstreams.ActionSMHPart}, Fault: upstreams.Fault{ErrorCode: c.code, Status: c.status}, Want: c.want,
+		})
+	}
+	return refusals
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	for _, strategy := range []conflict{conflictAsk, conflictRename, conflictOverwrite} {
@@ -67,7 +143,7 @@ func TestConforms(t *testing.T) {
 			t.Parallel()
 			providertest.Run(t, func(t *testing.T) providertest.Harness {
 				t.Helper()
-				client, smh, account := start(t, upstreams.SMHConfig{Dir: t.TempDir(), Strict: strategy == conflictAsk, Directories: []string{"films/2026"}})
+				client, smh, account := start(t, upstreams.SMHConfig{Dir: t.TempDir(), Strict: strategy == conflictAsk, MinPart: smallPart, Directories: []string{"films/2026"}})
 				return harness(client, smh, account, strategy)
 			})
 		})
@@ -82,9 +158,19 @@ func harness(client *Client, smh *upstreams.SMH, account providers.Account, stra
 		Account:  account,
 		Options:  map[string]string{"conflict": string(strategy), "directory": "/films/2026/", "labels": "a,b", "category": "video"},
 		Revoked:  revoked,
-		FailFinish: func(apply bool) {
-			smh.AddFaults(upstreams.Fault{Action: upstreams.ActionSMHConfirm, Times: 1, Apply: apply, Reset: true})
+		Upstream: smh,
+		Calls: []providertest.Call{
+			{By: providers.CallBegin, Action: upstreams.ActionSMHToken},
+			{By: providers.CallBegin, Action: upstreams.ActionSMHStart},
+			{By: providers.CallPut, Action: upstreams.ActionSMHPart},
+			{By: providers.CallFinish, Action: upstreams.ActionSMHConfirm},
+			{By: providers.CallProbe, Action: upstreams.ActionSMHToken},
+			{By: providers.CallProbe, Action: upstreams.ActionSMHStatus},
+			{By: providers.CallAbort, Action: upstreams.ActionSMHStatus},
+			{By: providers.CallAbort, Action: upstreams.ActionSMHCancel},
 		},
+		Refusals:  append(apiCodes(), storageCodes()...),
+		SmallPart: smallPart,
 		LoseSession: func(t *testing.T, _ providers.Media, session providers.Session) {
 			t.Helper()
 			smh.Forget(decode(t, session).ConfirmKey)
@@ -97,13 +183,18 @@ func harness(client *Client, smh *upstreams.SMH, account providers.Account, stra
 			providertest.CaseResume: "each start is a task of its own, and only its key leads to it",
 		},
 	}
+	if strategy != conflictAsk {
+		h.NotApplicable[providertest.CaseMostParts] = "parts travel as they do under the strategy ask, where this is shown"
+	}
 	switch strategy {
 	case conflictAsk:
 		h.NotApplicable[providertest.CaseInstant] = "a name that is taken is refused, whatever the bytes"
 	case conflictRename:
 		h.NotApplicable[providertest.CaseInstant] = "files are not asked for by their hashes where names are changed"
 		h.NotApplicable[providertest.CaseLostSession] = "a task that is gone may have made a file of another name"
-		h.NotApplicable[providertest.CaseAbort] = "a task that is gone may have made a file of another name"
+		for _, c := range []providertest.Case{providertest.CaseAbort, providertest.CaseAbortApplied, providertest.CaseAbortLost} {
+			h.NotApplicable[c] = "a task that is gone may have made a file of another name"
+		}
 	case conflictOverwrite:
 	}
 	return h

@@ -113,10 +113,12 @@ const (
 	codeCacheRead  = -10005 // the platform cannot find what it knew of the upload
 	codePacket     = -10006 // the part's bytes are not what was announced
 	codeSignature2 = 4100
-	codeForbidden  = 4110
 	codeSecretID   = 4104
+	codeForbidden  = 4110
+	codeExpired    = 4200
 	codeBlocked    = 4300
 	codeQuota      = 4400
+	codeReplay     = 4500
 	codeInternal   = 6000
 	codeMaintained = 6200
 )
@@ -149,6 +151,10 @@ func (a answer) refusal(action string, secrets ...string) *providers.Error {
 		e.Kind = providers.Mismatch
 	case code == codeQuota:
 		e.Kind = providers.Throttled
+	case (code == codeExpired || code == codeReplay) && action != actionInit:
+		e.Kind = providers.SessionLost // the signature's time is over; the next InitUploadEx has another
+	case code == codeExpired, code == codeReplay:
+		e.Kind = providers.Transient
 	case a.CanRetry == 1, code == codeInternal, code == codeMaintained:
 		e.Kind = providers.Transient
 	}

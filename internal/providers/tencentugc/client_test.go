@@ -2,6 +2,7 @@ package tencentugc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -50,6 +51,75 @@ func start(t *testing.T, config upstreams.VODConfig) (*Client, *upstreams.VOD, p
 	return New(&http.Client{Transport: transport}), vod, account
 }
 
+const noAbort = "the platform has no call to discard an upload"
+
+// lapse returns the session under a signature whose time is over.
+func lapse(t *testing.T, ps providers.Session) providers.Session {
+	t.Helper()
+	var s session
+	if err := json.Unmarshal(ps.Data, &s); err != nil {
+		t.Fatal(err)
+	}
+	issued := time.Now().Add(-2 * signatureLife)
+	g := grant{secretID: dummyID, name: "a.mp4", fileSHA: s.FileSHA, fileType: "mp4", issued: issued, expires: issued.Add(signatureLife), uid: "vod"}
+	s.Signature = g.sign(dummyKey)
+	old := encode(t, s)
+	old.Expires = g.expires
+	return old
+}
+
+// documentedCodes are those of the platform's documents, as a call is answered
+// with them: those of the upload itself for each call, the general ones of the
+// API for all of them too, though the documents name them for parts only.
+func documentedCodes() (refusals []providertest.Refusal) {
+	calls := []string{upstreams.ActionInit, upstreams.ActionPart, upstreams.ActionFinish}
+	begin, part, finish := calls[:1], calls[1:2], calls[2:]
+	for _, c := range []struct {
+		code, canRetry int
+		actions        []string
+		want           providers.Kind
+	}{
+		{-10001, 0, calls, providers.Rejected},
+		{-10002, 0, calls, providers.Unauthorized},
+		{-10003, 0, calls[:2], providers.Rejected},
+		{-10003, 0, finish, providers.Mismatch},
+		{-10004, 1, calls, providers.Transient},
+		{-10005, 1, begin, providers.Transient},
+		{-10005, 1, calls[1:], providers.SessionLost},
+		{-10006, 1, begin, providers.Transient},
+		{-10006, 1, part, providers.Mismatch},
+		{-10006, 1, finish, providers.Transient},
+		{-10999, 1, calls, providers.Transient}, // of any other, canRetry tells
+		{-10999, 0, calls, providers.Rejected},
+		{4000, 0, calls, providers.Rejected},
+		{4100, 0, calls, providers.Unauthorized},
+		{4101, 0, calls, providers.Unauthorized},
+		{4102, 0, calls, providers.Unauthorized},
+		{4103, 0, calls, providers.Unauthorized},
+		{4104, 0, calls, providers.Unauthorized},
+		{4110, 0, calls, providers.Unauthorized},
+		{4200, 0, begin, providers.Transient},
+		{4200, 0, calls[1:], providers.SessionLost},
+		{4300, 0, calls, providers.Unauthorized},
+		{4400, 0, calls, providers.Throttled},
+		{4500, 0, begin, providers.Transient},
+		{4500, 0, calls[1:], providers.SessionLost},
+		{4600, 0, calls, providers.Rejected},
+		{5000, 0, calls, providers.Rejected},
+		{5100, 1, calls, providers.Transient},
+		{5200, 0, calls, providers.Rejected},
+		{5300, 0, calls, providers.Rejected},
+		{5400, 0, calls, providers.Rejected},
+		{5500, 0, calls, providers.Rejected},
+		{6000, 1, calls, providers.Transient},
+		{6100, 0, calls, providers.Rejected},
+		{6200, 1, calls, providers.Transient},
+	} {
+		refusals = append(refusals, providertest.Refusal{Actions: c.actions, Fault: upstreams.Fault{Code: c.code, CanRetry: c.canRetry}, Want: c.want})
+	}
+	return refusals
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	for _, s := range []style{styleDocumented, styleSDK} {
@@ -65,8 +135,17 @@ func TestConforms(t *testing.T) {
 					Provider: client,
 					Account:  account,
 					Revoked:  revoked,
-					FailFinish: func(apply bool) {
-						vod.AddFaults(upstreams.Fault{Action: upstreams.ActionFinish, Times: 1, Apply: apply, Reset: true})
+					Upstream: vod,
+					Calls: []providertest.Call{
+						{By: providers.CallBegin, Action: upstreams.ActionInit},
+						{By: providers.CallPut, Action: upstreams.ActionPart},
+						{By: providers.CallFinish, Action: upstreams.ActionFinish},
+						{By: providers.CallProbe, Action: upstreams.ActionInit},
+					},
+					Refusals: documentedCodes(),
+					Lapse: func(t *testing.T, ps providers.Session) providers.Session {
+						t.Helper()
+						return lapse(t, ps)
 					},
 					LoseSession: func(t *testing.T, media providers.Media, _ providers.Session) {
 						t.Helper()
@@ -94,7 +173,10 @@ func TestConforms(t *testing.T) {
 						return data
 					},
 					NotApplicable: map[providertest.Case]string{
-						providertest.CaseAbort: "the platform has no call to discard an upload",
+						providertest.CaseMostParts:    "the platform publishes no bound on the number of parts",
+						providertest.CaseAbort:        noAbort,
+						providertest.CaseAbortApplied: noAbort,
+						providertest.CaseAbortLost:    noAbort,
 					},
 				}
 			})

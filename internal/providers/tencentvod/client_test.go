@@ -94,6 +94,54 @@ func put(t *testing.T, client *Client, session providers.Session, part parts.Par
 	return err
 }
 
+const noAbort = "the platform has no call to discard an upload"
+
+// documentedCodes are those of the platform's documents.
+func documentedCodes() (refusals []providertest.Refusal) {
+	calls := []string{upstreams.ActionServerInit, upstreams.ActionServerPart, upstreams.ActionServerFinish}
+	begin, part, finish := calls[:1], calls[1:2], calls[2:]
+	for _, c := range []struct {
+		code, canRetry int
+		actions        []string
+		want           providers.Kind
+	}{
+		{-10001, 0, calls, providers.Rejected},
+		{-10002, 0, calls, providers.Unauthorized},
+		{-10003, 0, calls[:2], providers.Rejected},
+		{-10003, 0, finish, providers.Mismatch},
+		{-10004, 1, calls, providers.Transient},
+		{-10005, 1, begin, providers.Transient},
+		{-10005, 1, calls[1:], providers.SessionLost},
+		{-10006, 1, begin, providers.Transient},
+		{-10006, 1, part, providers.Mismatch},
+		{-10006, 1, finish, providers.Transient},
+		{4000, 0, calls, providers.Rejected},
+		{4100, 0, calls, providers.Unauthorized},
+		{4101, 0, calls, providers.Unauthorized},
+		{4102, 0, calls, providers.Unauthorized},
+		{4103, 0, calls, providers.Unauthorized},
+		{4104, 0, calls, providers.Unauthorized},
+		{4110, 0, calls, providers.Unauthorized},
+		{4200, 0, calls, providers.Transient},
+		{4300, 0, calls, providers.Unauthorized},
+		{4400, 1, calls, providers.Throttled},
+		{4500, 0, calls, providers.Transient},
+		{4600, 0, calls, providers.Rejected},
+		{5000, 0, calls, providers.Rejected},
+		{5100, 1, calls, providers.Transient},
+		{5200, 0, calls, providers.Rejected},
+		{5300, 0, calls, providers.Rejected},
+		{5400, 0, calls, providers.Rejected},
+		{5500, 0, calls, providers.Rejected},
+		{6000, 1, calls, providers.Transient},
+		{6100, 0, calls, providers.Rejected},
+		{6200, 1, calls, providers.Transient},
+	} {
+		refusals = append(refusals, providertest.Refusal{Actions: c.actions, Fault: upstreams.Fault{Code: c.code, CanRetry: c.canRetry}, Want: c.want})
+	}
+	return refusals
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string]map[string]string{
@@ -115,9 +163,14 @@ func TestConforms(t *testing.T) {
 					Provider: client,
 					Account:  account,
 					Revoked:  revoked,
-					FailFinish: func(apply bool) {
-						vod.AddFaults(upstreams.Fault{Action: upstreams.ActionServerFinish, Times: 1, Apply: apply, Reset: true})
+					Upstream: vod,
+					Calls: []providertest.Call{
+						{By: providers.CallBegin, Action: upstreams.ActionServerInit},
+						{By: providers.CallPut, Action: upstreams.ActionServerPart},
+						{By: providers.CallFinish, Action: upstreams.ActionServerFinish},
+						{By: providers.CallProbe, Action: upstreams.ActionServerInit},
 					},
+					Refusals: documentedCodes(),
 					LoseSession: func(t *testing.T, media providers.Media, _ providers.Session) {
 						t.Helper()
 						sha, err := objectSHA(media)
@@ -144,7 +197,11 @@ func TestConforms(t *testing.T) {
 						return data
 					},
 					NotApplicable: map[providertest.Case]string{
-						providertest.CaseAbort: "the platform has no call to discard an upload",
+						providertest.CaseMostParts:     "the platform publishes no bound on the number of parts",
+						providertest.CaseLapsedSession: "each call is signed by itself, a session does not lapse",
+						providertest.CaseAbort:         noAbort,
+						providertest.CaseAbortApplied:  noAbort,
+						providertest.CaseAbortLost:     noAbort,
 					},
 				}
 			})

@@ -1,0 +1,137 @@
+package upstreams
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Calls that a Meter tells apart beside those that it shares with the other
+// object storage, whose names they have too.
+const (
+	S3CreateMultipartUpload = "CreateMultipartUpload"
+	s3Other                 = "other"
+)
+
+// AddFaults puts faults into force. Those of a server that damage bytes or
+// lists have no effect here.
+func (m *Meter) AddFaults(faults ...Fault) { m.faults.add(faults...) }
+
+// Calls returns the calls so far, oldest first.
+func (m *Meter) Calls() []Call { return m.calls.all() }
+
+// s3Action names the call.
+func s3Action(method string, query url.Values) string {
+	upload := query.Has("uploadId")
+	switch {
+	case method == http.MethodPost && query.Has("uploads"):
+		return S3CreateMultipartUpload
+	case method == http.MethodPost && upload:
+		return COSComplete
+	case method == http.MethodPut && upload:
+		return COSUploadPart
+	case method == http.MethodPut:
+		return COSPutObject
+	case method == http.MethodDelete && upload:
+		return COSAbort
+	case method == http.MethodGet && upload:
+		return COSListParts
+	case method == http.MethodHead:
+		return COSHeadObject
+	}
+	return s3Other
+}
+
+// serveCall passes the call on, or does as a fault says, and logs it.
+func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
+	c := Call{At: time.Now(), Method: r.Method, Action: s3Action(r.Method, r.URL.Query()), File: strings.TrimPrefix(r.URL.Path, "/")}
+	c.Part, _ = strconv.Atoi(r.URL.Query().Get("partNumber"))
+	f := m.faults.hit(c.Action, "", c.File)
+	if f.DelayMS > 0 && wait(r.Context(), time.Duration(f.DelayMS)*time.Millisecond) != nil {
+		c.Outcome = "the caller left"
+		m.calls.add(c)
+		return
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{slowed(r.Context(), r.Body, f.BytesPerSecond), r.Body}
+	if !f.fails() {
+		said := &unsaid{ResponseWriter: w}
+		m.proxy.ServeHTTP(said, r)
+		c.Outcome = "ok"
+		if said.status >= http.StatusBadRequest {
+			c.Outcome = strconv.Itoa(said.status)
+		}
+		m.calls.add(c)
+		return
+	}
+	if f.Apply {
+		m.proxy.ServeHTTP(&unsaid{header: make(http.Header)}, r)
+	}
+	rest := int64(cosDrain)
+	if f.Reset {
+		rest = f.AfterBytes
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, rest) // the caller may send less
+	c.Outcome = fmt.Sprintf("fault, applied: %t", f.Apply)
+	m.calls.add(c)
+	m.fail(w, f)
+}
+
+// fail answers as the fault says.
+func (m *Meter) fail(w http.ResponseWriter, f Fault) {
+	switch {
+	case f.Reset:
+		reset(w)
+	case f.ErrorCode != "":
+		if f.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(max(f.Status, http.StatusBadRequest))
+		_ = xml.NewEncoder(w).Encode(&cosRefusal{Code: f.ErrorCode, Message: "asked to fail"}) // the client may be gone
+	case f.Status != 0:
+		f.statusAnswer(w)
+	default:
+		_, _ = io.WriteString(w, f.Text) // as above
+	}
+}
+
+// unsaid notes the status of an answer, and keeps all of it from the caller
+// where there is no writer.
+type unsaid struct {
+	http.ResponseWriter // nil to say nothing
+
+	header http.Header
+	status int
+}
+
+func (u *unsaid) Header() http.Header {
+	if u.ResponseWriter == nil {
+		return u.header
+	}
+	return u.ResponseWriter.Header()
+}
+
+func (u *unsaid) WriteHeader(status int) {
+	u.status = status
+	if u.ResponseWriter != nil {
+		u.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (u *unsaid) Write(p []byte) (int, error) {
+	if u.ResponseWriter == nil {
+		return len(p), nil
+	}
+	return u.ResponseWriter.Write(p) //nolint:wrapcheck // the proxy's own
+}
+
+// Unwrap lets the proxy flush.
+func (u *unsaid) Unwrap() http.ResponseWriter { return u.ResponseWriter }
