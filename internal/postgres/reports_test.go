@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"mediaferry/internal/parts"
+	"mediaferry/internal/postgres"
 	"mediaferry/internal/uploads"
 )
 
@@ -387,6 +388,24 @@ func TestFoldUnderWay(t *testing.T) {
 func same(text string) bool {
 	reported, recorded, _ := strings.Cut(text, " of ")
 	return reported == recorded
+}
+
+// The page for analysts has every report as it is run.
+func TestReportsAreDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/reporting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := new(postgres.Store).Reports(t.Context())
+	if err != nil || len(all) != 10 {
+		t.Fatalf("Reports = %d, %v; want ten", len(all), err)
+	}
+	for _, r := range all {
+		if section := "`" + r.Name + "`\n\n" + r.Question + "\n\n```sql\n" + r.SQL + "\n```\n"; !strings.Contains(string(page), section) {
+			t.Errorf("docs/reporting.md has not %s as it is in reports/%s.sql:\n%s", r.Name, r.Name, section)
+		}
+	}
 }
 
 func TestNoSuchReport(t *testing.T) {
