@@ -73,7 +73,7 @@ func parseAge(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		var n uint64
 		n, err = strconv.ParseUint(days, 10, 16)
-		age = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits of days
+		age = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil || age <= 0 {
 		return 0, fmt.Errorf("%q is no age; give one such as 36h or 90d", text)

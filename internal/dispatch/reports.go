@@ -24,7 +24,9 @@ func (d *Dispatcher) foldLedger(ctx context.Context) error {
 }
 
 // Reports lists the ready questions.
-func (d *Dispatcher) Reports(ctx context.Context) ([]uploads.Report, error) { return d.store.Reports(ctx) }
+func (d *Dispatcher) Reports(ctx context.Context) ([]uploads.Report, error) {
+	return d.store.Reports(ctx)
+}
 
 // Report answers one of them, about the time from since on.
 func (d *Dispatcher) Report(ctx context.Context, name string, since time.Time) (uploads.ReportRows, error) {

@@ -63,7 +63,7 @@ func (s *Store) foldPass(ctx context.Context) (folded int, more bool, err error)
 			took, err := s.q.TakeRollUps(ctx, tx)
 			if err != nil || !took {
 				done = true
-				return err //nolint:wrapcheck // by inTx
+				return err
 			}
 			rows, err := s.q.FoldParts(ctx, tx, p)
 			if err != nil {
@@ -78,7 +78,7 @@ func (s *Store) foldPass(ctx context.Context) (folded int, more bool, err error)
 			}
 			if len(rows) < foldEpochs {
 				done = true
-				return s.q.FoldCalls(ctx, tx) //nolint:wrapcheck // by inTx
+				return s.q.FoldCalls(ctx, tx)
 			}
 			return nil
 		})
@@ -268,7 +268,7 @@ func (s *Store) pruneBatch(ctx context.Context, low, high uuid.UUID, cutoff time
 		}
 		if open, err := s.q.OpenEpochs(ctx, tx, ids); err != nil || left || open > 0 {
 			left = left || open > 0
-			return err //nolint:wrapcheck // by inTx
+			return err
 		}
 		for _, rollUp := range []func(context.Context, db.DBTX, []uuid.UUID) error{
 			s.q.RollUpUploads, s.q.RollUpDurations, s.q.RollUpFailures,
@@ -279,7 +279,7 @@ func (s *Store) pruneBatch(ctx context.Context, low, high uuid.UUID, cutoff time
 		}
 		n, err := s.q.DeleteUploads(ctx, tx, ids)
 		deleted = int(n)
-		return err //nolint:wrapcheck // by inTx
+		return err
 	})
 	return deleted, left, err
 }

@@ -21,23 +21,20 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // a flag
 
-var october = time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
+// day is one of 2026.
+func day(month time.Month, d int) time.Time { return time.Date(2026, month, d, 0, 0, 0, 0, time.UTC) }
 
-func (b *bundle) exec(t *testing.T, sql string, args ...any) {
+// exec runs statements.
+func (b *bundle) exec(t *testing.T, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), b.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context()) //nolint:errcheck // nothing is pending
-	if len(args) == 0 {
-		_, err = conn.PgConn().Exec(t.Context(), sql).ReadAll()
-	} else {
-		_, err = conn.Exec(t.Context(), sql, args...)
-	}
-	if err != nil {
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
 		t.Fatalf("%.80s: %v", sql, err)
 	}
 }
@@ -50,10 +47,10 @@ const (
 	inHand  = "01a19c21-7200-7000-8000-000000000004" // of November
 )
 
-// record fills the database with four uploads of which every number is known.
+// record4 fills the database with four uploads of which every number is known.
 func (b *bundle) record4(t *testing.T) {
 	t.Helper()
-	if err := b.MakePartitions(t.Context(), october, 2); err != nil {
+	if err := b.MakePartitions(t.Context(), day(10, 1), 2); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, `
@@ -216,7 +213,7 @@ func TestReports(t *testing.T) {
 	want := answers()
 	compare := func(when string) {
 		t.Helper()
-		if diff := cmp.Diff(want, b.ask(t, october)); diff != "" {
+		if diff := cmp.Diff(want, b.ask(t, day(10, 1))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)
 		}
 	}
@@ -232,13 +229,13 @@ func TestReports(t *testing.T) {
 	b.exec(t, `DELETE FROM rollup_minutes; DELETE FROM rollup_durations;
 		UPDATE upload_epochs SET folded = 0, ended = false, sent_parts = 0, sent_bytes = 0, found_bytes = 0, redelivered_bytes = 0`)
 	for _, name := range []string{"throughput", "percentiles"} {
-		if diff := cmp.Diff(want[name], b.ask(t, october)[name]); diff != "" {
+		if diff := cmp.Diff(want[name], b.ask(t, day(10, 1))[name]); diff != "" {
 			t.Errorf("%s, not folded (-want +got):\n%s", name, diff)
 		}
 	}
 
 	var months []uploads.Pruned
-	cutoff := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	cutoff := day(11, 1)
 	prune := func(withFailed, dryRun bool) uploads.Pruned {
 		t.Helper()
 		months = nil
@@ -287,10 +284,10 @@ func TestPruneKeeps(t *testing.T) {
 		cutoff time.Time
 		want   map[string]string
 	}{
-		"in the month":        {time.Date(2026, 10, 20, 0, 0, 0, 0, time.UTC), map[string]string{}},
-		"ended too lately":    {time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), map[string]string{"202610": "ended too lately, such as " + instant}},
-		"an upload goes on":   {time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), map[string]string{"202610": "", "202611": "work is due on 1 uploads, such as " + inHand}},
-		"nothing of the time": {time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), map[string]string{}},
+		"in the month":        {day(10, 20), map[string]string{}},
+		"ended too lately":    {day(11, 1), map[string]string{"202610": "ended too lately, such as " + instant}},
+		"an upload goes on":   {day(12, 1), map[string]string{"202610": "", "202611": "work is due on 1 uploads, such as " + inHand}},
+		"nothing of the time": {day(9, 1), map[string]string{}},
 	} {
 		got := map[string]string{}
 		if err := b.Prune(t.Context(), c.cutoff, true, true, func(p uploads.Pruned) { got[p.Month] = p.Kept }); err != nil {
@@ -306,7 +303,7 @@ func TestPruneKeeps(t *testing.T) {
 		}
 	}
 	// The upload's part of the month is not touched, whoever asks for it.
-	if err := b.Prune(t.Context(), time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), true, false, func(uploads.Pruned) {}); err != nil {
+	if err := b.Prune(t.Context(), day(12, 1), true, false, func(uploads.Pruned) {}); err != nil {
 		t.Fatal(err)
 	}
 	if rows := b.query(t, `SELECT id::text FROM uploads`); !slices.Equal(rows, []string{inHand}) {
@@ -411,7 +408,7 @@ func TestReportsAreDocumented(t *testing.T) {
 func TestNoSuchReport(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := b.Report(t.Context(), "weather", october); !errors.Is(err, uploads.ErrNoReport) {
+	if _, err := b.Report(t.Context(), "weather", day(10, 1)); !errors.Is(err, uploads.ErrNoReport) {
 		t.Errorf("report: %v, want %v", err, uploads.ErrNoReport)
 	}
 }
