@@ -62,11 +62,11 @@ func (discard) Probe(context.Context, providers.Account, providers.Media, provid
 
 func (discard) Abort(context.Context, providers.Session) error { return nil }
 
-// ackRate returns how many parts a second are recorded in the ledger: from the
+// ackRate returns how many parts a second of so many files are recorded in the ledger: from the
 // worker through the ACKS stream into Postgres, on the servers of ours. A
 // dispatcher and a worker with the discarding platform run in this process
 // beside those that were measured before, which have nothing to do.
-func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
+func ackRate(ctx context.Context, m *mediaferry, files int) (float64, error) {
 	if err := putObject(ctx, m.source, latencyBucket, ackKey, ackSize); err != nil {
 		return 0, err
 	}
@@ -106,7 +106,7 @@ func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
 			return nil
 		case addr := <-ready:
 			var err error
-			rate, err = measureAcks(ctx, "http://"+addr)
+			rate, err = measureAcks(ctx, "http://"+addr, files)
 			return err
 		}
 	})
@@ -116,14 +116,14 @@ func ackRate(ctx context.Context, m *mediaferry) (float64, error) {
 	return rate, nil
 }
 
-func measureAcks(ctx context.Context, url string) (float64, error) {
+func measureAcks(ctx context.Context, url string, files int) (float64, error) {
 	api, err := client.New(url, "default")
 	if err != nil {
 		return 0, fmt.Errorf("client: %w", err)
 	}
 	defer api.Close()
 	var ids []string
-	for i := range ackFiles {
+	for i := range files {
 		u, _, err := api.Submit(ctx, client.Submission{
 			Account: "discard", Name: fmt.Sprintf("acks-%d", i), Source: client.Source{Bucket: latencyBucket, Key: ackKey},
 		})

@@ -48,6 +48,7 @@ type settings struct {
 	peers        string        // folder of rclone, mc, s5cmd
 	results      string        // folder for the JSON
 	bin          string        // folder of floor, gateway, sinkserver
+	ledger       int           // rows for the reports' benchmark; 0 runs the movers'
 }
 
 func parseFlags(args []string, stderr io.Writer) (settings, error) {
@@ -63,6 +64,7 @@ func parseFlags(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&c.peers, "peers", "bench/.peers", "folder of the other programs")
 	flags.StringVar(&c.results, "results", "bench/results", "folder for the results as JSON")
 	flags.StringVar(&c.bin, "bin", "bench/.bin", "folder of floor, gateway and sinkserver")
+	flags.IntVar(&c.ledger, "ledger", 0, "measure reports over a ledger of so many rows, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return c, fmt.Errorf("flags: %w", err)
 	}
@@ -118,6 +120,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	client, err := sourceClient(env)
 	if err != nil {
 		return err
+	}
+	if c.ledger > 0 {
+		return runReports(ctx, env, c, stdout)
 	}
 	for _, set := range sets {
 		if err := set.prepare(ctx, client, folder); err != nil {

@@ -200,7 +200,7 @@ func (m *mediaferry) Figures(ctx context.Context, sheet *figures.Sheet) error {
 	if err := m.latencies(ctx, sheet); err != nil {
 		return fmt.Errorf("latencies: %w", err)
 	}
-	rate, err := ackRate(ctx, m)
+	rate, err := ackRate(ctx, m, ackFiles)
 	if err != nil {
 		return fmt.Errorf("acks: %w", err)
 	}

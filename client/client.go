@@ -62,6 +62,10 @@ type (
 	Reconciliation = wire.Reconciliation
 	// Finding is what the comparison of one upload found.
 	Finding = wire.Finding
+	// Report is a ready question to the record.
+	Report = wire.Report
+	// ReportRows answers a report.
+	ReportRows = wire.ReportRows
 	// SetAside is a message that could not be read or was refused for good.
 	SetAside = wire.SetAside
 	// SetAsideList is a page of such messages, newest first.
@@ -324,19 +328,31 @@ func isDefinite(err error) bool {
 
 // call sends in as JSON, unless it is nil, and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) (status int, err error) {
+	status, text, err := c.fetch(ctx, method, path, "application/json", in)
+	if err != nil || out == nil {
+		return status, err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return status, fmt.Errorf("read the answer: %w", err)
+	}
+	return status, nil
+}
+
+// fetch sends in as JSON, unless it is nil, and returns the answer as it came.
+func (c *Client) fetch(ctx context.Context, method, path, accept string, in any) (status int, text []byte, err error) {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
 		if err != nil {
-			return 0, fmt.Errorf("encode the request: %w", err)
+			return 0, nil, fmt.Errorf("encode the request: %w", err)
 		}
 		body = bytes.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return 0, fmt.Errorf("make the request: %w", err)
+		return 0, nil, fmt.Errorf("make the request: %w", err)
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -348,23 +364,17 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (st
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // *url.Error says method, URL and cause
+		return 0, nil, err //nolint:wrapcheck // *url.Error says method, URL and cause
 	}
 	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	text, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return 0, fmt.Errorf("read the answer: %w", err)
+		return 0, nil, fmt.Errorf("read the answer: %w", err)
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
-		return res.StatusCode, readError(res, text)
+		return res.StatusCode, nil, readError(res, text)
 	}
-	if out == nil {
-		return res.StatusCode, nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return res.StatusCode, fmt.Errorf("read the answer: %w", err)
-	}
-	return res.StatusCode, nil
+	return res.StatusCode, text, nil
 }
 
 // readError reads a problem document; anything else leaves the status alone to tell.

@@ -91,10 +91,12 @@ func (a *app) command() *cobra.Command {
 		a.tenantsCommand(),
 		a.reconcileCommand(),
 		a.setAsideCommand(),
+		a.reportCommand(),
 		a.tokensCommand(),
 		a.devCommand(),
 		a.demoCommand(),
 		a.migrateCommand(),
+		a.pruneCommand(),
 		a.openAPICommand(),
 	)
 	root.AddCommand(a.processCommands()...)

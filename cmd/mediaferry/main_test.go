@@ -46,6 +46,13 @@ func useCases() *apitest.UseCases {
 			{Epoch: 2, Part: 2, Stage: uploads.StageTransit, Kind: "md5", Compared: true, Matched: true},
 			{Epoch: 2, Part: 3, Stage: uploads.StageTransit, Note: "found"},
 		},
+		Answers: map[string]uploads.ReportRows{"moved": {
+			Columns: []string{"hour", "account", "bytes", "share", "none"},
+			Rows: [][]any{
+				{time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC), "ma\tin", int64(1)<<53 + 1, 0.33333, nil},
+				{time.Date(2026, 10, 2, 12, 0, 0, 0, time.UTC), "old", int64(1), 1.0, nil},
+			},
+		}},
 		Accepted: func(u *uploads.Upload) {
 			switch u.Account {
 			case "main":

@@ -35,6 +35,7 @@ type useCases interface {
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
 	recoveryCases
+	reportCases
 }
 
 // Bounds of a request.
@@ -145,6 +146,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"Forget a message that was set aside", 404, 422, 503), s.setAsideDrop)
 	huma.Register(api, op("POST", "/v1/setaside/{number}/replay", "replay-set-aside",
 		"Put a message that was set aside back on its stream", 404, 409, 422, 503), s.setAsideReplay)
+	s.registerReports(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

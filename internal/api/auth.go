@@ -74,6 +74,9 @@ func scopes() map[string]access.Scope {
 		"POST /v1/tenants/{name}/pause":   access.Operate,
 		"POST /v1/tenants/{name}/resume":  access.Operate,
 
+		"GET /v1/reports":        access.Read,
+		"GET /v1/reports/{name}": access.Read,
+
 		"POST /v1/reconcile":                access.Operate,
 		"GET /v1/setaside":                  access.Operate,
 		"GET /v1/setaside/{number}":         access.Operate,
@@ -90,7 +93,7 @@ func scopes() map[string]access.Scope {
 // all, which a token that is bound to one must not see.
 func ofAllTenants(pattern string) bool {
 	_, path, _ := strings.Cut(pattern, " ")
-	return strings.HasPrefix(path, "/v1/setaside")
+	return strings.HasPrefix(path, "/v1/setaside") || strings.HasPrefix(path, "/v1/reports")
 }
 
 const maxDrained = 4 << 20 // bytes of a refused body that are still read

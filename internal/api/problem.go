@@ -39,6 +39,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error409Conflict(uploads.ErrFinal.Error())
 	case errors.Is(err, uploads.ErrNoSetAside):
 		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
+	case errors.Is(err, uploads.ErrNoReport):
+		return huma.Error404NotFound(uploads.ErrNoReport.Error())
 	case errors.Is(err, uploads.ErrNotWhole):
 		return huma.Error409Conflict(uploads.ErrNotWhole.Error())
 	case errors.Is(err, uploads.ErrEnded):

@@ -86,6 +86,7 @@ type Store interface {
 	reconcileStore
 	setAsideStore
 	controlStore
+	reportStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -206,6 +207,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "withdraw", wake: d.drops, rest: 10 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.withdraw})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
+	run(loop{name: "roll-ups", wake: newSignal(), every: foldEvery, pass: d.foldLedger})
 	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
 	for name, wake := range d.feeders {
 		run(loop{

@@ -28,8 +28,9 @@ import (
 
 // Store is a pool of connections and the statements.
 type Store struct {
-	pool *pgxpool.Pool
-	q    *db.Queries
+	pool      *pgxpool.Pool
+	q         *db.Queries
+	reporting chan struct{} // has one for each report that runs
 }
 
 // Open connects to the database and waits until it answers, with backoff and a
@@ -58,7 +59,7 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{pool: pool, q: db.New()}
+	s := &Store{pool: pool, q: db.New(), reporting: make(chan struct{}, maxReports)}
 	where := fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database)
 	delay := 200 * time.Millisecond
 	for {

@@ -32,7 +32,8 @@ type UseCases struct {
 	Tokens  api.Tokens // nil asks for no tokens
 	// SetAside are messages that are set aside, oldest first.
 	SetAside []uploads.SetAside
-	Links    []uploads.DigestLink // of every upload
+	Links    []uploads.DigestLink          // of every upload
+	Answers  map[string]uploads.ReportRows // by report
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 

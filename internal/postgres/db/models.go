@@ -100,11 +100,15 @@ type CallHold struct {
 }
 
 type CallRate struct {
-	Account  string
-	Call     string
-	Level    float64
-	FilledAt time.Time
-	DueAt    *time.Time
+	Account   string
+	Call      string
+	Level     float64
+	FilledAt  time.Time
+	DueAt     *time.Time
+	PerSecond *float64
+	Taken     float64
+	Waits     int64
+	CountedAt *time.Time
 }
 
 type DigestLink struct {
@@ -119,6 +123,24 @@ type DigestLink struct {
 	Matched      *bool
 	Note         string
 	At           time.Time
+}
+
+type EndedUpload struct {
+	ID               uuid.UUID
+	Day              interface{}
+	Tenant           string
+	Account          string
+	Provider         string
+	Outcome          string
+	Cause            string
+	Size             int64
+	Instant          *bool
+	SentBytes        int64
+	FoundBytes       int64
+	AgainBytes       interface{}
+	RedeliveredBytes int64
+	FailedBytes      interface{}
+	Seconds          float64
 }
 
 type Flight struct {
@@ -211,19 +233,50 @@ type RecordMark struct {
 
 // What may be in flight for each account and what is; one row for each call that is held, at least one in all.
 type ReportAccountWindow struct {
+	// The account.
 	Account string
 	// At present; 0 or null while nothing is known, which stands for the configured maximum.
-	WindowBytes           *int64
+	WindowBytes *int64
+	// Acknowledged lately, smoothed.
 	GoodputBytesPerSecond *float64
-	SampledAt             *time.Time
-	CutAt                 *time.Time
-	CutFor                *string
-	InFlightBytes         int64
-	Uploading             int64
-	HeldCall              *string
-	HeldUntil             *time.Time
-	HeldFor               *string
-	DownSince             *time.Time
+	// When the sample under way began.
+	SampledAt *time.Time
+	// When the window was last halved.
+	CutAt *time.Time
+	// Why it was.
+	CutFor *string
+	// Fed and not yet acknowledged.
+	InFlightBytes int64
+	// Uploads whose parts travel.
+	Uploading int64
+	// The kind of call that waits.
+	HeldCall *string
+	// When the next such call may be made.
+	HeldUntil *time.Time
+	// What the platform said last.
+	HeldFor *string
+	// Since when no such call was answered; NULL if the platform only asked for a pause.
+	DownSince *time.Time
+}
+
+// What was sent more than once, by uploads that have ended: again_bytes is known, the other two are bounds.
+type ReportBytesSentTwice struct {
+	// On which they ended, UTC.
+	Day time.Time
+	// Whose they are.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// Bytes sent and acknowledged, over all epochs.
+	SentBytes int64
+	// Of sent_bytes, those beyond the sizes of the objects.
+	AgainBytes int64
+	// At most so much besides, by deliveries that did not come to their report.
+	RedeliveredBytes int64
+	// At most so much besides, by tries that failed.
+	FailedBytes int64
 }
 
 // Every comparison of digests of an upload: one row for each part and one for each of the whole object.
@@ -254,54 +307,366 @@ type ReportDigestChain struct {
 	At time.Time
 }
 
-// Failed tries by hour, account, kind and the platform's code.
-type ReportFailuresByCause struct {
-	Hour     time.Duration
-	Account  string
-	Kind     string
-	Code     string
-	Failures int64
-	Uploads  int64
-	LastAt   interface{}
+// How long things took, counted in steps of five per cent; percentiles of any group are sums over it.
+type ReportDuration struct {
+	// On which it ended, UTC.
+	Day time.Time
+	// Whose upload it is of.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// upload: from submission to completion; queue: in queued, from not_before on; part: from its start to the platform's answer; state and a state: one stay in it.
+	Measure string
+	// The upper end of the step, a power of 1.05; the lower end is five per cent below.
+	UpToSeconds float64
+	// How many fall into the step.
+	Count int64
+	// What they took together, exactly.
+	Seconds int64
 }
 
-// Parts and bytes acknowledged, by minute, account and worker.
-type ReportThroughputPerMinute struct {
-	Minute  time.Duration
+type ReportFailuresByCause struct {
+	// In which they failed, UTC.
+	Hour time.Time
+	// The account.
 	Account string
-	Worker  string
-	Parts   int64
-	Bytes   int64
+	// transient, throttled, unauthorized, session_lost, rejected, mismatch, unknown_outcome, or a word for what failed on our side.
+	Kind string
+	// The platform's own; empty if it gave none.
+	Code string
+	// Failed tries.
+	Failures int64
+	// How many uploads they are of.
+	Uploads int64
+	// When the newest of them failed.
+	LastAt interface{}
+	// Of failures, those while the platform was down, which count for nothing.
+	Excused int64
+}
+
+// What completed uploads did not have to send.
+type ReportInstantSaving struct {
+	// On which they were completed, UTC.
+	Day time.Time
+	// Whose they are.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// Completed uploads.
+	Uploads int64
+	// The sizes of their objects.
+	Bytes int64
+	// Completed without a part, since the platform had the bytes.
+	InstantUploads int64
+	// The sizes of those.
+	InstantBytes int64
+	// Bytes that were upstream when the last epoch began, mostly of an earlier one.
+	FoundBytes int64
+	// instant_bytes and found_bytes over bytes.
+	SavedShare int32
+}
+
+// Percentiles of durations by day, tenant, account and platform, to the next step of five per cent.
+type ReportPercentile struct {
+	// On which it ended, UTC.
+	Day time.Time
+	// Whose upload it is of.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// As in report.durations.
+	Measure string
+	// How many there are.
+	Count int64
+	// The mean, exactly.
+	MeanSeconds int32
+	// Half of them took no longer.
+	P50Seconds interface{}
+	// 95 of 100 took no longer.
+	P95Seconds interface{}
+	// 99 of 100 took no longer.
+	P99Seconds interface{}
+}
+
+// How long uploads waited in queued, from when they might have begun.
+type ReportQueueWait struct {
+	// On which the wait was over, UTC.
+	Day time.Time
+	// Whose uploads they are.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// How many; an upload that was retried waits again.
+	Waits int64
+	// The mean, exactly.
+	MeanSeconds int32
+	// Half of them waited no longer.
+	P50Seconds interface{}
+	// 95 of 100 waited no longer.
+	P95Seconds interface{}
+	// 99 of 100 waited no longer.
+	P99Seconds interface{}
+}
+
+// What was used of the platforms' published rates. Calls without a published rate are not in it.
+type ReportRateBudget struct {
+	// In which they were made, UTC, give or take ten seconds.
+	Hour time.Time
+	// The account.
+	Account string
+	// The call.
+	Call string
+	// Calls made.
+	Calls int64
+	// Calls that the present rate allows in an hour.
+	Allowed int32
+	// calls over allowed.
+	UsedShare int32
+	// Requests for calls that were told to wait; the same call may be told more than once.
+	Waits int64
+}
+
+// How far the roll-ups are behind the ledger. The views count what is behind from the ledger itself, so none of them is late.
+type ReportRollUp struct {
+	// Epochs of which the roll-ups do not have everything.
+	OpenEpochs int64
+	// Parts in the ledger that no roll-up has; much more than the windows hold means that folding stands still.
+	UnfoldedParts int64
+	// The newest minute of the roll-ups.
+	LastMinute interface{}
+}
+
+// What became of each tenant's uploads, and how soon.
+type ReportSlaByTenant struct {
+	// On which they ended, UTC.
+	Day time.Time
+	// The tenant.
+	Tenant string
+	// All of them.
+	Ended int64
+	// Those with an asset.
+	Completed int64
+	// Failed, and not retried since.
+	Failed int64
+	// Withdrawn.
+	Cancelled int64
+	// Completed within five minutes of their submission.
+	Within5m int64
+	// Completed within an hour.
+	Within1h int64
+	// Completed within a day.
+	Within1d int64
+}
+
+// Parts and bytes acknowledged, by minute, account, worker, platform and tenant. Parts found upstream were not sent and are not in it.
+type ReportThroughputPerMinute struct {
+	// In which the worker had the platform's answer.
+	Minute time.Time
+	// The account.
+	Account string
+	// The worker that sent them.
+	Worker string
+	// Parts acknowledged.
+	Parts int64
+	// Bytes acknowledged.
+	Bytes int64
 	// Mean over the whole minute.
 	BytesPerSecond int32
-	MeanPartTime   float64
+	// From the start of a part to the platform's answer.
+	MeanPartTime int32
+	// The account's provider.
+	Platform string
+	// Whose uploads they are of.
+	Tenant string
+	// Of parts, those whose job had been delivered before.
+	RedeliveredParts int64
+}
+
+// How long uploads stayed in each state. A stay counts when it is over.
+type ReportTimeInState struct {
+	// On which the state was left, UTC.
+	Day time.Time
+	// Whose uploads they are.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// The state; failed is left by a retry.
+	State []byte
+	// How often it was left.
+	Stays int64
+	// All stays together.
+	Seconds int64
+	// Their mean.
+	MeanSeconds int32
 }
 
 // One row for each upload: sizes, progress, milestones and outcome.
 type ReportUploadSummary struct {
-	ID             uuid.UUID
-	Tenant         string
-	Account        string
-	Provider       string
-	BatchID        *uuid.UUID
-	Name           string
-	Size           int64
-	State          string
-	Epoch          int32
-	PartCount      *int32
-	AckedParts     int32
-	AckedBytes     int64
-	FoundBytes     int64
-	SubmittedAt    time.Time
-	BegunAt        *time.Time
-	FirstAckAt     *time.Time
-	LastAckAt      *time.Time
-	FinishedAt     *time.Time
-	TotalTime      int32
+	// The upload.
+	ID uuid.UUID
+	// Whose it is.
+	Tenant string
+	// Where it is bound for.
+	Account string
+	// The account's platform.
+	Provider string
+	// Ties uploads that were submitted together.
+	BatchID *uuid.UUID
+	// As it was submitted.
+	Name string
+	// Bytes of the staging object.
+	Size int64
+	// queued, digesting, beginning, uploading, finishing, completed, failed or cancelled.
+	State string
+	// Upstream sessions so far; 0 before the first.
+	Epoch int32
+	// Parts of the plan; NULL before it is made, and for an instant upload.
+	PartCount *int32
+	// Parts in the ledger, of the present epoch.
+	AckedParts int32
+	// Bytes in the ledger, of the present epoch.
+	AckedBytes int64
+	// Of acked_bytes, those that were upstream when the epoch began or was last reconciled.
+	FoundBytes int64
+	// When it was accepted.
+	SubmittedAt time.Time
+	// When its first upstream session was open.
+	BegunAt *time.Time
+	// When its first part came into the ledger.
+	FirstAckAt *time.Time
+	// When its newest part came into the ledger.
+	LastAckAt *time.Time
+	// When it was completed, failed or cancelled.
+	FinishedAt *time.Time
+	// From submitted_at to finished_at.
+	TotalTime int32
+	// Bytes sent in the present epoch over the time from begun_at to last_ack_at.
 	BytesPerSecond interface{}
-	Instant        *bool
-	AssetID        interface{}
-	FailureCause   interface{}
+	// The platform had the bytes already, and no part was sent.
+	Instant *bool
+	// The platform's id of the finished media.
+	AssetID interface{}
+	// Why it failed, in one word.
+	FailureCause interface{}
+}
+
+// Uploads that have ended, those that were pruned among them.
+type ReportUploadsPerDay struct {
+	// On which they ended, UTC.
+	Day time.Time
+	// Whose they are.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// completed, failed or cancelled. A failed upload that is retried is counted by what becomes of it.
+	Outcome string
+	// Why they failed; empty for the others.
+	Cause string
+	// How many.
+	Uploads int64
+	// The sizes of their objects.
+	Bytes int64
+	// Completed without a part, since the platform had the bytes.
+	InstantUploads int64
+	// The sizes of those.
+	InstantBytes int64
+	// Bytes sent and acknowledged, over all epochs.
+	SentBytes int64
+	// Bytes that were upstream when the last epoch began, and were not sent in it.
+	FoundBytes int64
+	// Bytes sent and acknowledged beyond the size of the object: sent in an epoch that was given up, and again.
+	AgainBytes int64
+	// Bytes of parts whose job was delivered before; how much an earlier delivery sent nobody knows, so at most so much was sent twice.
+	RedeliveredBytes int64
+	// A part's size for each failed try of a part; at most so much was sent in vain.
+	FailedBytes int64
+	// Ended within five minutes of their submission.
+	Within5m int64
+	// Within an hour.
+	Within1h int64
+	// Within a day.
+	Within1d int64
+}
+
+// One row: which version of this schema is here.
+type ReportVersion struct {
+	// Counts up with every migration that adds to the schema.
+	Version int32
+}
+
+type RollupCall struct {
+	Hour    time.Time
+	Account string
+	Call    string
+	Calls   float64
+	Waits   int64
+}
+
+type RollupDuration struct {
+	Day      time.Time
+	Tenant   string
+	Account  string
+	Provider string
+	Measure  string
+	Step     int32
+	Count    int64
+	Seconds  float64
+}
+
+type RollupFailure struct {
+	Hour     time.Time
+	Account  string
+	Kind     string
+	Code     string
+	Failures int64
+	Excused  int64
+	Uploads  int64
+	LastAt   time.Time
+}
+
+type RollupMinute struct {
+	Minute           time.Time
+	Tenant           string
+	Account          string
+	Provider         string
+	Worker           string
+	Parts            int64
+	Bytes            int64
+	PartTime         time.Duration
+	RedeliveredParts int64
+}
+
+type RollupUpload struct {
+	Day              time.Time
+	Tenant           string
+	Account          string
+	Provider         string
+	Outcome          string
+	Cause            string
+	Uploads          int64
+	Bytes            int64
+	InstantUploads   int64
+	InstantBytes     int64
+	SentBytes        int64
+	FoundBytes       int64
+	AgainBytes       int64
+	RedeliveredBytes int64
+	FailedBytes      int64
+	Within5m         int64
+	Within1h         int64
+	Within1d         int64
 }
 
 type SetAside struct {
@@ -332,6 +697,21 @@ type StreamMark struct {
 	Created time.Time
 	LastSeq int64
 	SeenAt  time.Time
+}
+
+type UnfoldedPart struct {
+	UploadID  uuid.UUID
+	Epoch     int32
+	Tenant    string
+	Account   string
+	Provider  string
+	Part      int32
+	Length    int64
+	Worker    string
+	Delivery  int32
+	Found     bool
+	StartedAt time.Time
+	AckedAt   time.Time
 }
 
 type Upload struct {
@@ -396,4 +776,25 @@ type Upload struct {
 	KnownBy          string
 	Flight           *string
 	Waits            bool
+}
+
+type UploadDuration struct {
+	UploadID uuid.UUID
+	Day      interface{}
+	Tenant   string
+	Account  string
+	Provider string
+	Measure  interface{}
+	Seconds  float64
+}
+
+type UploadEpoch struct {
+	UploadID         uuid.UUID
+	Epoch            int32
+	Folded           int32
+	Ended            bool
+	SentParts        int32
+	SentBytes        int64
+	FoundBytes       int64
+	RedeliveredBytes int64
 }

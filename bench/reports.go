@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"mediaferry/bench/figures"
+	"mediaferry/bench/movers"
+	"mediaferry/internal/postgres"
+)
+
+const (
+	ledgerDays   = 60 // that the made-up record goes back
+	reportFiles  = 8  // of each measurement of ingest
+	reportMonths = 4  // of the ledger, more than enough for the days
+)
+
+// runReports measures the reports over a made-up ledger, and what folding costs
+// those who fill it.
+func runReports(ctx context.Context, env movers.Env, c settings, stdout io.Writer) (err error) {
+	m := newMediaferry(env)
+	defer func() { err = errors.Join(err, m.Close()) }()
+	if err := m.Prepare(ctx); err != nil {
+		return err
+	}
+	// They have made the tables, and would fold while others are measured.
+	if err := m.stopProcesses(); err != nil {
+		return err
+	}
+	conns, err := sql.Open("pgx", m.postgres.DSN())
+	if err != nil {
+		return fmt.Errorf("reports: %w", err)
+	}
+	defer conns.Close() //nolint:errcheck // nothing is pending on them
+	store, err := postgres.Open(ctx, m.postgres.DSN(), 4, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	sheet := &figures.Sheet{}
+	since := time.Now().AddDate(0, 0, -ledgerDays)
+
+	if err := store.MakePartitions(ctx, since, reportMonths); err != nil {
+		return err
+	}
+	start := time.Now()
+	rows, err := makeLedger(ctx, conns, c.ledger)
+	if err != nil {
+		return fmt.Errorf("make a ledger: %w", err)
+	}
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(stdout, format+"\n", args...) }
+	say("made %d ledger rows in %v", rows, time.Since(start).Round(time.Second))
+	start = time.Now()
+	folded, err := store.FoldLedger(ctx)
+	if err != nil {
+		return err
+	}
+	if folded != rows {
+		return fmt.Errorf("%d of %d rows were folded", folded, rows)
+	}
+	sheet.Set("report_fold_rows_per_second", float64(folded)/time.Since(start).Seconds(), "1/s")
+
+	if err := timeReports(ctx, store, since, c.rounds, sheet, say); err != nil {
+		return err
+	}
+	slowdown, err := foldSlowdown(ctx, m, conns, store, c.rounds, say)
+	if err != nil {
+		return err
+	}
+	sheet.Set("report_ingest_slowdown_pct", slowdown, "%")
+	if err := sheet.Print(stdout); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// timeReports runs each report over the whole record, and keeps the slowest run of
+// all.
+func timeReports(ctx context.Context, store *postgres.Store, since time.Time, rounds int, sheet *figures.Sheet, say func(string, ...any)) error {
+	all, err := store.Reports(ctx)
+	if err != nil {
+		return err
+	}
+	var slowest time.Duration
+	for _, r := range all {
+		var took []string
+		rows := 0
+		for range rounds {
+			start := time.Now()
+			found, err := store.Report(ctx, r.Name, since)
+			if err != nil {
+				return err
+			}
+			elapsed := time.Since(start)
+			slowest, rows = max(slowest, elapsed), len(found.Rows)
+			took = append(took, elapsed.Round(time.Millisecond).String())
+		}
+		say("report %-16s %5d rows  %s", r.Name, rows, strings.Join(took, "  "))
+	}
+	sheet.Set("report_slowest_ms", float64(slowest)/float64(time.Millisecond), "ms")
+	return nil
+}
+
+// foldSlowdown measures how fast acks reach the ledger with folding and without,
+// in turn, and returns what folding takes of it in per cent. While somebody else
+// has the roll-ups, a dispatcher folds nothing.
+func foldSlowdown(ctx context.Context, m *mediaferry, conns *sql.DB, store *postgres.Store, rounds int, say func(string, ...any)) (float64, error) {
+	conn, err := conns.Conn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // gives up the lock, if it has it
+	rates := map[bool][]float64{}
+	for round := range 2 * rounds {
+		folding := (round+round/2)%2 == 0 // on off, off on, on off
+		statement := `SELECT pg_advisory_lock(hashtextextended('roll-ups', 0))`
+		if folding {
+			statement = `SELECT pg_advisory_unlock_all()`
+		}
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return 0, fmt.Errorf("hold the roll-ups: %w", err)
+		}
+		rate, err := ackRate(ctx, m, reportFiles)
+		if err != nil {
+			return 0, fmt.Errorf("acks: %w", err)
+		}
+		say("acks %7.0f 1/s, folding %t", rate, folding)
+		rates[folding] = append(rates[folding], rate)
+		if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock_all()`); err != nil {
+			return 0, fmt.Errorf("give up the roll-ups: %w", err)
+		}
+		// What this round left unfolded is not the next one's.
+		if _, err := store.FoldLedger(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 100 * (1 - figures.Median(rates[true])/figures.Median(rates[false])), nil
+}
+
+// makeLedger fills the tables as two months of work would: files of up to 4 GiB in
+// parts of 8 MiB for six accounts at three platforms, a few of them instant, failed
+// or cancelled, in state changes, failures and all.
+func makeLedger(ctx context.Context, conns *sql.DB, rows int) (int, error) {
+	uploads := rows*1000/236_700 + 1 // 94.7 per cent have parts, 250 on average
+	exec := func(statement string) error {
+		conn, err := conns.Conn(ctx)
+		if err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+		defer conn.Close() //nolint:errcheck // back to the pool
+		// The triggers would record the moves as of now.
+		for _, s := range []string{`SET session_replication_role = replica`, `SET synchronous_commit = off`, statement} {
+			if _, err := conn.ExecContext(ctx, s); err != nil {
+				return fmt.Errorf("%.60s: %w", strings.TrimSpace(statement), err)
+			}
+		}
+		return nil
+	}
+	for _, s := range []string{
+		`ALTER SYSTEM SET max_wal_size = '16GB'`, `ALTER SYSTEM SET checkpoint_timeout = '30min'`, `SELECT pg_reload_conf()`,
+		fmt.Sprintf(`
+INSERT INTO uploads (id, tenant, account, provider, pool, request_hash, source_bucket, source_key, source_etag, size, name, state, epoch,
+    part_size, part_count, acked_parts, acked_bytes, submitted_at, begun_at, first_ack_at, last_ack_at, finished_at, asset, failure)
+SELECT (lpad(to_hex((extract(epoch FROM u.at) * 1000)::bigint), 12, '0') || '7' || substr(u.hash, 1, 3) || '8' || substr(u.hash, 4, 15))::uuid,
+    'tenant-' || u.n %% 3, 'account-' || u.n %% 6, 'platform-' || u.n %% 3, 'default', '', 'staging', 'films/' || u.n, u.hash,
+    u.parts * 8388608::bigint, 'film ' || u.n, u.state::upload_state, (NOT u.instant)::int,
+    CASE WHEN NOT u.instant THEN 8388608 END, CASE WHEN NOT u.instant THEN u.parts END,
+    CASE WHEN NOT u.instant THEN u.parts ELSE 0 END, CASE WHEN NOT u.instant THEN u.parts * 8388608::bigint ELSE 0 END,
+    u.at, u.at + u.wait, u.at + u.wait, u.at + u.wait + u.parts * interval '0.2 s', u.at + u.wait + u.parts * interval '0.2 s' + interval '2 s',
+    CASE WHEN u.state = 'completed' THEN jsonb_build_object('id', u.hash) END,
+    CASE WHEN u.state = 'failed' THEN '{"cause": "rejected"}'::jsonb END
+FROM (
+    SELECT n, now() - interval '%[2]d days' + n * interval '%[2]d days' / %[1]d - interval '1 hour' AS at, md5(n::text) AS hash,
+        10 + n * 7919 %% 481 AS parts, n %% 19 = 0 AS instant, (1 + n * 31 %% 600) * interval '0.5 s' AS wait,
+        CASE WHEN n %% 19 = 0 THEN 'completed' WHEN n %% 101 = 0 THEN 'failed' WHEN n %% 103 = 0 THEN 'cancelled' ELSE 'completed' END AS state
+    FROM generate_series(1, %[1]d) AS n
+) u`, uploads, ledgerDays),
+		`INSERT INTO upload_epochs (upload_id, epoch) SELECT id, 1 FROM uploads WHERE epoch = 1`,
+		`
+INSERT INTO state_changes (upload_id, from_state, to_state, at)
+SELECT u.id, c.from_state::upload_state, coalesce(c.to_state::upload_state, u.state),
+    CASE c.step WHEN 1 THEN u.submitted_at WHEN 2 THEN u.begun_at - interval '0.3 s' WHEN 3 THEN u.begun_at WHEN 4 THEN u.last_ack_at ELSE u.finished_at END
+FROM uploads u CROSS JOIN (VALUES (1, NULL, 'queued'), (2, 'queued', 'beginning'), (3, 'beginning', 'uploading'),
+    (4, 'uploading', 'finishing'), (5, 'finishing', NULL)) AS c (step, from_state, to_state)
+ORDER BY u.id, c.step`,
+		`
+INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, worker, started_at, failed_at)
+SELECT u.id, u.account, 1, 1 + p * 7, CASE WHEN p % 3 = 0 THEN 'throttled' ELSE 'transient' END, 'code-' || p % 5, 'worker-' || p % 16,
+    u.begun_at, u.begun_at + p * interval '1 s'
+FROM uploads u CROSS JOIN generate_series(0, 2) AS p WHERE u.epoch = 1`,
+		`
+INSERT INTO rollup_calls (hour, account, call, calls, waits)
+SELECT date_trunc('hour', h, 'UTC'), 'account-' || a, 'finish', 100, 3
+FROM generate_series(now() - interval '60 days', now(), interval '1 hour') AS h CROSS JOIN generate_series(0, 5) AS a`,
+	} {
+		if err := exec(s); err != nil {
+			return 0, err
+		}
+	}
+	// Two at once, each with months of its own for the most part.
+	g := new(errgroup.Group)
+	for _, half := range []string{"<", ">="} {
+		g.Go(func() error {
+			return exec(fmt.Sprintf(`
+INSERT INTO part_acks (upload_id, epoch, part, "offset", length, receipt, digest, worker, delivery, started_at, acked_at)
+SELECT u.id, 1, p, (p - 1) * 8388608::bigint, 8388608, u.source_etag, 'crc64nvme:0123456789abcdef', 'worker-' || p %% 16,
+    CASE WHEN p %% 200 = 0 THEN 2 ELSE 1 END,
+    u.begun_at + (p - 1) * interval '0.2 s', u.begun_at + p * interval '0.2 s' + (p * 37 %% 100) * interval '0.03 s'
+FROM (SELECT id, part_count, begun_at, source_etag FROM uploads WHERE epoch = 1 AND submitted_at %s now() - interval '%d days' ORDER BY id) u
+CROSS JOIN LATERAL generate_series(1, u.part_count) AS p`, half, ledgerDays/2))
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err //nolint:wrapcheck // exec's own
+	}
+	// As autovacuum would have done in that time.
+	if _, err := conns.ExecContext(ctx, `VACUUM ANALYZE`); err != nil {
+		return 0, fmt.Errorf("vacuum: %w", err)
+	}
+	var made int
+	if err := conns.QueryRowContext(ctx, `SELECT count(*) FROM part_acks`).Scan(&made); err != nil {
+		return 0, fmt.Errorf("count: %w", err)
+	}
+	return made, nil
+}
