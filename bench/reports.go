@@ -219,7 +219,7 @@ CROSS JOIN LATERAL generate_series(1, u.part_count) AS p`, half, ledgerDays/2))
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err //nolint:wrapcheck // exec's own
+		return 0, err
 	}
 	// As autovacuum would have done in that time.
 	if _, err := conns.ExecContext(ctx, `VACUUM ANALYZE`); err != nil {
