@@ -71,6 +71,10 @@ bench-peers: ## install the other movers into bench/.peers
 conformance: ## what each provider does with each case of the suite that all must pass
 	go run ./test/conformance
 
+.PHONY: digest-pass
+digest-pass: setup ## how close a worker's digest pass comes to the hash alone
+	go test ./test/digestpass -count=1 -timeout 10m -run '^TestDigestPass$$' -v -args -size 64 -rounds 40
+
 .PHONY: resume
 resume: setup ## what is sent again when all of ours is lost in the middle of an upload
 	go test ./test/platforms -count=1 -timeout 10m -run '^TestResume$$' -v -args -size 64
