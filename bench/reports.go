@@ -184,6 +184,7 @@ FROM (
     FROM generate_series(1, %[1]d) AS n
 ) u`, uploads, ledgerDays),
 		`INSERT INTO upload_epochs (upload_id, epoch) SELECT id, 1 FROM uploads WHERE epoch = 1`,
+		`INSERT INTO unfolded_uploads (upload_id) SELECT id FROM uploads`,
 		`
 INSERT INTO state_changes (upload_id, from_state, to_state, at)
 SELECT u.id, c.from_state::upload_state, coalesce(c.to_state::upload_state, u.state),
@@ -219,7 +220,7 @@ CROSS JOIN LATERAL generate_series(1, u.part_count) AS p`, half, ledgerDays/2))
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err //nolint:wrapcheck // exec's own
+		return 0, err
 	}
 	// As autovacuum would have done in that time.
 	if _, err := conns.ExecContext(ctx, `VACUUM ANALYZE`); err != nil {

@@ -33,14 +33,16 @@ const (
 // Bounds of one transaction of a fold.
 const (
 	foldEpochs = 64
-	foldParts  = 2048 // of each epoch
+	foldParts  = 1024 // of each epoch
+	foldBatch  = 500  // uploads
 	// foldWorth is how many parts of an epoch that goes on are worth a fold.
 	// Reports read from the ledger what is not folded yet.
 	foldWorth = 256
 )
 
 // FoldLedger adds to the roll-ups what the ledger has and they lack, but for a
-// few hundred parts of each upload in hand, and says how many parts it added.
+// few hundred parts of each upload in hand, and the uploads that are final. It says
+// how many parts it added.
 // Each transaction is whole by itself: after a crash the next call goes on.
 // While another process folds, it adds nothing.
 func (s *Store) FoldLedger(ctx context.Context) (int, error) {
@@ -48,10 +50,51 @@ func (s *Store) FoldLedger(ctx context.Context) (int, error) {
 	for {
 		folded, more, err := s.foldPass(ctx)
 		total += folded
-		if err != nil || !more {
+		if err != nil {
 			return total, err
 		}
+		if !more {
+			return total, s.foldUploads(ctx)
+		}
 	}
+}
+
+// foldUploads adds uploads that are final, in batches.
+func (s *Store) foldUploads(ctx context.Context) error {
+	for done := false; !done; {
+		err := s.inTx(ctx, "fold uploads", func(tx pgx.Tx) error {
+			took, err := s.q.TakeRollUps(ctx, tx)
+			if err != nil || !took {
+				done = true
+				return err
+			}
+			ids, err := s.q.EndedUploads(ctx, tx, foldBatch)
+			if err != nil {
+				return fmt.Errorf("list: %w", err)
+			}
+			if done = len(ids) < foldBatch; len(ids) == 0 {
+				return nil
+			}
+			if err := s.rollUp(ctx, tx, ids, s.q.RollUpUploads, s.q.RollUpDurations); err != nil {
+				return err
+			}
+			return s.q.MarkFolded(ctx, tx, ids)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollUp adds what the roll-ups lack of these uploads.
+func (s *Store) rollUp(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, statements ...func(context.Context, db.DBTX, []uuid.UUID) error) error {
+	for _, add := range statements {
+		if err := add(ctx, tx, ids); err != nil {
+			return fmt.Errorf("roll up: %w", err)
+		}
+	}
+	return nil
 }
 
 // foldPass goes once over all epochs that are due; more says that one of them
@@ -270,12 +313,8 @@ func (s *Store) pruneBatch(ctx context.Context, low, high uuid.UUID, cutoff time
 			left = left || open > 0
 			return err
 		}
-		for _, rollUp := range []func(context.Context, db.DBTX, []uuid.UUID) error{
-			s.q.RollUpUploads, s.q.RollUpDurations, s.q.RollUpFailures,
-		} {
-			if err := rollUp(ctx, tx, ids); err != nil {
-				return fmt.Errorf("roll up: %w", err)
-			}
+		if err := s.rollUp(ctx, tx, ids, s.q.RollUpUploads, s.q.RollUpDurations, s.q.RollUpFailures); err != nil {
+			return err
 		}
 		n, err := s.q.DeleteUploads(ctx, tx, ids)
 		deleted = int(n)
