@@ -33,8 +33,8 @@ const (
 // Bounds of one transaction of a fold.
 const (
 	foldEpochs = 64
-	foldParts  = 1024 // of each epoch
-	foldBatch  = 500  // uploads
+	foldParts  = 512 // of each epoch
+	foldBatch  = 500 // uploads
 	// foldWorth is how many parts of an epoch that goes on are worth a fold.
 	// Reports read from the ledger what is not folded yet.
 	foldWorth = 256
@@ -42,27 +42,44 @@ const (
 
 // FoldLedger adds to the roll-ups what the ledger has and they lack, but for a
 // few hundred parts of each upload in hand, and the uploads that are final. It says
-// how many parts it added.
-// Each transaction is whole by itself: after a crash the next call goes on.
-// While another process folds, it adds nothing.
-func (s *Store) FoldLedger(ctx context.Context) (int, error) {
+// how many parts it added. Each transaction is whole by itself: after a crash the
+// next call goes on. While another process folds, it adds nothing. After each
+// transaction it rests so many times as long as that took, so that those who
+// write to the ledger hardly notice.
+func (s *Store) FoldLedger(ctx context.Context, rest int) (int, error) {
 	total := 0
 	for {
-		folded, more, err := s.foldPass(ctx)
+		folded, more, err := s.foldPass(ctx, rest)
 		total += folded
 		if err != nil {
 			return total, err
 		}
 		if !more {
-			return total, s.foldUploads(ctx)
+			return total, s.foldUploads(ctx, rest)
 		}
 	}
 }
 
+// inTxAndRest runs a transaction and waits rest times as long as it took.
+func (s *Store) inTxAndRest(ctx context.Context, rest int, doing string, f func(pgx.Tx) error) error {
+	start := time.Now()
+	if err := s.inTx(ctx, doing, f); err != nil || rest == 0 {
+		return err
+	}
+	timer := time.NewTimer(time.Duration(rest) * time.Since(start))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	case <-timer.C:
+		return nil
+	}
+}
+
 // foldUploads adds uploads that are final, in batches.
-func (s *Store) foldUploads(ctx context.Context) error {
+func (s *Store) foldUploads(ctx context.Context, rest int) error {
 	for done := false; !done; {
-		err := s.inTx(ctx, "fold uploads", func(tx pgx.Tx) error {
+		err := s.inTxAndRest(ctx, rest, "fold uploads", func(tx pgx.Tx) error {
 			took, err := s.q.TakeRollUps(ctx, tx)
 			if err != nil || !took {
 				done = true
@@ -99,10 +116,10 @@ func (s *Store) rollUp(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, statemen
 
 // foldPass goes once over all epochs that are due; more says that one of them
 // had more parts than fit a transaction.
-func (s *Store) foldPass(ctx context.Context) (folded int, more bool, err error) {
+func (s *Store) foldPass(ctx context.Context, rest int) (folded int, more bool, err error) {
 	p := db.FoldPartsParams{MostParts: foldParts, MostEpochs: foldEpochs, Worth: foldWorth}
 	for done := false; !done; {
-		err := s.inTx(ctx, "fold the ledger", func(tx pgx.Tx) error {
+		err := s.inTxAndRest(ctx, rest, "fold the ledger", func(tx pgx.Tx) error {
 			took, err := s.q.TakeRollUps(ctx, tx)
 			if err != nil || !took {
 				done = true
@@ -224,7 +241,7 @@ const pruneBatch = 500 // uploads in one transaction
 // repeated, and goes on where it was cut short. dryRun changes nothing.
 func (s *Store) Prune(ctx context.Context, cutoff time.Time, withFailed, dryRun bool, pruned func(uploads.Pruned)) error {
 	if !dryRun {
-		if _, err := s.FoldLedger(ctx); err != nil {
+		if _, err := s.FoldLedger(ctx, 0); err != nil {
 			return err
 		}
 	}

@@ -197,7 +197,7 @@ func (b *bundle) ask(t *testing.T, since time.Time) map[string][]string {
 
 func (b *bundle) fold(t *testing.T) int {
 	t.Helper()
-	n, err := b.FoldLedger(t.Context())
+	n, err := b.FoldLedger(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestFoldUnderWay(t *testing.T) {
 					cut, stop = context.WithTimeout(ctx, time.Duration(n%7)*time.Millisecond)
 					defer stop()
 				}
-				if _, err := b.FoldLedger(cut); err != nil && cut.Err() == nil {
+				if _, err := b.FoldLedger(cut, i); err != nil && cut.Err() == nil {
 					t.Errorf("fold: %v", err)
 				}
 			}
