@@ -15,6 +15,7 @@ SEED ?= 1
 DURATION ?= 2m
 FAULTS ?=
 N ?= 1000
+ROWS ?= 10000000
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
@@ -66,6 +67,11 @@ bench: setup ## compare with other movers, of which make bench-peers installs so
 .PHONY: bench-peers
 bench-peers: ## install the other movers into bench/.peers
 	bench/peers.sh
+
+.PHONY: bench-reports
+bench-reports: setup ## the ready reports over ten million ledger rows, and what folding costs; ROWS=…
+	go build -trimpath -o bench/.bin/ ./bench/... ./cmd/dispatcher ./cmd/worker
+	bench/.bin/bench -ledger $(ROWS)
 
 .PHONY: conformance
 conformance: ## what each provider does with each case of the suite that all must pass

@@ -59,7 +59,7 @@ func runReports(ctx context.Context, env movers.Env, c settings, stdout io.Write
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(stdout, format+"\n", args...) }
 	say("made %d ledger rows in %v", rows, time.Since(start).Round(time.Second))
 	start = time.Now()
-	folded, err := store.FoldLedger(ctx)
+	folded, err := store.FoldLedger(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func foldSlowdown(ctx context.Context, m *mediaferry, conns *sql.DB, store *post
 			return 0, fmt.Errorf("give up the roll-ups: %w", err)
 		}
 		// What this round left unfolded is not the next one's.
-		if _, err := store.FoldLedger(ctx); err != nil {
+		if _, err := store.FoldLedger(ctx, 0); err != nil {
 			return 0, err
 		}
 	}
@@ -184,6 +184,7 @@ FROM (
     FROM generate_series(1, %[1]d) AS n
 ) u`, uploads, ledgerDays),
 		`INSERT INTO upload_epochs (upload_id, epoch) SELECT id, 1 FROM uploads WHERE epoch = 1`,
+		`INSERT INTO unfolded_uploads (upload_id) SELECT id FROM uploads`,
 		`
 INSERT INTO state_changes (upload_id, from_state, to_state, at)
 SELECT u.id, c.from_state::upload_state, coalesce(c.to_state::upload_state, u.state),

@@ -33,6 +33,19 @@ CREATE TABLE rollup_minutes (
     CONSTRAINT rollup_minutes_pkey PRIMARY KEY (minute, account, worker, tenant, provider)
 );
 
+-- The same by the hour, for questions about months.
+CREATE TABLE rollup_hours (
+    hour      timestamptz NOT NULL, -- UTC
+    tenant    text        NOT NULL,
+    account   text        NOT NULL,
+    provider  text        NOT NULL,
+    worker    text        NOT NULL,
+    parts     bigint      NOT NULL,
+    bytes     bigint      NOT NULL,
+    part_time interval    NOT NULL,
+    CONSTRAINT rollup_hours_pkey PRIMARY KEY (hour, account, worker, tenant, provider)
+);
+
 -- How long things took, in steps of five per cent: step s has what took more than
 -- 1.05^(s-1) seconds and up to 1.05^s.
 CREATE TABLE rollup_durations (
@@ -47,7 +60,12 @@ CREATE TABLE rollup_durations (
     CONSTRAINT rollup_durations_pkey PRIMARY KEY (day, account, measure, step, tenant, provider)
 );
 
--- Uploads that were pruned. Those that are still there are counted from their rows.
+-- Uploads that were completed or cancelled, which is final. The others, and those
+-- that ended just now, are counted from their rows as long as they are here.
+CREATE TABLE unfolded_uploads (
+    upload_id uuid NOT NULL CONSTRAINT unfolded_uploads_pkey PRIMARY KEY
+);
+
 CREATE TABLE rollup_uploads (
     day               timestamptz NOT NULL, -- on which they ended, UTC
     tenant            text        NOT NULL,
@@ -128,6 +146,12 @@ BEGIN
     RETURN greatest(extract(epoch FROM due - at), 0.001);
 END $$;
 
+CREATE FUNCTION uploads_note_submissions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO unfolded_uploads (upload_id) SELECT n.id FROM new_rows n;
+    RETURN NULL;
+END $$;
+
 -- An epoch begins in one statement, and here; nowhere else does one.
 CREATE FUNCTION uploads_note_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -137,6 +161,9 @@ END $$;
 -- +goose StatementEnd
 CREATE TRIGGER uploads_epochs AFTER UPDATE OF epoch ON uploads FOR EACH ROW
     WHEN (NEW.epoch <> OLD.epoch) EXECUTE FUNCTION uploads_note_epoch();
+CREATE TRIGGER uploads_unfolded AFTER INSERT ON uploads REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION uploads_note_submissions();
+INSERT INTO unfolded_uploads (upload_id) SELECT u.id FROM uploads u;
 INSERT INTO upload_epochs (upload_id, epoch)
 SELECT u.id, e FROM uploads u CROSS JOIN generate_series(1, u.epoch) AS e
 ON CONFLICT DO NOTHING;
@@ -154,8 +181,8 @@ CROSS JOIN LATERAL (
 ) a
 WHERE NOT e.ended;
 
--- Uploads that have ended, as reports count them; prune folds the same rows.
-CREATE VIEW ended_uploads AS
+-- What the roll-ups lack of uploads that have ended.
+CREATE VIEW unfolded_ends AS
 SELECT u.id, date_trunc('day', u.finished_at, 'UTC') AS day, u.tenant, u.account, u.provider, u.state::text AS outcome,
        CASE WHEN u.state = 'failed' THEN coalesce(u.failure ->> 'cause', '') ELSE '' END AS cause,
        u.size, u.state = 'completed' AND u.part_count IS NULL AS instant,
@@ -163,8 +190,9 @@ SELECT u.id, date_trunc('day', u.finished_at, 'UTC') AS day, u.tenant, u.account
        greatest(coalesce(e.sent_bytes, 0) - u.size, 0) AS again_bytes,
        coalesce(e.redelivered_bytes, 0) AS redelivered_bytes,
        coalesce(f.tries * u.part_size, 0) AS failed_bytes,
-       extract(epoch FROM u.finished_at - u.submitted_at)::float8 AS seconds
-FROM uploads u
+       date_part('epoch', u.finished_at - u.submitted_at) AS seconds
+FROM unfolded_uploads n
+JOIN uploads u ON u.id = n.upload_id
 LEFT JOIN LATERAL (
     SELECT sum(p.sent_bytes)::bigint AS sent_bytes, sum(p.redelivered_bytes)::bigint AS redelivered_bytes,
            coalesce(sum(p.found_bytes) FILTER (WHERE p.epoch = u.epoch), 0)::bigint AS found_bytes
@@ -173,29 +201,27 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (SELECT count(*) AS tries FROM part_failures p WHERE p.upload_id = u.id AND p.part > 0) f ON true
 WHERE u.state IN ('completed', 'failed', 'cancelled') AND u.finished_at IS NOT NULL;
 
--- How long uploads took: all of it, each stay in a state, each wait in the queue.
-CREATE VIEW upload_durations AS
-SELECT s.upload_id, date_trunc('day', s.left_at, 'UTC') AS day, u.tenant, u.account, u.provider,
-       'state ' || s.state AS measure, extract(epoch FROM s.left_at - s.entered_at)::float8 AS seconds
-FROM (
-    SELECT c.upload_id, c.to_state::text AS state, c.at AS entered_at,
-           lead(c.at) OVER (PARTITION BY c.upload_id ORDER BY c.id) AS left_at
-    FROM state_changes c
-) s JOIN uploads u ON u.id = s.upload_id
-WHERE s.left_at IS NOT NULL
-UNION ALL
-SELECT s.upload_id, date_trunc('day', s.left_at, 'UTC'), u.tenant, u.account, u.provider,
-       'queue', extract(epoch FROM greatest(s.left_at - greatest(s.entered_at, u.not_before), interval '0'))::float8
-FROM (
-    SELECT c.upload_id, c.to_state AS state, c.at AS entered_at,
-           lead(c.at) OVER (PARTITION BY c.upload_id ORDER BY c.id) AS left_at
-    FROM state_changes c
-) s JOIN uploads u ON u.id = s.upload_id
-WHERE s.state = 'queued' AND s.left_at IS NOT NULL
-UNION ALL
-SELECT u.id, date_trunc('day', u.finished_at, 'UTC'), u.tenant, u.account, u.provider,
-       'upload', extract(epoch FROM u.finished_at - u.submitted_at)::float8
-FROM uploads u WHERE u.state = 'completed';
+-- And of how long uploads took: each stay in a state, each wait in the queue, and
+-- all of it.
+CREATE VIEW unfolded_durations AS
+SELECT n.upload_id, date_trunc('day', d.left_at, 'UTC') AS day, u.tenant, u.account, u.provider, d.measure, d.seconds
+FROM unfolded_uploads n
+JOIN uploads u ON u.id = n.upload_id
+CROSS JOIN LATERAL (
+    SELECT s.left_at, m.measure, m.seconds
+    FROM (
+        SELECT c.to_state, c.at AS entered_at, lead(c.at) OVER (ORDER BY c.id) AS left_at
+        FROM state_changes c WHERE c.upload_id = n.upload_id
+    ) s CROSS JOIN LATERAL (
+        SELECT 'state ' || s.to_state::text AS measure, date_part('epoch', s.left_at - s.entered_at) AS seconds
+        UNION ALL
+        SELECT 'queue', greatest(date_part('epoch', s.left_at - greatest(s.entered_at, u.not_before)), 0) WHERE s.to_state = 'queued'
+    ) m
+    WHERE s.left_at IS NOT NULL
+    UNION ALL
+    SELECT u.finished_at, 'upload', date_part('epoch', u.finished_at - u.submitted_at) WHERE u.state = 'completed'
+    OFFSET 0
+) d;
 
 CREATE OR REPLACE VIEW report.throughput_per_minute AS
 SELECT m.minute, m.account, m.worker,
@@ -216,6 +242,20 @@ FROM (
 ) m
 GROUP BY m.minute, m.account, m.worker, m.provider, m.tenant;
 
+CREATE VIEW report.throughput_per_hour AS
+SELECT h.hour, h.tenant, h.account, h.provider AS platform, h.worker,
+       sum(h.parts)::bigint                                          AS parts,
+       sum(h.bytes)::bigint                                          AS bytes,
+       sum(h.bytes)::float8 / 3600                                   AS bytes_per_second,
+       date_part('epoch', sum(h.part_time)) / sum(h.parts)::float8   AS mean_part_seconds
+FROM (
+    SELECT r.hour, r.tenant, r.account, r.provider, r.worker, r.parts, r.bytes, r.part_time FROM rollup_hours r
+    UNION ALL
+    SELECT date_trunc('hour', p.acked_at, 'UTC'), p.tenant, p.account, p.provider, p.worker, 1, p.length, p.acked_at - p.started_at
+    FROM unfolded_parts p WHERE NOT p.found
+) h
+GROUP BY h.hour, h.tenant, h.account, h.provider, h.worker;
+
 CREATE OR REPLACE VIEW report.failures_by_cause AS
 SELECT f.hour, f.account, f.kind, f.code,
        sum(f.failures)::bigint AS failures,
@@ -233,18 +273,18 @@ GROUP BY f.hour, f.account, f.kind, f.code;
 
 CREATE VIEW report.durations AS
 SELECT d.day, d.tenant, d.account, d.provider AS platform, d.measure,
-       power(1.05, d.step)::float8 AS up_to_seconds,
+       power(1.05::float8, d.step::float8) AS up_to_seconds,
        sum(d.count)::bigint        AS count,
        sum(d.seconds)              AS seconds
 FROM (
     SELECT r.day, r.tenant, r.account, r.provider, r.measure, r.step, r.count, r.seconds FROM rollup_durations r
     UNION ALL
     SELECT u.day, u.tenant, u.account, u.provider, u.measure, ceil(ln(greatest(u.seconds, 0.001)) / ln(1.05::float8))::int, 1, u.seconds
-    FROM upload_durations u
+    FROM unfolded_durations u
     UNION ALL
     SELECT date_trunc('day', p.acked_at, 'UTC'), p.tenant, p.account, p.provider, 'part',
-           ceil(ln(greatest(extract(epoch FROM p.acked_at - p.started_at)::float8, 0.001)) / ln(1.05::float8))::int, 1,
-           extract(epoch FROM p.acked_at - p.started_at)::float8
+           ceil(ln(greatest(date_part('epoch', p.acked_at - p.started_at), 0.001)) / ln(1.05::float8))::int, 1,
+           date_part('epoch', p.acked_at - p.started_at)
     FROM unfolded_parts p WHERE NOT p.found
 ) d
 GROUP BY d.day, d.tenant, d.account, d.provider, d.measure, d.step;
@@ -293,7 +333,7 @@ FROM (
     SELECT u.day, u.tenant, u.account, u.provider, u.outcome, u.cause, 1, u.size, u.instant::int, CASE WHEN u.instant THEN u.size ELSE 0 END,
            u.sent_bytes, u.found_bytes, u.again_bytes, u.redelivered_bytes, u.failed_bytes,
            (u.seconds <= 300)::int, (u.seconds <= 3600)::int, (u.seconds <= 86400)::int
-    FROM ended_uploads u
+    FROM unfolded_ends u
 ) e
 GROUP BY e.day, e.tenant, e.account, e.provider, e.outcome, e.cause;
 
@@ -348,6 +388,7 @@ GROUP BY c.hour, c.account, c.call;
 CREATE VIEW report.roll_ups AS
 SELECT (SELECT count(*) FROM upload_epochs e WHERE NOT e.ended)                                AS open_epochs,
        (SELECT count(*) FROM unfolded_parts)                                                   AS unfolded_parts,
+       (SELECT count(*) FROM unfolded_uploads)                                                 AS unfolded_uploads,
        (SELECT max(m.minute) FROM rollup_minutes m)                                            AS last_minute;
 
 CREATE VIEW report.version AS SELECT 2 AS version;
@@ -367,6 +408,17 @@ COMMENT ON COLUMN report.throughput_per_minute.mean_part_time IS 'From the start
 COMMENT ON COLUMN report.throughput_per_minute.platform IS 'The account''s provider.';
 COMMENT ON COLUMN report.throughput_per_minute.tenant IS 'Whose uploads they are of.';
 COMMENT ON COLUMN report.throughput_per_minute.redelivered_parts IS 'Of parts, those whose job had been delivered before.';
+
+COMMENT ON VIEW report.throughput_per_hour IS 'The same by the hour, for questions about months.';
+COMMENT ON COLUMN report.throughput_per_hour.hour IS 'In which the worker had the platform''s answer, UTC.';
+COMMENT ON COLUMN report.throughput_per_hour.tenant IS 'Whose uploads they are of.';
+COMMENT ON COLUMN report.throughput_per_hour.account IS 'The account.';
+COMMENT ON COLUMN report.throughput_per_hour.platform IS 'The account''s provider.';
+COMMENT ON COLUMN report.throughput_per_hour.worker IS 'The worker that sent them.';
+COMMENT ON COLUMN report.throughput_per_hour.parts IS 'Parts acknowledged.';
+COMMENT ON COLUMN report.throughput_per_hour.bytes IS 'Bytes acknowledged.';
+COMMENT ON COLUMN report.throughput_per_hour.bytes_per_second IS 'Mean over the whole hour.';
+COMMENT ON COLUMN report.throughput_per_hour.mean_part_seconds IS 'From the start of a part to the platform''s answer.';
 
 COMMENT ON COLUMN report.upload_summary.id IS 'The upload.';
 COMMENT ON COLUMN report.upload_summary.tenant IS 'Whose it is.';
@@ -509,6 +561,7 @@ COMMENT ON COLUMN report.rate_budget.waits IS 'Requests for calls that were told
 COMMENT ON VIEW report.roll_ups IS 'How far the roll-ups are behind the ledger. The views count what is behind from the ledger itself, so none of them is late.';
 COMMENT ON COLUMN report.roll_ups.open_epochs IS 'Epochs of which the roll-ups do not have everything.';
 COMMENT ON COLUMN report.roll_ups.unfolded_parts IS 'Parts in the ledger that no roll-up has; much more than the windows hold means that folding stands still.';
+COMMENT ON COLUMN report.roll_ups.unfolded_uploads IS 'Uploads that no roll-up has: those in hand, those that have failed, and those that ended just now.';
 COMMENT ON COLUMN report.roll_ups.last_minute IS 'The newest minute of the roll-ups.';
 
 COMMENT ON COLUMN report.account_windows.account IS 'The account.';
@@ -527,8 +580,8 @@ COMMENT ON COLUMN report.account_windows.down_since IS 'Since when no such call 
 COMMENT ON SCHEMA report IS NULL;
 DROP VIEW report.version, report.roll_ups, report.rate_budget, report.sla_by_tenant, report.instant_savings, report.bytes_sent_twice,
     report.uploads_per_day, report.queue_wait, report.time_in_state, report.percentiles, report.durations,
-    report.failures_by_cause, report.throughput_per_minute;
-DROP VIEW upload_durations, ended_uploads, unfolded_parts;
+    report.failures_by_cause, report.throughput_per_hour, report.throughput_per_minute;
+DROP VIEW unfolded_durations, unfolded_ends, unfolded_parts;
 CREATE VIEW report.throughput_per_minute AS
 SELECT date_trunc('minute', a.acked_at) AS minute,
        u.account,
@@ -552,7 +605,8 @@ SELECT date_trunc('hour', f.failed_at) AS hour,
 FROM part_failures f
 GROUP BY 1, 2, 3, 4;
 DROP TRIGGER uploads_epochs ON uploads;
-DROP FUNCTION uploads_note_epoch;
+DROP TRIGGER uploads_unfolded ON uploads;
+DROP FUNCTION uploads_note_epoch, uploads_note_submissions;
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION take_calls(of_account text, of_call text, calls float8, per_second float8, burst float8)
 RETURNS float8 LANGUAGE plpgsql AS $$
@@ -579,4 +633,4 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 ALTER TABLE call_rates DROP COLUMN per_second, DROP COLUMN taken, DROP COLUMN waits, DROP COLUMN counted_at;
-DROP TABLE rollup_calls, rollup_failures, rollup_uploads, rollup_durations, rollup_minutes, upload_epochs;
+DROP TABLE rollup_calls, rollup_failures, rollup_uploads, rollup_durations, rollup_hours, rollup_minutes, unfolded_uploads, upload_epochs;

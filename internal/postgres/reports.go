@@ -33,33 +33,93 @@ const (
 // Bounds of one transaction of a fold.
 const (
 	foldEpochs = 64
-	foldParts  = 2048 // of each epoch
+	foldParts  = 512 // of each epoch
+	foldBatch  = 500 // uploads
 	// foldWorth is how many parts of an epoch that goes on are worth a fold.
 	// Reports read from the ledger what is not folded yet.
 	foldWorth = 256
 )
 
 // FoldLedger adds to the roll-ups what the ledger has and they lack, but for a
-// few hundred parts of each upload in hand, and says how many parts it added.
-// Each transaction is whole by itself: after a crash the next call goes on.
-// While another process folds, it adds nothing.
-func (s *Store) FoldLedger(ctx context.Context) (int, error) {
+// few hundred parts of each upload in hand, and the uploads that are final. It says
+// how many parts it added. Each transaction is whole by itself: after a crash the
+// next call goes on. While another process folds, it adds nothing. After each
+// transaction it rests so many times as long as that took, so that those who
+// write to the ledger hardly notice.
+func (s *Store) FoldLedger(ctx context.Context, rest int) (int, error) {
 	total := 0
 	for {
-		folded, more, err := s.foldPass(ctx)
+		folded, more, err := s.foldPass(ctx, rest)
 		total += folded
-		if err != nil || !more {
+		if err != nil {
 			return total, err
+		}
+		if !more {
+			return total, s.foldUploads(ctx, rest)
 		}
 	}
 }
 
+// inTxAndRest runs a transaction and waits rest times as long as it took.
+func (s *Store) inTxAndRest(ctx context.Context, rest int, doing string, f func(pgx.Tx) error) error {
+	start := time.Now()
+	if err := s.inTx(ctx, doing, f); err != nil || rest == 0 {
+		return err
+	}
+	timer := time.NewTimer(time.Duration(rest) * time.Since(start))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	case <-timer.C:
+		return nil
+	}
+}
+
+// foldUploads adds uploads that are final, in batches.
+func (s *Store) foldUploads(ctx context.Context, rest int) error {
+	for done := false; !done; {
+		err := s.inTxAndRest(ctx, rest, "fold uploads", func(tx pgx.Tx) error {
+			took, err := s.q.TakeRollUps(ctx, tx)
+			if err != nil || !took {
+				done = true
+				return err
+			}
+			ids, err := s.q.EndedUploads(ctx, tx, foldBatch)
+			if err != nil {
+				return fmt.Errorf("list: %w", err)
+			}
+			if done = len(ids) < foldBatch; len(ids) == 0 {
+				return nil
+			}
+			if err := s.rollUp(ctx, tx, ids, s.q.RollUpUploads, s.q.RollUpDurations); err != nil {
+				return err
+			}
+			return s.q.MarkFolded(ctx, tx, ids)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollUp adds what the roll-ups lack of these uploads.
+func (s *Store) rollUp(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, statements ...func(context.Context, db.DBTX, []uuid.UUID) error) error {
+	for _, add := range statements {
+		if err := add(ctx, tx, ids); err != nil {
+			return fmt.Errorf("roll up: %w", err)
+		}
+	}
+	return nil
+}
+
 // foldPass goes once over all epochs that are due; more says that one of them
 // had more parts than fit a transaction.
-func (s *Store) foldPass(ctx context.Context) (folded int, more bool, err error) {
+func (s *Store) foldPass(ctx context.Context, rest int) (folded int, more bool, err error) {
 	p := db.FoldPartsParams{MostParts: foldParts, MostEpochs: foldEpochs, Worth: foldWorth}
 	for done := false; !done; {
-		err := s.inTx(ctx, "fold the ledger", func(tx pgx.Tx) error {
+		err := s.inTxAndRest(ctx, rest, "fold the ledger", func(tx pgx.Tx) error {
 			took, err := s.q.TakeRollUps(ctx, tx)
 			if err != nil || !took {
 				done = true
@@ -181,7 +241,7 @@ const pruneBatch = 500 // uploads in one transaction
 // repeated, and goes on where it was cut short. dryRun changes nothing.
 func (s *Store) Prune(ctx context.Context, cutoff time.Time, withFailed, dryRun bool, pruned func(uploads.Pruned)) error {
 	if !dryRun {
-		if _, err := s.FoldLedger(ctx); err != nil {
+		if _, err := s.FoldLedger(ctx, 0); err != nil {
 			return err
 		}
 	}
@@ -270,12 +330,8 @@ func (s *Store) pruneBatch(ctx context.Context, low, high uuid.UUID, cutoff time
 			left = left || open > 0
 			return err
 		}
-		for _, rollUp := range []func(context.Context, db.DBTX, []uuid.UUID) error{
-			s.q.RollUpUploads, s.q.RollUpDurations, s.q.RollUpFailures,
-		} {
-			if err := rollUp(ctx, tx, ids); err != nil {
-				return fmt.Errorf("roll up: %w", err)
-			}
+		if err := s.rollUp(ctx, tx, ids, s.q.RollUpUploads, s.q.RollUpDurations, s.q.RollUpFailures); err != nil {
+			return err
 		}
 		n, err := s.q.DeleteUploads(ctx, tx, ids)
 		deleted = int(n)

@@ -112,8 +112,8 @@ func answers() map[string][]string {
 	}
 	return map[string][]string{
 		"throughput": {
-			"2026-11-02T12:00:00Z a acc fake 1 2 20 " + number(20.0/60) + " 10",
-			"2026-10-05T10:00:00Z a acc fake 2 5 50 " + number(50.0/120) + " 8",
+			"2026-11-02T12:00:00Z a acc fake 1 2 20 " + number(20.0/3600) + " 10",
+			"2026-10-05T10:00:00Z a acc fake 2 5 50 " + number(50.0/3600) + " 8",
 		},
 		"time-in-state": { // of 20+270+5, 30+50, 10+10+40+5 and 10 seconds
 			"a acc fake queued 3 98.333 " + number(295.0/450),
@@ -197,7 +197,7 @@ func (b *bundle) ask(t *testing.T, since time.Time) map[string][]string {
 
 func (b *bundle) fold(t *testing.T) int {
 	t.Helper()
-	n, err := b.FoldLedger(t.Context())
+	n, err := b.FoldLedger(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("%d parts were folded twice", n)
 	}
 	compare("folded again")
-	b.exec(t, `DELETE FROM rollup_minutes; DELETE FROM rollup_durations;
+	b.exec(t, `DELETE FROM rollup_minutes; DELETE FROM rollup_hours; DELETE FROM rollup_durations WHERE measure = 'part';
 		UPDATE upload_epochs SET folded = 0, ended = false, sent_parts = 0, sent_bytes = 0, found_bytes = 0, redelivered_bytes = 0`)
 	for _, name := range []string{"throughput", "percentiles"} {
 		if diff := cmp.Diff(want[name], b.ask(t, day(10, 1))[name]); diff != "" {
@@ -259,7 +259,7 @@ func TestReports(t *testing.T) {
 	}
 	want["uploads"] = want["uploads"][:1]
 	compare("pruned")
-	for _, table := range []string{"uploads", "state_changes", "part_failures", "outbox", "upload_epochs"} {
+	for _, table := range []string{"uploads", "state_changes", "part_failures", "outbox", "upload_epochs", "unfolded_uploads"} {
 		column := "upload_id"
 		if table == "uploads" {
 			column = "id"
@@ -333,7 +333,7 @@ func TestFoldUnderWay(t *testing.T) {
 					cut, stop = context.WithTimeout(ctx, time.Duration(n%7)*time.Millisecond)
 					defer stop()
 				}
-				if _, err := b.FoldLedger(cut); err != nil && cut.Err() == nil {
+				if _, err := b.FoldLedger(cut, i); err != nil && cut.Err() == nil {
 					t.Errorf("fold: %v", err)
 				}
 			}

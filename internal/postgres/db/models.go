@@ -125,24 +125,6 @@ type DigestLink struct {
 	At           time.Time
 }
 
-type EndedUpload struct {
-	ID               uuid.UUID
-	Day              interface{}
-	Tenant           string
-	Account          string
-	Provider         string
-	Outcome          string
-	Cause            string
-	Size             int64
-	Instant          *bool
-	SentBytes        int64
-	FoundBytes       int64
-	AgainBytes       interface{}
-	RedeliveredBytes int64
-	FailedBytes      interface{}
-	Seconds          float64
-}
-
 type Flight struct {
 	Account  string
 	Flight   string
@@ -440,6 +422,8 @@ type ReportRollUp struct {
 	OpenEpochs int64
 	// Parts in the ledger that no roll-up has; much more than the windows hold means that folding stands still.
 	UnfoldedParts int64
+	// Uploads that no roll-up has: those in hand, those that have failed, and those that ended just now.
+	UnfoldedUploads int64
 	// The newest minute of the roll-ups.
 	LastMinute interface{}
 }
@@ -464,6 +448,28 @@ type ReportSlaByTenant struct {
 	Within1h int64
 	// Completed within a day.
 	Within1d int64
+}
+
+// The same by the hour, for questions about months.
+type ReportThroughputPerHour struct {
+	// In which the worker had the platform's answer, UTC.
+	Hour time.Time
+	// Whose uploads they are of.
+	Tenant string
+	// The account.
+	Account string
+	// The account's provider.
+	Platform string
+	// The worker that sent them.
+	Worker string
+	// Parts acknowledged.
+	Parts int64
+	// Bytes acknowledged.
+	Bytes int64
+	// Mean over the whole hour.
+	BytesPerSecond int32
+	// From the start of a part to the platform's answer.
+	MeanPartSeconds int32
 }
 
 // Parts and bytes acknowledged, by minute, account, worker, platform and tenant. Parts found upstream were not sent and are not in it.
@@ -636,6 +642,17 @@ type RollupFailure struct {
 	LastAt   time.Time
 }
 
+type RollupHour struct {
+	Hour     time.Time
+	Tenant   string
+	Account  string
+	Provider string
+	Worker   string
+	Parts    int64
+	Bytes    int64
+	PartTime time.Duration
+}
+
 type RollupMinute struct {
 	Minute           time.Time
 	Tenant           string
@@ -699,6 +716,34 @@ type StreamMark struct {
 	SeenAt  time.Time
 }
 
+type UnfoldedDuration struct {
+	UploadID uuid.UUID
+	Day      interface{}
+	Tenant   string
+	Account  string
+	Provider string
+	Measure  interface{}
+	Seconds  float64
+}
+
+type UnfoldedEnd struct {
+	ID               uuid.UUID
+	Day              interface{}
+	Tenant           string
+	Account          string
+	Provider         string
+	Outcome          string
+	Cause            string
+	Size             int64
+	Instant          *bool
+	SentBytes        int64
+	FoundBytes       int64
+	AgainBytes       interface{}
+	RedeliveredBytes int64
+	FailedBytes      interface{}
+	Seconds          float64
+}
+
 type UnfoldedPart struct {
 	UploadID  uuid.UUID
 	Epoch     int32
@@ -712,6 +757,10 @@ type UnfoldedPart struct {
 	Found     bool
 	StartedAt time.Time
 	AckedAt   time.Time
+}
+
+type UnfoldedUpload struct {
+	UploadID uuid.UUID
 }
 
 type Upload struct {
@@ -776,16 +825,6 @@ type Upload struct {
 	KnownBy          string
 	Flight           *string
 	Waits            bool
-}
-
-type UploadDuration struct {
-	UploadID uuid.UUID
-	Day      interface{}
-	Tenant   string
-	Account  string
-	Provider string
-	Measure  interface{}
-	Seconds  float64
 }
 
 type UploadEpoch struct {

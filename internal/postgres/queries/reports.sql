@@ -1,6 +1,7 @@
 -- name: TakeRollUps :one
--- One at a time adds to the roll-ups: held to the end of the transaction.
-SELECT pg_try_advisory_xact_lock(hashtextextended('roll-ups', 0));
+-- One at a time adds to the roll-ups: held to the end of the transaction, as is
+-- the memory that its sums take.
+SELECT (pg_try_advisory_xact_lock(hashtextextended('roll-ups', 0)) AND set_config('work_mem', '32MB', true) <> '')::bool;
 
 -- name: AwaitRollUps :exec
 SELECT pg_advisory_xact_lock(hashtextextended('roll-ups', 0));
@@ -10,14 +11,18 @@ SELECT pg_advisory_xact_lock(hashtextextended('roll-ups', 0));
 -- those that are over, all. In a transaction that took the roll-ups before: its
 -- snapshot has what the one before it folded.
 WITH due AS MATERIALIZED (
-    SELECT e.upload_id, e.epoch, e.folded, u.tenant, u.account, u.provider,
-        (u.epoch > e.epoch OR u.state::text IN ('completed', 'failed', 'cancelled')) AS over
-    FROM upload_epochs e JOIN uploads u ON u.id = e.upload_id
-    WHERE NOT e.ended AND (e.upload_id, e.epoch) > (@after_upload::uuid, @after_epoch::int)
-      AND (u.epoch > e.epoch OR u.state::text IN ('completed', 'failed', 'cancelled') OR u.acked_parts - e.folded >= @worth::int)
-    ORDER BY e.upload_id, e.epoch LIMIT @most_epochs::int
+    SELECT row_number() OVER () AS nth, d.upload_id, d.epoch, d.folded, d.tenant, d.account, d.provider, d.over
+    FROM (
+        SELECT e.upload_id, e.epoch, e.folded, u.tenant, u.account, u.provider,
+            (u.epoch > e.epoch OR u.state::text IN ('completed', 'failed', 'cancelled')) AS over
+        FROM upload_epochs e JOIN uploads u ON u.id = e.upload_id
+        WHERE NOT e.ended AND (e.upload_id, e.epoch) > (@after_upload::uuid, @after_epoch::int)
+          AND (u.epoch > e.epoch OR u.state::text IN ('completed', 'failed', 'cancelled') OR u.acked_parts - e.folded >= @worth::int)
+        ORDER BY e.upload_id, e.epoch LIMIT @most_epochs::int
+    ) d
 ), taken AS MATERIALIZED (
-    SELECT d.upload_id, d.epoch, d.tenant, d.account, d.provider, a.part, a.length, a.worker, a.delivery, a.found, a.started_at, a.acked_at
+    SELECT d.nth, a.part, a.length, a.worker, a.delivery > 1 AS redelivered, a.found, date_trunc('minute', a.acked_at) AS minute,
+        a.acked_at - a.started_at AS took
     FROM due d CROSS JOIN LATERAL (
         SELECT p.part, p.length, p.worker, p.delivery, p.found, p.started_at, p.acked_at, row_number() OVER (ORDER BY p.part) AS nth
         FROM part_acks p
@@ -25,38 +30,57 @@ WITH due AS MATERIALIZED (
         ORDER BY p.part LIMIT @most_parts::int
     ) a
     WHERE d.over OR a.part = d.folded + a.nth
+), cells AS MATERIALIZED (
+    SELECT t.nth, t.minute, t.worker, t.found, max(t.part) AS upto, count(*) AS parts, sum(t.length) AS bytes, sum(t.took) AS part_time,
+        count(*) FILTER (WHERE t.redelivered) AS redelivered_parts, coalesce(sum(t.length) FILTER (WHERE t.redelivered), 0) AS redelivered_bytes
+    FROM taken t GROUP BY t.nth, t.minute, t.worker, t.found
 ), minutes AS (
     INSERT INTO rollup_minutes AS r (minute, tenant, account, provider, worker, parts, bytes, part_time, redelivered_parts)
-    SELECT date_trunc('minute', t.acked_at), t.tenant, t.account, t.provider, t.worker, count(*), sum(t.length), sum(t.acked_at - t.started_at),
-        count(*) FILTER (WHERE t.delivery > 1)
-    FROM taken t WHERE NOT t.found GROUP BY 1, 2, 3, 4, 5
+    SELECT c.minute, d.tenant, d.account, d.provider, c.worker, sum(c.parts), sum(c.bytes), sum(c.part_time), sum(c.redelivered_parts)
+    FROM cells c JOIN due d ON d.nth = c.nth WHERE NOT c.found GROUP BY 1, 2, 3, 4, 5
     ON CONFLICT ON CONSTRAINT rollup_minutes_pkey DO UPDATE SET parts = r.parts + excluded.parts, bytes = r.bytes + excluded.bytes,
         part_time = r.part_time + excluded.part_time, redelivered_parts = r.redelivered_parts + excluded.redelivered_parts
+), hours AS (
+    INSERT INTO rollup_hours AS r (hour, tenant, account, provider, worker, parts, bytes, part_time)
+    SELECT date_trunc('hour', c.minute, 'UTC'), d.tenant, d.account, d.provider, c.worker, sum(c.parts), sum(c.bytes), sum(c.part_time)
+    FROM cells c JOIN due d ON d.nth = c.nth WHERE NOT c.found GROUP BY 1, 2, 3, 4, 5
+    ON CONFLICT ON CONSTRAINT rollup_hours_pkey DO UPDATE SET parts = r.parts + excluded.parts, bytes = r.bytes + excluded.bytes,
+        part_time = r.part_time + excluded.part_time
 ), durations AS (
     INSERT INTO rollup_durations AS r (day, tenant, account, provider, measure, step, count, seconds)
-    SELECT date_trunc('day', s.acked_at, 'UTC'), s.tenant, s.account, s.provider, 'part',
-        ceil(ln(greatest(s.seconds, 0.001)) / ln(1.05::float8))::int, count(*), sum(s.seconds)
+    SELECT date_trunc('day', s.minute, 'UTC'), d.tenant, d.account, d.provider, 'part', s.step, sum(s.parts), sum(s.seconds)
     FROM (
-        SELECT t.acked_at, t.tenant, t.account, t.provider, extract(epoch FROM t.acked_at - t.started_at)::float8 AS seconds
-        FROM taken t WHERE NOT t.found
-    ) s GROUP BY 1, 2, 3, 4, 6
+        SELECT t.nth, t.minute, ceil(ln(greatest(date_part('epoch', t.took), 0.001)) / ln(1.05::float8))::int AS step,
+            count(*) AS parts, sum(date_part('epoch', t.took)) AS seconds
+        FROM taken t WHERE NOT t.found GROUP BY 1, 2, 3
+    ) s JOIN due d ON d.nth = s.nth GROUP BY 1, 2, 3, 4, 6
     ON CONFLICT ON CONSTRAINT rollup_durations_pkey DO UPDATE SET count = r.count + excluded.count, seconds = r.seconds + excluded.seconds
 ), counted AS (
-    SELECT t.upload_id, t.epoch, max(t.part)::int AS upto, count(*)::int AS parts,
-        (count(*) FILTER (WHERE NOT t.found))::int AS sent_parts,
-        coalesce(sum(t.length) FILTER (WHERE NOT t.found), 0)::bigint AS sent_bytes,
-        coalesce(sum(t.length) FILTER (WHERE t.found), 0)::bigint AS found_bytes,
-        coalesce(sum(t.length) FILTER (WHERE NOT t.found AND t.delivery > 1), 0)::bigint AS redelivered_bytes
-    FROM taken t GROUP BY t.upload_id, t.epoch
+    SELECT c.nth, max(c.upto)::int AS upto, sum(c.parts)::int AS parts,
+        coalesce(sum(c.parts) FILTER (WHERE NOT c.found), 0)::int AS sent_parts,
+        coalesce(sum(c.bytes) FILTER (WHERE NOT c.found), 0)::bigint AS sent_bytes,
+        coalesce(sum(c.bytes) FILTER (WHERE c.found), 0)::bigint AS found_bytes,
+        coalesce(sum(c.redelivered_bytes) FILTER (WHERE NOT c.found), 0)::bigint AS redelivered_bytes
+    FROM cells c GROUP BY c.nth
 )
 UPDATE upload_epochs e SET folded = coalesce(c.upto, e.folded),
     ended = d.over AND coalesce(c.parts, 0) < @most_parts::int,
     sent_parts = e.sent_parts + coalesce(c.sent_parts, 0), sent_bytes = e.sent_bytes + coalesce(c.sent_bytes, 0),
     found_bytes = e.found_bytes + coalesce(c.found_bytes, 0),
     redelivered_bytes = e.redelivered_bytes + coalesce(c.redelivered_bytes, 0)
-FROM due d LEFT JOIN counted c ON c.upload_id = d.upload_id AND c.epoch = d.epoch
+FROM due d LEFT JOIN counted c ON c.nth = d.nth
 WHERE e.upload_id = d.upload_id AND e.epoch = d.epoch
 RETURNING e.upload_id, e.epoch, coalesce(c.parts, 0)::int AS parts;
+
+-- name: EndedUploads :many
+-- Uploads that are final and of which the roll-ups have every part, but not the rest.
+SELECT n.upload_id FROM unfolded_uploads n JOIN uploads u ON u.id = n.upload_id
+WHERE u.state::text IN ('completed', 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM upload_epochs e WHERE e.upload_id = n.upload_id AND NOT e.ended)
+ORDER BY n.upload_id LIMIT @most::int;
+
+-- name: MarkFolded :exec
+DELETE FROM unfolded_uploads n WHERE n.upload_id = ANY(@ids::uuid[]);
 
 -- name: FoldCalls :exec
 -- Adds the calls of published rates to the roll-ups.
@@ -98,7 +122,7 @@ SELECT u.day, u.tenant, u.account, u.provider, u.outcome, u.cause, count(*), sum
     coalesce(sum(u.size) FILTER (WHERE u.instant), 0), sum(u.sent_bytes), sum(u.found_bytes), sum(u.again_bytes), sum(u.redelivered_bytes),
     sum(u.failed_bytes), count(*) FILTER (WHERE u.seconds <= 300), count(*) FILTER (WHERE u.seconds <= 3600),
     count(*) FILTER (WHERE u.seconds <= 86400)
-FROM ended_uploads u WHERE u.id = ANY(@ids::uuid[]) GROUP BY 1, 2, 3, 4, 5, 6
+FROM unfolded_ends u WHERE u.id = ANY(@ids::uuid[]) GROUP BY 1, 2, 3, 4, 5, 6
 ON CONFLICT ON CONSTRAINT rollup_uploads_pkey DO UPDATE SET uploads = r.uploads + excluded.uploads, bytes = r.bytes + excluded.bytes,
     instant_uploads = r.instant_uploads + excluded.instant_uploads, instant_bytes = r.instant_bytes + excluded.instant_bytes,
     sent_bytes = r.sent_bytes + excluded.sent_bytes, found_bytes = r.found_bytes + excluded.found_bytes,
@@ -109,7 +133,7 @@ ON CONFLICT ON CONSTRAINT rollup_uploads_pkey DO UPDATE SET uploads = r.uploads 
 -- name: RollUpDurations :exec
 INSERT INTO rollup_durations AS r (day, tenant, account, provider, measure, step, count, seconds)
 SELECT u.day, u.tenant, u.account, u.provider, u.measure, ceil(ln(greatest(u.seconds, 0.001)) / ln(1.05::float8))::int, count(*), sum(u.seconds)
-FROM upload_durations u WHERE u.upload_id = ANY(@ids::uuid[]) GROUP BY 1, 2, 3, 4, 5, 6
+FROM unfolded_durations u WHERE u.upload_id = ANY(@ids::uuid[]) GROUP BY 1, 2, 3, 4, 5, 6
 ON CONFLICT ON CONSTRAINT rollup_durations_pkey DO UPDATE SET count = r.count + excluded.count, seconds = r.seconds + excluded.seconds;
 
 -- name: RollUpFailures :exec
@@ -126,6 +150,7 @@ WITH changes AS (DELETE FROM state_changes c WHERE c.upload_id = ANY(@ids::uuid[
     failures AS (DELETE FROM part_failures f WHERE f.upload_id = ANY(@ids::uuid[])),
     links AS (DELETE FROM digest_links l WHERE l.upload_id = ANY(@ids::uuid[])),
     events AS (DELETE FROM outbox o WHERE o.upload_id = ANY(@ids::uuid[])),
+    unfolded AS (DELETE FROM unfolded_uploads n WHERE n.upload_id = ANY(@ids::uuid[])),
     epochs AS (DELETE FROM upload_epochs e WHERE e.upload_id = ANY(@ids::uuid[])),
     strays AS (DELETE FROM part_acks_default a WHERE a.upload_id = ANY(@ids::uuid[]))
 DELETE FROM uploads u WHERE u.id = ANY(@ids::uuid[]);
