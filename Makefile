@@ -59,6 +59,11 @@ fuzz: ## run every fuzz target for a while: FUZZTIME=… each
 oracles: ## run the vendors' own clients against the local servers
 	cd test/oracles && go test ./...
 
+# A module of its own as well.
+.PHONY: rules
+rules: ## check alert rules and queries of dashboards by Prometheus's own parser
+	cd test/rules && go test ./...
+
 .PHONY: bench
 bench: setup ## compare with other movers, of which make bench-peers installs some; BENCH=… for its flags
 	go build -trimpath -o bench/.bin/ ./bench/... ./cmd/dispatcher ./cmd/worker

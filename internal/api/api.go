@@ -101,6 +101,7 @@ func OpenAPI() ([]byte, error) {
 func (s *server) register(mux *http.ServeMux) huma.API {
 	mux.HandleFunc("GET /livez", s.live)
 	mux.HandleFunc("GET /readyz", s.readiness)
+	mux.HandleFunc("GET /startupz", s.live) // the API is not served before
 
 	cfg := huma.DefaultConfig("mediaferry", "1")
 	cfg.CreateHooks = nil // no $schema in answers

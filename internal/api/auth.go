@@ -48,6 +48,7 @@ func scopes() map[string]access.Scope {
 	return map[string]access.Scope{
 		"GET /livez":                   open,
 		"GET /readyz":                  open,
+		"GET /startupz":                open,
 		"GET /openapi.json":            open,
 		"GET /openapi.yaml":            open,
 		"GET /openapi-3.0.json":        open,

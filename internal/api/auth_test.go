@@ -60,7 +60,7 @@ func TestWithoutAGoodToken(t *testing.T) {
 	}
 	isProblem(t, "no header", call(t, "GET", url+"/v1/uploads", ""), http.StatusUnauthorized)
 	isProblem(t, "a body before the token", call(t, "POST", url+"/v1/uploads", "{"), http.StatusUnauthorized)
-	for _, path := range []string{"/livez", "/readyz"} {
+	for _, path := range []string{"/livez", "/readyz", "/startupz"} {
 		if a := call(t, "GET", url+path, ""); a.status != http.StatusNoContent {
 			t.Errorf("%s: %d", path, a.status)
 		}

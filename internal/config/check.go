@@ -80,6 +80,7 @@ func (d Dispatcher) problems(rules AccountRules) []error {
 	p.staging(d.Staging)
 	p.api(d.API)
 	p.log(d.Log)
+	p.observe(d.Metrics, d.Tracing)
 	if d.SealKey == "" {
 		p.add("seal_key", "is missing; make one with: openssl rand -base64 32")
 	} else if err := checkSealKey(d.SealKey.Reveal()); err != nil {
@@ -182,6 +183,7 @@ func (w Worker) problems() []error {
 	p.nats(w.NATS)
 	p.staging(w.Staging)
 	p.log(w.Log)
+	p.observe(w.Metrics, w.Tracing)
 	if w.Health.Listen != "" {
 		p.address("health.listen", w.Health.Listen)
 	}

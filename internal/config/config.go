@@ -26,6 +26,8 @@ type Dispatcher struct {
 	Staging  Staging  `yaml:"staging"`
 	API      API      `yaml:"api"`
 	Log      Log      `yaml:"log"`
+	Metrics  Metrics  `yaml:"metrics"`
+	Tracing  Tracing  `yaml:"tracing"`
 
 	// SealKey seals upstream sessions in the database: 32 bytes, as base64 or
 	// hex, the same in every dispatcher. Without it what is sealed is lost.
@@ -59,6 +61,8 @@ type Worker struct {
 	Staging Staging `yaml:"staging"`
 	Log     Log     `yaml:"log"`
 	Health  Health  `yaml:"health"`
+	Metrics Metrics `yaml:"metrics"`
+	Tracing Tracing `yaml:"tracing"`
 
 	// StopGrace is how long parts in hand may go on after a signal to stop; what
 	// is not done then is delivered again to another worker, as the parts of
@@ -121,6 +125,21 @@ type Health struct {
 	Listen string `yaml:"listen,omitempty"` // host:port; empty for none
 }
 
+// Metrics is the HTTP server of /metrics, which asks nobody who they are; on a
+// loopback address it has /debug/pprof/ too.
+type Metrics struct {
+	Listen string `yaml:"listen,omitempty"` // host:port; empty for none
+}
+
+// Tracing is where spans go. The variables OTEL_* hold as well, so that without
+// an endpoint here OTEL_EXPORTER_OTLP_ENDPOINT turns it on.
+type Tracing struct {
+	Endpoint string `yaml:"endpoint,omitempty"` // URL of a collector, OTLP over HTTP; empty for none
+	// Sample is the share of uploads that are traced, 0 to 1; give every process
+	// the same.
+	Sample float64 `yaml:"sample"`
+}
+
 // Log is what is logged, to standard error.
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
@@ -159,6 +178,7 @@ func dispatcherDefaults() Dispatcher {
 		Staging:       stagingDefaults(),
 		API:           API{Listen: "127.0.0.1:8080", Auth: AuthToken},
 		Log:           logDefaults(),
+		Tracing:       Tracing{Sample: 1},
 		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,
 	}
@@ -172,6 +192,7 @@ func workerDefaults(host string, pid int) Worker {
 		NATS:      natsDefaults(),
 		Staging:   stagingDefaults(),
 		Log:       logDefaults(),
+		Tracing:   Tracing{Sample: 1},
 		StopGrace: 20 * time.Second,
 	}
 }

@@ -92,6 +92,7 @@ func TestDispatcher(t *testing.T) {
 		},
 		API:           API{Listen: "127.0.0.1:8080", Auth: AuthToken},
 		Log:           Log{Level: "info", Format: "json"},
+		Tracing:       Tracing{Sample: 1},
 		SealKey:       sealKey,
 		SweepInterval: 2 * time.Second,
 		StopGrace:     20 * time.Second,

@@ -49,6 +49,7 @@ type Config struct {
 	SweepInterval  time.Duration // between two looks for lost runs; 2 s
 	FeedGrace      time.Duration // how long a run just fed is left to the queue; 10 s
 	Lease          time.Duration // of a control step, renewed while its call runs; 30 s
+	Watcher        Watcher       // nobody
 	MaxAttempts    int           // failed tries of one part before the upload fails; 8
 	FinishPatience time.Duration // how long an unknown outcome is probed before a human is asked; 15 min
 	StopGrace      time.Duration // how long calls in hand may go on after a stop; 0 cuts them short
@@ -64,6 +65,9 @@ func (c Config) withDefaults() Config {
 	def(&c.FeedGrace, 10*time.Second)
 	def(&c.Lease, 30*time.Second)
 	def(&c.FinishPatience, 15*time.Minute)
+	if c.Watcher == nil {
+		c.Watcher = nobody{}
+	}
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = 8
 	}

@@ -28,10 +28,12 @@ type ledgerStore interface {
 // reports are handed in again, which changes nothing that took already.
 func (d *Dispatcher) HandleReports(ctx context.Context, reports []parts.Report) error {
 	d.noteReports(ctx, reports)
+	began := time.Now()
 	landed, err := d.store.RecordReports(ctx, reports)
 	if err != nil {
 		return err
 	}
+	d.cfg.Watcher.Recorded(reports, landed, began)
 	finishing := false
 	for _, l := range landed {
 		d.wakeFeeder(l.Account)

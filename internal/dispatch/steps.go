@@ -187,7 +187,9 @@ func (d *Dispatcher) take(ctx context.Context, step uploads.Step, do func(contex
 		}
 		work, end := d.outlive(ctx)
 		defer end()
+		work, over := d.cfg.Watcher.Step(work, step)
 		err := do(reach.With(work, d.accounts[step.Account].Reach))
+		over(err)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:

@@ -81,6 +81,9 @@ func (d *Dispatcher) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	if lost {
+		d.cfg.Watcher.QueueLost()
+	}
 	return nil
 }
 
@@ -257,7 +260,11 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable, room *re
 	}
 	d.log.Info("feeds again", zap.Stringer("upload", f.Upload), zap.Int("epoch", f.Epoch), zap.String("account", f.Account),
 		zap.Int("runs", len(jobs)), zap.Int("held", len(held)))
-	return d.queue.Publish(ctx, jobs)
+	if err := d.queue.Publish(ctx, jobs); err != nil {
+		return err
+	}
+	d.cfg.Watcher.FedAgain(f.Account, len(jobs))
+	return nil
 }
 
 // refeedRest is when an upload of which some had to wait is looked at again.

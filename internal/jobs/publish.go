@@ -20,6 +20,10 @@ import (
 // before the context is looked at again.
 const stallWait = 200 * time.Millisecond
 
+// headerTrace is W3C Trace Context's, as parts.Job.Trace. What it says is for
+// those who watch; nothing is decided by it.
+const headerTrace = "traceparent"
+
 // messageID tells a publish that is repeated from a run that is fed again.
 func messageID(m parts.Publication) string {
 	return m.Job.Upload.String() + "." + strconv.Itoa(m.Job.Epoch) + "." + strconv.Itoa(m.Job.Run.First) + "." +
@@ -80,13 +84,14 @@ func (c *Conn) publishJob(ctx context.Context, m parts.Publication) (jetstream.P
 	if err != nil {
 		return nil, fmt.Errorf("encode job: %w", err)
 	}
-	return c.publishAsync(ctx, subject, body, jetstream.WithMsgID(messageID(m)))
+	return c.publishAsync(ctx, subject, m.Job.Trace, body, jetstream.WithMsgID(messageID(m)))
 }
 
 // publishAsync hands a message to the connection, if that is up: nats.go would
 // keep it for later otherwise, and the caller would learn nothing for long. It
-// waits while too many messages are unconfirmed.
-func (c *Conn) publishAsync(ctx context.Context, subject string, body []byte, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
+// waits while too many messages are unconfirmed. trace goes into a header, if
+// there is one.
+func (c *Conn) publishAsync(ctx context.Context, subject, trace string, body []byte, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
 	opts = append(opts, jetstream.WithStallWait(stallWait))
 	for {
 		if err := ctx.Err(); err != nil {
@@ -95,7 +100,11 @@ func (c *Conn) publishAsync(ctx context.Context, subject string, body []byte, op
 		if !c.nc.IsConnected() {
 			return nil, nats.ErrDisconnected
 		}
-		future, err := c.js.PublishAsync(subject, body, opts...)
+		msg := &nats.Msg{Subject: subject, Data: body}
+		if trace != "" {
+			msg.Header = nats.Header{headerTrace: {trace}}
+		}
+		future, err := c.js.PublishMsgAsync(msg, opts...)
 		if errors.Is(err, jetstream.ErrTooManyStalledMsgs) {
 			continue
 		}
@@ -222,7 +231,7 @@ func (c *Conn) PublishEvent(ctx context.Context, tenant, typ, id string, payload
 	if err := checkTokens(tenant, typ); err != nil {
 		return err
 	}
-	future, err := c.publishAsync(ctx, eventSubject(tenant, typ), payload, jetstream.WithMsgID(id))
+	future, err := c.publishAsync(ctx, eventSubject(tenant, typ), "", payload, jetstream.WithMsgID(id))
 	if err == nil {
 		err = confirmed(ctx, future)
 	}

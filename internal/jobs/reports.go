@@ -43,7 +43,7 @@ func (c *Conn) Report(ctx context.Context, report parts.Report) error {
 	}
 	subject := ackSubject(report.Account, report.Upload)
 	for failures := 0; ; failures++ {
-		future, err := c.publishAsync(ctx, subject, body)
+		future, err := c.publishAsync(ctx, subject, report.Trace, body)
 		if err == nil {
 			err = confirmed(ctx, future)
 		}
@@ -93,6 +93,7 @@ func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, 
 				c.setAside(ctx, msg, err.Error(), keep)
 				return
 			}
+			report.Trace = msg.Headers().Get(headerTrace)
 			select {
 			case in <- arrived{report: report, msg: msg}:
 			case <-ctx.Done():

@@ -253,6 +253,7 @@ func decodeJob(msg *nats.Msg) (parts.Job, int, error) {
 	if err != nil {
 		return parts.Job{}, 0, fmt.Errorf("read the delivery of a job: %w", err)
 	}
+	job.Trace = msg.Header.Get(headerTrace)
 	return job, int(meta.NumDelivered), nil //nolint:gosec // a small count
 }
 

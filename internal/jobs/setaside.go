@@ -126,7 +126,7 @@ func (c *Conn) reportAside(ctx context.Context, pool, worker string, msg *nats.M
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.RequestTimeout)
 	defer cancel()
-	future, err := c.publishAsync(ctx, asideSubject(pool), body)
+	future, err := c.publishAsync(ctx, asideSubject(pool), "", body)
 	if err == nil {
 		err = confirmed(ctx, future)
 	}

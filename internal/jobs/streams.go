@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -163,6 +164,32 @@ func (c *Conn) Marks(ctx context.Context) ([]parts.StreamMark, error) {
 		marks = append(marks, mark)
 	}
 	return marks, nil
+}
+
+// Depth is how much a stream holds.
+type Depth struct {
+	Stream   string
+	Messages uint64
+	Bytes    uint64
+}
+
+// Depths returns how much each stream holds that is there.
+func (c *Conn) Depths(ctx context.Context) ([]Depth, error) {
+	if !c.nc.IsConnected() {
+		return nil, wrap("read how much the streams hold", nats.ErrDisconnected)
+	}
+	var depths []Depth
+	for _, want := range streams() {
+		stream, err := c.js.Stream(ctx, want.Name)
+		switch {
+		case err == nil:
+			state := stream.CachedInfo().State
+			depths = append(depths, Depth{Stream: want.Name, Messages: state.Msgs, Bytes: state.Bytes})
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, wrap("read how much stream "+want.Name+" holds", err)
+		}
+	}
+	return depths, nil
 }
 
 // Maintain keeps streams and pools in being until ctx ends: it ensures them at

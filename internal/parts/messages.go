@@ -17,6 +17,9 @@ type Job struct {
 	// Epoch and Run are zero for a digest job, which is about the whole object.
 	Epoch int `json:"epoch,omitempty"`
 	Run   Run `json:"run,omitzero"`
+	// Trace is the W3C traceparent of the span that put it on the queue, "" if
+	// there is none. It travels as a header.
+	Trace string `json:"-"`
 }
 
 // IsDigest reports whether the job is a digest job, not a part job.
@@ -86,6 +89,8 @@ type Report struct {
 	// sent once more: kept for the record, and nothing is decided by them.
 	Mended   []Failure `json:"mended,omitempty"`
 	Digested *Digested `json:"digested,omitempty"`
+	// Trace is as in Job, of the span that reports.
+	Trace string `json:"-"`
 }
 
 // Assignment is what a worker is told of an upload: how to read it and where to

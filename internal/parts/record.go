@@ -84,6 +84,9 @@ type Landed struct {
 	Upload  uploads.ID
 	Account string
 	State   uploads.State // finishing if the batch had its last part
+	// Parts and Bytes are what was new in the batch.
+	Parts int
+	Bytes int64
 }
 
 // Publication is a job on its way to the queue. Feed differs each time a run

@@ -75,7 +75,9 @@ func (s *Store) recordAcks(ctx context.Context, tx db.DBTX, reports []parts.Repo
 	}
 	landed := make([]parts.Landed, len(rows))
 	for i, r := range rows {
-		landed[i] = parts.Landed{Upload: r.ID, Account: r.Account, State: uploads.State(r.State)}
+		landed[i] = parts.Landed{
+			Upload: r.ID, Account: r.Account, State: uploads.State(r.State), Parts: int(r.Parts), Bytes: r.Bytes,
+		}
 	}
 	return landed, nil
 }

@@ -28,9 +28,10 @@ import (
 
 // Store is a pool of connections and the statements.
 type Store struct {
-	pool      *pgxpool.Pool
-	q         *db.Queries
-	reporting chan struct{} // has one for each report that runs
+	pool       *pgxpool.Pool
+	q          *db.Queries
+	reporting  chan struct{} // has one for each report that runs
+	statements *statements
 }
 
 // Open connects to the database and waits until it answers, with backoff and a
@@ -55,11 +56,13 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
+	watched := new(statements)
+	cfg.ConnConfig.Tracer = watched
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{pool: pool, q: db.New(), reporting: make(chan struct{}, maxReports)}
+	s := &Store{pool: pool, q: db.New(), reporting: make(chan struct{}, maxReports), statements: watched}
 	where := fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database)
 	delay := 200 * time.Millisecond
 	for {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"mediaferry/internal/postgres"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/sealing"
+	"mediaferry/internal/telemetry"
 	"mediaferry/internal/uploads"
 )
 
@@ -27,6 +29,21 @@ import (
 // ready with the address of the API once it takes submissions.
 func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]providers.Provider, log *zap.Logger, ready func(addr string)) (err error) {
 	warn(cfg.Warnings, log)
+	tracer, err := openTracer(ctx, cfg.Tracing, "mediaferry-dispatcher", instance(), log)
+	if err != nil {
+		return err
+	}
+	defer closeTracer(ctx, tracer, log)
+	byAccount := make(map[string]string, len(cfg.Accounts))
+	for _, a := range cfg.Accounts {
+		byAccount[a.Name] = a.Provider
+	}
+	watch := telemetry.NewDispatcher(byAccount, tracer)
+	stopMetrics, err := serveMetrics(ctx, cfg.Metrics.Listen, watch.Registry, log.Named("metrics"))
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	sealer, err := sealing.New(cfg.SealKey.Reveal(), cfg.OldSealKeyTexts()...)
 	if err != nil {
 		return fmt.Errorf("seal_key: %w", err)
@@ -37,6 +54,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 	defer store.Close()
+	store.Watch(watch.Statement)
 	if _, err := postgres.MigrateUp(ctx, cfg.Postgres.DSN.Reveal()); err != nil {
 		return err
 	}
@@ -66,7 +84,12 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			pools = append(pools, a.Pool)
 		}
 	}
-	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace}, store, queue{conn}, bucket, sealer, known, accounts, log)
+	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch},
+		watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accounts, log)
+	watch.Ask(telemetry.Sources{
+		Accounts: d.Accounts, Standing: store.Standing, Workers: d.Workers, Connections: store.Connections,
+		Streams: func(ctx context.Context) ([]telemetry.Stream, error) { return depths(ctx, conn) },
+	})
 
 	stop, err := listen(conn, d)
 	if err != nil {
@@ -132,6 +155,25 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		ready(listener.Addr().String())
 	}
 	return g.Wait()
+}
+
+// depths is what the streams hold, as telemetry wants it.
+func depths(ctx context.Context, conn *jobs.Conn) ([]telemetry.Stream, error) {
+	held, err := conn.Depths(ctx)
+	streams := make([]telemetry.Stream, len(held))
+	for i, h := range held {
+		streams[i] = telemetry.Stream{Name: h.Stream, Messages: h.Messages, Bytes: h.Bytes}
+	}
+	return streams, err
+}
+
+// instance tells this process from others of its kind.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "dispatcher" // the process id still tells those of this host apart
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
 
 // warn logs what is unwise in the settings.

@@ -17,9 +17,10 @@ const (
 	healthAnswer = 2 * time.Second // for what the answer depends on
 )
 
-// serveHealth answers /livez and /readyz at the address until stop is called,
-// which is last: a process that is stopping is alive, and not ready. ready says
-// what is not in order, nil for nothing.
+// serveHealth answers /livez, /readyz and /startupz at the address until stop is
+// called, which is last: a process that is stopping is alive, and not ready.
+// ready says what is not in order, nil for nothing, errStarting until it has
+// been once.
 func serveHealth(ctx context.Context, address string, log *zap.Logger, ready func(context.Context) error) (stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -27,6 +28,15 @@ func serveHealth(ctx context.Context, address string, log *zap.Logger, ready fun
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET /startupz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthAnswer)
+		defer cancel()
+		if errors.Is(ready(ctx), errStarting) {
+			http.Error(w, "starting", http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthAnswer)
 		defer cancel()

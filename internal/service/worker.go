@@ -13,6 +13,7 @@ import (
 	"mediaferry/internal/jobs"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/telemetry"
 	"mediaferry/internal/transfer"
 )
 
@@ -25,6 +26,17 @@ const heartbeatEvery = 2 * time.Second
 func RunWorker(ctx context.Context, cfg config.Worker, known map[string]providers.Provider, log *zap.Logger) (err error) {
 	log = log.With(zap.String("worker", cfg.ID))
 	warn(cfg.Warnings, log)
+	tracer, err := openTracer(ctx, cfg.Tracing, "mediaferry-worker", cfg.ID, log)
+	if err != nil {
+		return err
+	}
+	defer closeTracer(ctx, tracer, log)
+	watch := telemetry.NewWorker(tracer)
+	stopMetrics, err := serveMetrics(ctx, cfg.Metrics.Listen, watch.Registry, log.Named("metrics"))
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	var reached atomic.Pointer[jobs.Conn] // once what a worker needs is there
 	if cfg.Health.Listen != "" {
 		stopHealth, err := serveHealth(ctx, cfg.Health.Listen, log.Named("health"), func(asked context.Context) error {
@@ -57,14 +69,15 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
 
 	w := transfer.New(transfer.Config{ID: cfg.ID, Slots: cfg.Slots}, log,
-		assigner{conn: conn, worker: cfg.ID}, bucket, conn, progress{conn: conn}, known)
+		assigner{conn: conn, worker: cfg.ID}, watch.Source(bucket), watch.Reporter(conn), progress{conn: conn}, watch.Providers(known))
+	watch.Ask(w.Stats)
 	stop, err := conn.SubscribeCancels(w.Cancel)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	runner := &jobs.Runner{
-		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: w.Handle,
+		Conn: conn, Pool: cfg.Pool, Slots: cfg.Slots, Handle: watch.Handle(w.Handle),
 		StopGrace: max(cfg.StopGrace, time.Nanosecond), // none is not the runner's default
 		Worker:    cfg.ID, Log: log.Named("runner"),
 	}

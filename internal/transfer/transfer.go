@@ -107,7 +107,7 @@ type Worker struct {
 	total    int
 	stopping atomic.Bool
 
-	sentBytes, sentParts, digestedBytes atomic.Int64
+	sentBytes, sentParts, digestedBytes, buffered atomic.Int64
 
 	mu     sync.Mutex
 	inHand map[*hand]struct{} // guarded by mu
@@ -116,11 +116,15 @@ type Worker struct {
 
 // slot is the memory of one job in hand. The buffer grows to what the job
 // needs, at most maxHeld, and is kept for the next job.
-type slot struct{ buf []byte }
+type slot struct {
+	buf      []byte
+	buffered *atomic.Int64 // bytes of all slots' memory
+}
 
 // take returns n bytes of the slot's memory.
 func (s *slot) take(n int) []byte {
 	if cap(s.buf) < n {
+		s.buffered.Add(int64(n - cap(s.buf)))
 		s.buf = make([]byte, n)
 	}
 	return s.buf[:n]
@@ -128,7 +132,10 @@ func (s *slot) take(n int) []byte {
 
 // drop leaves the memory to the garbage collector, since a transport that gave
 // up on a request may still be reading from it.
-func (s *slot) drop() { s.buf = nil }
+func (s *slot) drop() {
+	s.buffered.Add(-int64(cap(s.buf)))
+	s.buf = nil
+}
 
 // New returns a Worker. The platforms are by name, as in Assignment.Provider.
 func New(
@@ -151,7 +158,7 @@ func New(
 	}
 	w.slots = make(chan *slot, w.total)
 	for range w.total {
-		w.slots <- new(slot)
+		w.slots <- &slot{buffered: &w.buffered}
 	}
 	return w
 }
@@ -230,6 +237,7 @@ type Stats struct {
 	SentParts     int64
 	SentBytes     int64 // of parts that the platform confirmed
 	DigestedBytes int64
+	BufferedBytes int64 // memory that the slots keep at present
 }
 
 // Stats returns the present counts.
@@ -240,6 +248,7 @@ func (w *Worker) Stats() Stats {
 		SentParts:     w.sentParts.Load(),
 		SentBytes:     w.sentBytes.Load(),
 		DigestedBytes: w.digestedBytes.Load(),
+		BufferedBytes: w.buffered.Load(),
 	}
 }
 

@@ -67,3 +67,20 @@ type TenantStatus struct {
 	Accounts []string // sorted
 	Pause    *Pause   // nil if it is not paused
 }
+
+// Standing is what is open and what waits, as counted at one moment.
+type Standing struct {
+	Open     []OpenCount
+	Events   int // that are not published yet
+	SetAside int // messages that nobody could read
+	InDoubt  int // uploads that wait for a probe after the record went back
+}
+
+// OpenCount counts uploads of an account in a state.
+type OpenCount struct {
+	Account  string
+	Provider string
+	State    State
+	Uploads  int
+	Oldest   time.Duration // since the first of them was due
+}

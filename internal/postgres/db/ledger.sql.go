@@ -354,7 +354,7 @@ UPDATE uploads u SET
     reason = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'last byte acknowledged' ELSE u.reason END,
     step_at = CASE WHEN u.acked_parts + c.parts = u.part_count THEN now() ELSE u.step_at END
 FROM counted c WHERE u.id = c.upload_id
-RETURNING u.id, u.account, u.state
+RETURNING u.id, u.account, u.state, c.parts, c.bytes
 `
 
 type RecordAcksParams struct {
@@ -379,6 +379,8 @@ type RecordAcksRow struct {
 	ID      uuid.UUID
 	Account string
 	State   UploadState
+	Parts   int32
+	Bytes   int64
 }
 
 // The ledger transaction. Stale epochs, parts outside the plan and repeated
@@ -409,7 +411,13 @@ func (q *Queries) RecordAcks(ctx context.Context, db DBTX, arg RecordAcksParams)
 	var items []RecordAcksRow
 	for rows.Next() {
 		var i RecordAcksRow
-		if err := rows.Scan(&i.ID, &i.Account, &i.State); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Account,
+			&i.State,
+			&i.Parts,
+			&i.Bytes,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -38,7 +38,7 @@ UPDATE uploads u SET
     reason = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'last byte acknowledged' ELSE u.reason END,
     step_at = CASE WHEN u.acked_parts + c.parts = u.part_count THEN now() ELSE u.step_at END
 FROM counted c WHERE u.id = c.upload_id
-RETURNING u.id, u.account, u.state;
+RETURNING u.id, u.account, u.state, c.parts, c.bytes;
 
 -- name: InsertFailures :exec
 -- What failed while the account's platform was down is excused: it says nothing

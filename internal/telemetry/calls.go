@@ -1,0 +1,194 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+
+	"mediaferry/internal/hashing"
+	"mediaferry/internal/parts"
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// calls measures the calls to platforms.
+type calls struct {
+	seconds *prometheus.HistogramVec
+	tracer  *Tracer
+}
+
+func newCalls(reg prometheus.Registerer, tracer *Tracer) *calls {
+	c := &calls{tracer: tracer, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "mediaferry_call_seconds",
+		Help: "Calls to platforms, by what became of them: ok, stopped (by us), or the kind of error.",
+		// From a local network to platforms that assemble while the caller waits.
+		Buckets: []float64{.005, .025, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+	}, []string{"provider", "call", "outcome"})}
+	reg.MustRegister(c.seconds)
+	return c
+}
+
+// watch returns the providers, each of them measured. They keep the
+// capabilities that they have.
+func (c *calls) watch(known map[string]providers.Provider) map[string]providers.Provider {
+	out := maps.Clone(known)
+	for name, p := range out {
+		w := &watched{Provider: p, name: name, calls: c}
+		renewer, renews := p.(providers.Renewer)
+		locator, locates := p.(providers.Locator)
+		switch {
+		case renews && locates:
+			out[name] = struct {
+				*watched
+				renewals
+				providers.Locator
+			}{w, renewals{w, renewer}, locator}
+		case renews:
+			out[name] = struct {
+				*watched
+				renewals
+			}{w, renewals{w, renewer}}
+		case locates:
+			out[name] = struct {
+				*watched
+				providers.Locator
+			}{w, locator}
+		default:
+			out[name] = w
+		}
+	}
+	return out
+}
+
+// outcomeOf is a call's label.
+func outcomeOf(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "stopped"
+	default:
+		return knownKind(string(providers.KindOf(err)))
+	}
+}
+
+// knownKind keeps kinds of failure that we know.
+func knownKind(kind string) string {
+	switch providers.Kind(kind) {
+	case providers.Transient, providers.Throttled, providers.Unauthorized, providers.SessionLost, providers.Rejected,
+		providers.Mismatch, providers.UnknownOutcome,
+		parts.SourceMissing, parts.SourceChanged, parts.SourceDenied, parts.SourceTransient:
+		return kind
+	}
+	return "other"
+}
+
+// watched is a provider whose calls are measured. Capabilities that it may lack
+// are those whose absence says the same as what is returned here.
+type watched struct {
+	providers.Provider
+	name  string
+	calls *calls
+}
+
+var (
+	_ providers.Provider       = (*watched)(nil)
+	_ providers.AccountChecker = (*watched)(nil)
+	_ providers.MediaChecker   = (*watched)(nil)
+	_ providers.DigestChooser  = (*watched)(nil)
+	_ providers.Renewer        = renewals{}
+)
+
+// begin begins a call; what it returns is called with the error that came of it.
+func (w *watched) begin(ctx context.Context, call string, attrs ...attribute.KeyValue) (context.Context, func(error)) {
+	ctx, span := w.calls.tracer.child(ctx, call, append(attrs, attribute.String("mediaferry.provider", w.name))...)
+	started := time.Now()
+	return ctx, func(err error) {
+		w.calls.seconds.WithLabelValues(w.name, call, outcomeOf(err)).Observe(time.Since(started).Seconds())
+		end(span, err)
+	}
+}
+
+// Begin calls the provider.
+func (w *watched) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
+	ctx, over := w.begin(ctx, string(providers.CallBegin))
+	out, err := w.Provider.Begin(ctx, account, media)
+	over(err)
+	return out, err
+}
+
+// PutPart calls the provider.
+func (w *watched) PutPart(ctx context.Context, session providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
+	ctx, over := w.begin(ctx, string(providers.CallPut),
+		attribute.Int("mediaferry.part", part.Number), attribute.Int64("mediaferry.bytes", part.Length))
+	out, err := w.Provider.PutPart(ctx, session, part, body)
+	over(err)
+	return out, err
+}
+
+// Finish calls the provider.
+func (w *watched) Finish(ctx context.Context, session providers.Session, stored []parts.Stored) (uploads.Asset, error) {
+	ctx, over := w.begin(ctx, string(providers.CallFinish))
+	out, err := w.Provider.Finish(ctx, session, stored)
+	over(err)
+	return out, err
+}
+
+// Probe calls the provider.
+func (w *watched) Probe(ctx context.Context, account providers.Account, media providers.Media, session providers.Session) (providers.Outcome, error) {
+	ctx, over := w.begin(ctx, string(providers.CallProbe))
+	out, err := w.Provider.Probe(ctx, account, media, session)
+	over(err)
+	return out, err
+}
+
+// Abort calls the provider.
+func (w *watched) Abort(ctx context.Context, session providers.Session) error {
+	ctx, over := w.begin(ctx, string(providers.CallAbort))
+	err := w.Provider.Abort(ctx, session)
+	over(err)
+	return err
+}
+
+// CheckAccount asks the provider, if it has rules.
+func (w *watched) CheckAccount(account providers.Account) error {
+	if c, ok := w.Provider.(providers.AccountChecker); ok {
+		return c.CheckAccount(account)
+	}
+	return nil
+}
+
+// CheckMedia asks the provider, if it has rules.
+func (w *watched) CheckMedia(media providers.Media) error {
+	if c, ok := w.Provider.(providers.MediaChecker); ok {
+		return c.CheckMedia(media)
+	}
+	return nil
+}
+
+// NeededDigests asks the provider, if it chooses.
+func (w *watched) NeededDigests(account providers.Account, media providers.Media) []hashing.Kind {
+	if c, ok := w.Provider.(providers.DigestChooser); ok {
+		return c.NeededDigests(account, media)
+	}
+	return w.Limits().ObjectDigests
+}
+
+// renewals is the capability of a provider that renews: having the method says
+// that it can.
+type renewals struct {
+	of      *watched
+	renewer providers.Renewer
+}
+
+// Renew calls the provider.
+func (r renewals) Renew(ctx context.Context, account providers.Account, media providers.Media, session providers.Session) (providers.Session, error) {
+	ctx, over := r.of.begin(ctx, "renew")
+	out, err := r.renewer.Renew(ctx, account, media, session)
+	over(err)
+	return out, err
+}

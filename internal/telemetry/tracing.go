@@ -1,0 +1,224 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/zap"
+
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// Tracing says where spans go.
+type Tracing struct {
+	// Endpoint is the collector's URL, OTLP over HTTP. Where it is empty the
+	// variables OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+	// are asked, and where those are, nothing is traced.
+	Endpoint string
+	Sample   float64 // share of uploads that are traced, 0 to 1
+	Service  string  // name of the process, unless OTEL_SERVICE_NAME gives another
+	Instance string  // tells processes of the name apart
+}
+
+// Tracer makes spans. A nil Tracer makes none, and costs nothing.
+type Tracer struct {
+	provider *sdktrace.TracerProvider
+	tracer   trace.Tracer
+	sample   float64
+}
+
+// NewTracer returns a Tracer, nil if tracing is off. A collector that cannot be
+// reached is no error: spans wait for it in bounded memory and are dropped then,
+// of which the log hears once a minute. Of the variables of OpenTelemetry all are
+// honoured but those of sampling.
+func NewTracer(ctx context.Context, cfg Tracing, log *zap.Logger) (*Tracer, error) {
+	named := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	if cfg.Endpoint == "" && !named || cfg.Sample <= 0 || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+		return nil, nil //nolint:nilnil // a nil Tracer is of use
+	}
+	var opts []otlptracehttp.Option
+	if cfg.Endpoint != "" {
+		u, err := url.Parse(cfg.Endpoint)
+		if err != nil {
+			return nil, errors.New("tracing.endpoint: is not a URL; give one such as http://127.0.0.1:4318")
+		}
+		if strings.Trim(u.Path, "/") == "" {
+			u.Path = "/v1/traces"
+		}
+		opts = append(opts, otlptracehttp.WithEndpointURL(u.String()))
+	}
+	exporter, err := otlptracehttp.New(ctx, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("export traces: %w", err)
+	}
+	var quiet atomic.Int64 // until when, in ns since 1970
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		now := time.Now()
+		if until := quiet.Load(); now.UnixNano() >= until && quiet.CompareAndSwap(until, now.Add(time.Minute).UnixNano()) {
+			log.Warn("spans do not reach the collector", zap.Error(err))
+		}
+	}))
+	build := ReadBuild()
+	res, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", cfg.Service), attribute.String("service.instance.id", cfg.Instance),
+		attribute.String("service.version", build.Version),
+	), resource.WithFromEnv(), resource.WithTelemetrySDK())
+	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
+		return nil, fmt.Errorf("describe the process to the collector: %w", err)
+	}
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(ids{}),
+		// Whether an upload is traced is in the parent that every span here has.
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
+	)
+	return &Tracer{provider: provider, tracer: provider.Tracer("mediaferry"), sample: cfg.Sample}, nil
+}
+
+// Close sends what is left, within a few seconds, also when ctx has ended.
+func (t *Tracer) Close(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send the last spans: %w", err)
+	}
+	return nil
+}
+
+// sampled reports whether the upload is traced. The last 62 bits of its id are
+// random, so every process comes to the same answer.
+func (t *Tracer) sampled(id uploads.ID) bool {
+	return float64(binary.BigEndian.Uint64(id[8:])<<2) < t.sample*math.Exp2(64)
+}
+
+// root is the span that encloses all others of the upload.
+func root(id uploads.ID) trace.SpanContextConfig {
+	span := trace.SpanID(id[8:])
+	for i := range span {
+		span[i] ^= id[i] // two uploads of one millisecond differ in both halves
+	}
+	return trace.SpanContextConfig{TraceID: trace.TraceID(id), SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true}
+}
+
+// start begins a span of the upload: below the one of traceparent if that is of
+// this upload, else below its root. The span is one that does nothing where the
+// upload is not traced.
+func (t *Tracer) start(
+	ctx context.Context, id uploads.ID, traceparent, name string, kind trace.SpanKind, attrs ...attribute.KeyValue,
+) (context.Context, trace.Span) {
+	if t == nil || !t.sampled(id) {
+		return ctx, noop.Span{}
+	}
+	return t.tracer.Start(t.below(ctx, id, traceparent), name, trace.WithSpanKind(kind),
+		trace.WithAttributes(append(attrs, attribute.String("mediaferry.upload", id.String()))...))
+}
+
+func (t *Tracer) below(ctx context.Context, id uploads.ID, traceparent string) context.Context {
+	parent := trace.NewSpanContext(root(id))
+	if traceparent != "" {
+		sent := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(
+			context.Background(), propagation.MapCarrier{"traceparent": traceparent}))
+		if sent.TraceID() == parent.TraceID() && sent.IsSampled() {
+			parent = sent
+		}
+	}
+	return trace.ContextWithRemoteSpanContext(ctx, parent)
+}
+
+// child begins a span below the one that ctx has; none where it has none.
+func (t *Tracer) child(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
+	if t == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
+		return ctx, noop.Span{}
+	}
+	return t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+}
+
+// ended makes the span that encloses all others of an upload, from when the id
+// was made to at.
+func (t *Tracer) ended(id uploads.ID, at time.Time, failure string, attrs ...attribute.KeyValue) {
+	if t == nil || !t.sampled(id) {
+		return
+	}
+	began := madeAt(id)
+	_, span := t.tracer.Start(context.WithValue(context.Background(), rootKey{}, id), "upload", trace.WithNewRoot(),
+		trace.WithTimestamp(began), trace.WithAttributes(append(attrs, attribute.String("mediaferry.upload", id.String()))...))
+	if failure != "" {
+		span.SetStatus(codes.Error, failure)
+	}
+	span.End(trace.WithTimestamp(at))
+}
+
+// madeAt is the time in a UUIDv7, which is when the upload was submitted.
+func madeAt(id uploads.ID) time.Time { return time.Unix(id.Time().UnixTime()) }
+
+// end ends a span with what became of it. The kind of a provider's error is
+// kept, and not its text, which may repeat what a platform said.
+func end(span trace.Span, err error) {
+	if !span.IsRecording() {
+		return
+	}
+	if err != nil {
+		span.SetStatus(codes.Error, outcomeOf(err))
+		if e, ok := errors.AsType[*providers.Error](err); ok && e.Code != "" {
+			span.SetAttributes(attribute.String("mediaferry.code", e.Code))
+		}
+	}
+	span.End()
+}
+
+// traceparentOf is how a message carries the span, "" if there is none.
+func traceparentOf(span trace.Span) string {
+	at := span.SpanContext()
+	if !at.IsSampled() {
+		return ""
+	}
+	return "00-" + at.TraceID().String() + "-" + at.SpanID().String() + "-01"
+}
+
+// rootKey is where a context has the upload whose root span is to be made.
+type rootKey struct{}
+
+// ids makes the ids of spans: random, but for roots.
+type ids struct{}
+
+var _ sdktrace.IDGenerator = ids{}
+
+// NewIDs is asked for spans that have no parent.
+func (g ids) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	if id, ok := ctx.Value(rootKey{}).(uploads.ID); ok {
+		r := root(id)
+		return r.TraceID, r.SpanID
+	}
+	var t trace.TraceID
+	binary.BigEndian.PutUint64(t[:8], rand.Uint64()) //nolint:gosec // no secret
+	binary.BigEndian.PutUint64(t[8:], rand.Uint64()) //nolint:gosec // no secret
+	return t, g.NewSpanID(ctx, t)
+}
+
+// NewSpanID is asked for all others.
+func (ids) NewSpanID(context.Context, trace.TraceID) trace.SpanID {
+	var s trace.SpanID
+	binary.BigEndian.PutUint64(s[:], rand.Uint64()|1) //nolint:gosec // no secret; zero is no id
+	return s
+}
