@@ -34,6 +34,11 @@ type UseCases struct {
 	SetAside []uploads.SetAside
 	Links    []uploads.DigestLink          // of every upload
 	Answers  map[string]uploads.ReportRows // by report
+	// What is shown of the uploads beside them.
+	Moved     []uploads.Moved
+	Maps      map[uploads.ID]uploads.PartMap
+	Histories map[uploads.ID]uploads.History
+	Tries     []uploads.TryGroup
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 
