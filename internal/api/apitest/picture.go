@@ -18,6 +18,9 @@ func (p port) Picture(_ context.Context, tenant string) (uploads.Picture, error)
 		At: now, Since: now.Add(-24 * time.Hour), States: map[uploads.State]int{},
 		Moved: p.uc.Moved, MovedStep: 10 * time.Second, Queued: map[string]int{},
 	}
+	for _, name := range p.uc.Names {
+		out.Queued[name] = 0
+	}
 	for _, u := range p.uc.all {
 		if u.Tenant == tenant {
 			out.States[u.State]++

@@ -93,7 +93,7 @@ function table(heads, rows, look) {
   return h("table", { class: look || "stack" },
     h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col", class: t.look }, t.title)))),
     h("tbody", {}, rows.map((cells) => h("tr", { "data-key": cells.key },
-      cells.map((c, i) => h("td", { class: heads[i].look, "data-label": heads[i].title }, c))))));
+      cells.map((c, i) => h("td", { class: heads[i].look, "data-label": heads[i].title }, h("div", {}, c)))))));
 }
 const empty = (title, text) => h("div", { class: "empty" }, h("b", {}, title), text);
 const uploadLink = (id, text) => h("a", { href: "/ui/uploads/" + encodeURIComponent(id) }, text);
@@ -233,7 +233,7 @@ function chart(o) {
   return s("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Bytes moved a second over the last hour: at most ${rate(most)}, now ${rate(movedRate(o))}` },
     [0, 0.5, 1].map((f) => [s("line", { class: "axis", x1: left, x2: width - 8, y1: y(ceiling * f), y2: y(ceiling * f) }),
       s("text", { x: left - 8, y: y(ceiling * f) + 4, "text-anchor": "end" }, f ? rate(ceiling * f) : "0")]),
-    [60, 45, 30, 15, 0].map((m) => s("text", { x: Math.min(x(end - m * 60e3), width - 8), y: height - 5, "text-anchor": m === 60 ? "start" : m ? "middle" : "end" }, m ? `${m} min ago` : "now")),
+    (width < 500 ? [60, 30, 0] : [60, 45, 30, 15, 0]).map((m) => s("text", { x: Math.min(x(end - m * 60e3), width - 8), y: height - 5, "text-anchor": m === 60 ? "start" : m ? "middle" : "end" }, m ? `${m} min ago` : "now")),
     s("path", { class: "area", d: `${line}L${x(points.at(-1)[0]).toFixed(1)} ${base}L${x(points[0][0]).toFixed(1)} ${base}Z` }),
     s("path", { class: "line", d: line }));
 }
@@ -273,11 +273,11 @@ function overview() {
     draw(
       h("div", { class: "tiles" },
         tile(rate(movedRate(o)), "moving now"),
-        tile(count(active), "uploads under way", uploadsPage({ state: ACTIVE.join(",") })),
+        tile(count(active), "under way, of the last 24 h", uploadsPage({ state: ACTIVE.join(",") })),
         tile(known ? count(queued) : "?", known ? "runs in the queue" : "the queue does not answer", null, known ? "" : "bad"),
         tile(`${count(busy)} / ${count(slots)}`, workers.length ? `slots busy of ${plural(workers.length, "worker")}` : "no worker is heard", "/ui/workers", workers.length ? "" : "bad"),
-        tile(count(o.states.completed), "completed of 24 hours", uploadsPage({ state: "completed" })),
-        tile(count(o.states.failed), "failed of 24 hours", "/ui/failures", o.states.failed ? "bad" : "")),
+        tile(count(o.states.completed), "completed, of the last 24 h", uploadsPage({ state: "completed" })),
+        tile(count(o.states.failed), "failed, of the last 24 h", "/ui/failures", o.states.failed ? "bad" : "")),
       h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, "Throughput of the last hour"), h("span", { class: "quiet small" }, "all workers, as this dispatcher hears them")), chart(o)),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/accounts" }, "Accounts")),
         accounts.length ? table([{ title: "Account", look: "name" }, { title: "State" }, { title: "Window" }, { title: "Goodput", look: "num" }, { title: "Uploads", look: "num" }, { title: "Queued runs", look: "num" }],
@@ -490,18 +490,18 @@ function upload() {
     let before = 0;
     draw(head, others,
       u.failure ? h("p", { class: "problem" }, h("b", {}, words(u.failure.cause)), u.failure.part ? `, part ${u.failure.part}` : "", u.failure.stage ? `, ${STAGES[u.failure.stage] || u.failure.stage}` : "", u.failure.code ? ` (${u.failure.code})` : "", ": ", u.failure.message) : null,
-      h("section", { class: "card", "data-key": "map" }, h("div", { class: "row spread" }, h("h2", {}, "Parts"), h("span", { class: "quiet small" }, `${bytes(u.acked_bytes)} of ${bytes(u.source.size)}`)), progress(u), h("p"),
+      h("section", { class: "card", "data-key": "map" }, h("div", { class: "row spread" }, h("h2", {}, "Parts"), h("span", { class: "quiet small" }, `${bytes(u.acked_bytes)} of ${bytes(u.source.size)}`)), progress(u),
         m.part_count ? [h("div", { id: "map", "data-own": "map" }), legend(m),
           h("details", {}, h("summary", { class: "quiet small" }, "As text"), h("p", { class: "small" }, m.ranges.slice(0, 200).map((r) => `${r.count === 1 ? "part " + r.first : `parts ${r.first} to ${r.first + r.count - 1}`}: ${PARTS[r.state]}`).join("; ") + (m.ranges.length > 200 ? "; and more" : ""))),
           m.in_hand.length ? h("div", {}, h("h2", {}, "In hand"), table([{ title: "Parts" }, { title: "Worker" }, { title: "Doing" }, { title: "Progress" }], m.in_hand.map((w) => Object.assign([w.count === 1 ? count(w.first) : `${count(w.first)} to ${count(w.first + w.count - 1)}`, h("code", {}, w.worker), words(w.stage), bar(w.bytes, w.total, "warn", `${bytes(w.bytes)} of ${bytes(w.total)}`)], { key: String(w.first) })))) : null,
-        ] : h("p", { class: "quiet" }, u.instant ? "No part was sent." : u.state === "digesting" ? "The platform wants a digest first; a worker reads the object once." : "The parts are planned when the upstream session is opened.")),
+        ] : h("p", { class: "quiet" }, u.instant ? "No part was sent." : u.state === "digesting" ? "The platform wants a digest first; a worker reads the object once." : busy ? "The parts are planned when the upstream session is opened." : "No parts were planned.")),
       h("div", { class: "grid" },
         h("section", { class: "card" }, h("h2", {}, "About it"), facts(u)),
-        h("section", { class: "card" }, h("h2", {}, "What became of it"), h("ol", { class: "steps scroll" }, past.moves.map((mv) => {
+        h("section", { class: "card" }, h("h2", {}, "What became of it"), h("div", { class: "scroll" }, h("ol", { class: "steps" }, past.moves.map((mv) => {
           const at = new Date(mv.at), after = before ? `after ${span(at - before)}` : "";
           before = at;
           return h("li", { class: LOOKS[mv.to] === "dull" ? "" : LOOKS[mv.to] }, h("b", {}, mv.to), " ", h("span", { class: "quiet small" }, h("time", { datetime: mv.at, title: full(mv.at) }, clock(mv.at)), after && ", " + after), mv.reason && mv.reason !== "submitted" ? h("div", { class: "small" }, mv.reason) : null);
-        })))),
+        }))))),
       h("section", { class: "card" }, h("h2", {}, "Failed tries"), past.tries.length
         ? [h("p", { class: "quiet small" }, past.tries_count > past.tries.length ? `The last ${count(past.tries.length)} of ${count(past.tries_count)}.` : `${plural(past.tries_count, "try", "tries")} in all.`),
           h("div", { class: "scroll" }, table([{ title: "Of" }, { title: "Cause" }, { title: "Message", look: "name" }, { title: "Worker" }, { title: "Took", look: "num" }, { title: "When" }], past.tries.map((t) => [t.part ? `part ${count(t.part)}` : "a control call", [words(t.kind), t.code && [" ", h("code", {}, t.code)], t.excused ? h("div", { class: "quiet small" }, "platform down, not counted") : null], t.message, t.worker ? h("code", {}, t.worker) : "dispatcher", span(new Date(t.failed_at) - new Date(t.started_at)), when(t.failed_at)])))]
@@ -526,8 +526,8 @@ function accounts() {
         h("dl", {}, h("dt", {}, "Goodput"), h("dd", {}, rate(a.goodput)), h("dt", {}, "Uploads"), h("dd", {}, h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, plural(a.active, "upload") + " in hand")),
           h("dt", {}, "Platform"), h("dd", {}, a.provider), h("dt", {}, "Pool"), h("dd", {}, a.pool),
           a.cut_at ? [h("dt", {}, "Window cut"), h("dd", {}, when(a.cut_at), a.cut_for ? `: ${words(a.cut_for)}` : "")] : null),
-        (a.rates || []).length ? h("div", {}, h("p"), h("h3", {}, "Published rates"), (a.rates || []).map((r) => h("div", {}, h("span", { class: "small" }, `${words(r.call)}: ${r.spent.toFixed(0)} spent of ${count(r.count)} in ${span(r.period_seconds * 1000)}`), bar(r.spent, r.count / 10, r.spent >= r.count / 10 ? "warn" : "", `${r.spent.toFixed(0)} of the ${count(Math.max(1, Math.floor(r.count / 10)))} calls that may be made at once`)))) : null,
-        may("operate") ? h("div", {}, h("p"), own ? h("button", { "data-key": "resume", onclick: (e) => act(e.currentTarget, () => call("resume"), () => `${a.name} is resumed.`) }, "Resume") : h("button", { "data-key": "pause", onclick: (e) => { const b = e.currentTarget; ask(`Pause ${a.name}?`, "Nothing more is sent to it, by any worker, until it is resumed.", "Pause").then((r) => r !== null && act(b, () => call("pause", r), () => `${a.name} is paused.`)); } }, "Pause")) : null);
+        (a.rates || []).length ? h("div", { class: "block" }, h("h3", {}, "Published rates"), (a.rates || []).map((r) => h("div", {}, h("span", { class: "small" }, `${words(r.call)}: ${r.spent.toFixed(0)} spent of ${count(r.count)} in ${span(r.period_seconds * 1000)}`), bar(r.spent, r.count / 10, r.spent >= r.count / 10 ? "warn" : "", `${r.spent.toFixed(0)} of the ${count(Math.max(1, Math.floor(r.count / 10)))} calls that may be made at once`)))) : null,
+        may("operate") ? h("div", { class: "block" }, own ? h("button", { "data-key": "resume", onclick: (e) => act(e.currentTarget, () => call("resume"), () => `${a.name} is resumed.`) }, "Resume") : h("button", { "data-key": "pause", onclick: (e) => { const b = e.currentTarget; ask(`Pause ${a.name}?`, "Nothing more is sent to it, by any worker, until it is resumed.", "Pause").then((r) => r !== null && act(b, () => call("pause", r), () => `${a.name} is paused.`)); } }, "Pause")) : null);
     })) : empty("No account is configured for this tenant", "Accounts are in the dispatcher's configuration.")), 3000);
 }
 
@@ -581,8 +581,9 @@ const changed = () => document.dispatchEvent(new Event("themechange"));
 const themeButton = document.getElementById("theme");
 function showTheme() {
   const theme = document.documentElement.dataset.theme;
-  themeButton.textContent = theme === "light" ? "Light" : theme === "dark" ? "Dark" : "Auto";
-  themeButton.setAttribute("aria-label", `Colours: ${themeButton.textContent}. Press to change.`);
+  const name = theme === "light" ? "Light" : theme === "dark" ? "Dark" : "Auto";
+  themeButton.textContent = "◐ " + name;
+  themeButton.setAttribute("aria-label", `Colours: ${name}. Press to change.`);
 }
 themeButton.onclick = () => {
   const order = ["", "light", "dark"], next = order[(order.indexOf(document.documentElement.dataset.theme || "") + 1) % 3];
