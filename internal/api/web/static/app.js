@@ -184,17 +184,16 @@ function toast(text, bad) {
 // ask shows a question and resolves to the reason given, or to null.
 function ask(title, text, button, danger) {
   const dialog = document.getElementById("dialog");
+  if (dialog.open) return Promise.resolve(null);
   return new Promise((resolve) => {
     const reason = h("input", { name: "reason", maxlength: "400", autocomplete: "off" });
-    dialog.replaceChildren(h("form", { method: "dialog" },
+    // Enter in the field presses the first button: what cannot be undone takes its own.
+    const back = h("button", { value: "" }, "Back"), yes = h("button", { value: "yes", class: danger ? "danger" : "primary" }, button);
+    dialog.replaceChildren(h("form", { method: "dialog", onsubmit: (e) => resolve(e.submitter === yes ? reason.value : null) },
       h("h2", { id: "dialog-title" }, title), text && h("p", {}, text),
       h("label", {}, "Reason, kept with it (may be empty)", reason),
-      h("div", { class: "row" }, h("button", { value: "", formnovalidate: true }, "Back"),
-        h("button", { value: "yes", class: danger ? "danger" : "primary" }, button))));
-    // Enter in the field is "Back", the first button: a thing that cannot be undone takes its own button.
-    if (!danger) reason.onkeydown = (e) => { if (e.key === "Enter") { e.preventDefault(); dialog.close("yes"); } };
-    dialog.returnValue = "";
-    dialog.onclose = () => resolve(dialog.returnValue === "yes" ? reason.value : null);
+      h("div", { class: "row" }, danger ? [back, yes] : [yes, back])));
+    dialog.oncancel = () => resolve(null); // by Escape
     dialog.showModal();
     reason.focus();
   });
@@ -218,22 +217,23 @@ function movedRate(o) {
 function chart(o) {
   if (!o.moved.length) return empty("Nothing has moved yet", "The curve begins with the first heartbeat of a worker that this dispatcher hears.");
   const width = Math.max(300, Math.min(1140, main.clientWidth - 80)), height = 190, left = 70, bottom = 22, top = 10;
-  const step = o.moved_step_seconds * 1000, now = new Date(o.at).getTime(), end = now - now % step, begin = end - 3600e3;
+  const step = o.moved_step_seconds * 1000, now = new Date(o.at).getTime(), end = now - now % step;
   const values = new Map(o.moved.map((m) => [new Date(m.at).getTime(), m.bytes / o.moved_step_seconds]));
-  const first = Math.max(begin, Math.min(...values.keys()));
+  const first = Math.max(end - 3600e3, Math.min(...values.keys()));
+  const minutes = [10, 20, 40, 60].find((m) => end - m * 60e3 <= first), begin = end - minutes * 60e3; // no more than there is to show
   let most = 1;
   const points = [];
   for (let t = first; t < end; t += step) { const v = values.get(t) || 0; most = Math.max(most, v); points.push([t, v]); }
   if (!points.length) points.push([end - step, 0]);
   let ceiling = 2 ** Math.ceil(Math.log2(most));
   if (ceiling * 0.75 >= most) ceiling *= 0.75;
-  const x = (t) => left + (width - left - 8) * (t - begin) / 3600e3, y = (v) => top + (height - top - bottom) * (1 - v / ceiling);
+  const x = (t) => left + (width - left - 8) * (t - begin) / (end - begin), y = (v) => top + (height - top - bottom) * (1 - v / ceiling);
   const line = points.map(([t, v], i) => `${i ? "L" : "M"}${x(t).toFixed(1)} ${y(v).toFixed(1)}`).join("");
   const base = y(0);
   return s("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Bytes moved a second over the last hour: at most ${rate(most)}, now ${rate(movedRate(o))}` },
     [0, 0.5, 1].map((f) => [s("line", { class: "axis", x1: left, x2: width - 8, y1: y(ceiling * f), y2: y(ceiling * f) }),
       s("text", { x: left - 8, y: y(ceiling * f) + 4, "text-anchor": "end" }, f ? rate(ceiling * f) : "0")]),
-    (width < 500 ? [60, 30, 0] : [60, 45, 30, 15, 0]).map((m) => s("text", { x: Math.min(x(end - m * 60e3), width - 8), y: height - 5, "text-anchor": m === 60 ? "start" : m ? "middle" : "end" }, m ? `${m} min ago` : "now")),
+    (width < 500 ? [1, 0.5, 0] : [1, 0.75, 0.5, 0.25, 0]).map((f) => s("text", { x: Math.min(x(end - f * minutes * 60e3), width - 8), y: height - 5, "text-anchor": f === 1 ? "start" : f ? "middle" : "end" }, f ? `${f * minutes} min ago` : "now")),
     s("path", { class: "area", d: `${line}L${x(points.at(-1)[0]).toFixed(1)} ${base}L${x(points[0][0]).toFixed(1)} ${base}Z` }),
     s("path", { class: "line", d: line }));
 }
@@ -278,7 +278,7 @@ function overview() {
         tile(`${count(busy)} / ${count(slots)}`, workers.length ? `slots busy of ${plural(workers.length, "worker")}` : "no worker is heard", "/ui/workers", workers.length ? "" : "bad"),
         tile(count(o.states.completed), "completed, of the last 24 h", uploadsPage({ state: "completed" })),
         tile(count(o.states.failed), "failed, of the last 24 h", "/ui/failures", o.states.failed ? "bad" : "")),
-      h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, "Throughput of the last hour"), h("span", { class: "quiet small" }, "all workers, as this dispatcher hears them")), chart(o)),
+      h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, "Throughput"), h("span", { class: "quiet small" }, "all workers, as this dispatcher hears them, for up to an hour")), chart(o)),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/accounts" }, "Accounts")),
         accounts.length ? table([{ title: "Account", look: "name" }, { title: "State" }, { title: "Window" }, { title: "Goodput", look: "num" }, { title: "Uploads", look: "num" }, { title: "Queued runs", look: "num" }],
           accounts.map((a) => Object.assign([[a.name, " ", h("span", { class: "quiet small" }, a.provider)], accountState(a), windowBar(a), rate(a.goodput), h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, count(a.active)), a.name in o.queued ? count(o.queued[a.name]) : "?"], { key: a.name })))
