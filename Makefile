@@ -114,6 +114,16 @@ deploy-storm: setup build ## restart every process in turn, again and again
 bitflips: setup ## uploads in each of which one bit is turned over; N=…
 	go test ./test/platforms -count=1 -timeout 15m -run '^TestBitFlips$$' -v -args -flips $(N)
 
+.PHONY: pages
+pages: ## use the pages in a real Chromium, and keep a picture of each in bin/pages
+	@mkdir -p bin/pages
+	go test ./test/pages -count=1 -timeout 10m -v -args -screenshots '$(CURDIR)/bin/pages'
+
+.PHONY: screenshots
+screenshots: pages ## renew the pictures in docs/images
+	@mkdir -p docs/images
+	@for name in overview-1280 upload-1280 upload-1280-dark uploads-phone accounts-1280 failures-1280; do cp "bin/pages/$$name.png" docs/images/; done
+
 .PHONY: lint
 lint: ## check the code's form, its imports among it
 	$(GOLANGCI_LINT) run ./...

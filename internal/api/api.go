@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/api/web"
 	"mediaferry/internal/uploads"
 )
 
@@ -36,6 +37,7 @@ type useCases interface {
 	Workers(ctx context.Context) []uploads.WorkerStatus
 	recoveryCases
 	reportCases
+	pictures
 }
 
 // Bounds of a request.
@@ -73,10 +75,11 @@ func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error
 	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api")}
 	mux := http.NewServeMux()
 	s.register(mux)
-	g := &guard{mux: mux, scopes: scopes(), log: s.log}
+	g := &guard{mux: mux, scopes: scopes(), sites: http.NewCrossOriginProtection(), log: s.log}
 	if !guarding.Open {
 		g.tokens = s.seen
 	}
+	s.registerPages(mux, web.New(), g)
 	return &http.Server{
 		Handler:           g,
 		MaxHeaderBytes:    maxHeader,
@@ -148,6 +151,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	huma.Register(api, op("POST", "/v1/setaside/{number}/replay", "replay-set-aside",
 		"Put a message that was set aside back on its stream", 404, 409, 422, 503), s.setAsideReplay)
 	s.registerReports(api, op)
+	s.registerPictures(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

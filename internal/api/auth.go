@@ -54,12 +54,22 @@ func scopes() map[string]access.Scope {
 		"GET /openapi-3.0.json":        open,
 		"GET /openapi-3.0.yaml":        open,
 		"GET /schemas/{schema}":        open,
+		"GET /{$}":                     open,
+		"GET /ui/":                     open, // frames without data
+		"GET /ui/sign-in":              open,
+		"POST /ui/sign-in":             open,
+		"POST /ui/sign-out":            open,
 		"POST /v1/uploads":             access.Submit,
 		"POST /v1/uploads/prefix":      access.Submit,
 		"GET /v1/uploads":              access.Read,
 		"GET /v1/uploads/{id}":         access.Read,
 		"GET /v1/uploads/{id}/digests": access.Read,
 		"GET /v1/workers":              access.Read,
+		"GET /v1/overview":             access.Read,
+		"GET /v1/uploads/{id}/parts":   access.Read,
+		"GET /v1/uploads/{id}/history": access.Read,
+		"GET /v1/failures":             access.Read,
+		"GET /v1/access":               access.Read,
 		"GET /v1/accounts":             access.Read,
 
 		"POST /v1/uploads/{id}/pause":     access.Operate,
@@ -104,6 +114,7 @@ type guard struct {
 	mux    *http.ServeMux
 	scopes map[string]access.Scope
 	tokens *tokenCache // nil where anybody may do anything
+	sites  *http.CrossOriginProtection
 	log    *zap.Logger
 }
 
@@ -111,6 +122,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A caller that is still sending when the answer comes may see a broken
 	// connection in place of it.
 	defer func() { _, _ = io.CopyN(io.Discard, r.Body, maxDrained) }()
+	if g.sites.Check(r) != nil {
+		writeProblem(w, huma.Error403Forbidden("a page of another site sent this; use the pages here, or a client that is no browser"))
+		return
+	}
 	_, pattern := g.mux.Handler(r)
 	need, known := g.scopes[pattern]
 	switch {
@@ -145,15 +160,23 @@ func (g *guard) authenticate(r *http.Request) (access.Token, error) {
 	if g.tokens == nil {
 		return access.Anyone(), nil
 	}
+	if session := sessionToken(r); session != "" && r.Header.Get("Authorization") == "" {
+		return g.tokenOf(r.Context(), session)
+	}
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	text = strings.TrimSpace(text)
 	if !strings.EqualFold(scheme, "Bearer") || text == "" {
 		return access.Token{}, unauthorized("a token is missing; give it as Authorization: Bearer TOKEN")
 	}
+	return g.tokenOf(r.Context(), text)
+}
+
+// tokenOf returns the live token of which this is the text, or what to answer.
+func (g *guard) tokenOf(ctx context.Context, text string) (access.Token, error) {
 	if len(text) > maxTokenText {
 		return access.Token{}, unauthorized("the token is not known here")
 	}
-	token, err := g.tokens.find(r.Context(), text)
+	token, err := g.tokens.find(ctx, text)
 	switch {
 	case errors.Is(err, access.ErrUnknown):
 		return access.Token{}, unauthorized("the token is not known here")

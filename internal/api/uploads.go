@@ -111,6 +111,7 @@ type listRequest struct {
 	Cause   []string `query:"cause" doc:"only failed uploads with one of these causes"`
 	Label   []string `query:"label,explode" doc:"only uploads with this label, as key=value; give it again for another one"`
 	Paused  string   `query:"paused" enum:"true,false" doc:"only uploads that are paused themselves, or are not"`
+	Search  string   `query:"search" maxLength:"200" doc:"only uploads with this in their name or their source's key, in whatever case"`
 	After   string   `query:"after" format:"uuid" doc:"next of the page before"`
 	Limit   int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -120,7 +121,7 @@ type listAnswer struct {
 }
 
 func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error) {
-	f := uploads.Filter{Tenant: in.Tenant, Account: in.Account, Limit: in.Limit}
+	f := uploads.Filter{Tenant: in.Tenant, Account: in.Account, Search: in.Search, Limit: in.Limit}
 	if f.Limit == 0 {
 		f.Limit = defaultPage
 	}

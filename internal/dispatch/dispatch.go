@@ -91,6 +91,7 @@ type Store interface {
 	setAsideStore
 	controlStore
 	reportStore
+	pictureStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of

@@ -48,10 +48,14 @@ type live struct {
 	mu       sync.Mutex
 	digested map[uploads.ID]int64
 	workers  map[string]uploads.WorkerStatus
+	flowing  flowing
 }
 
 func newLive() *live {
-	return &live{digested: make(map[uploads.ID]int64), workers: make(map[string]uploads.WorkerStatus)}
+	return &live{
+		digested: make(map[uploads.ID]int64), workers: make(map[string]uploads.WorkerStatus),
+		flowing: flowing{hands: make(map[handKey]uploads.PartHand)},
+	}
 }
 
 func (l *live) fill(u *uploads.Upload) {
@@ -82,6 +86,10 @@ const workerSilence = 15 * time.Second // after which a worker is taken for gone
 func (d *Dispatcher) NoteWorker(w uploads.WorkerStatus) {
 	d.live.mu.Lock()
 	defer d.live.mu.Unlock()
+	// A worker that is new here may have moved the most of it long ago.
+	if before, known := d.live.workers[w.ID]; known && w.BytesMoved >= before.BytesMoved {
+		d.live.flowing.move(w.SeenAt, w.BytesMoved-before.BytesMoved)
+	}
 	d.live.workers[w.ID] = w
 	for id, other := range d.live.workers {
 		if time.Since(other.SeenAt) > workerSilence {

@@ -127,7 +127,7 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	}
 	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
 		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states, Causes: causes, Labels: labels,
-		Paused: f.Paused, After: optional(f.After), Page: int32(page),
+		Paused: f.Paused, Search: optional(f.Search), After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
 		return nil, unavailable("list uploads", err)

@@ -228,7 +228,11 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 	stopLive, err := conn.SubscribeLive(uploads.ID{}, func(l jobs.Live) {
 		if l.Run.Count == 0 {
 			d.NoteDigested(l.Upload, l.Bytes)
+			return
 		}
+		d.NoteHand(l.Upload, uploads.PartHand{
+			First: l.Run.First, Count: l.Run.Count, Worker: l.Worker, Stage: l.Stage, Bytes: l.Bytes, Total: l.Total, At: time.Now(),
+		})
 	})
 	if err != nil {
 		stopHeartbeats()

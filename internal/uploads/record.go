@@ -66,6 +66,8 @@ type Filter struct {
 	Causes  []Cause           // of failed uploads: only those of one of these
 	Labels  map[string]string // an upload has them all
 	Paused  *bool             // by a pause of their own
+	// Search is part of the name or of the source's key, in whatever case.
+	Search string
 	// After is the last ID of the page before; the list runs from newest to oldest.
 	After ID
 	Limit int // 1 to 1000; 0 means 100

@@ -34,6 +34,13 @@ type UseCases struct {
 	SetAside []uploads.SetAside
 	Links    []uploads.DigestLink          // of every upload
 	Answers  map[string]uploads.ReportRows // by report
+	// What is shown of the uploads beside them.
+	Moved     []uploads.Moved
+	Maps      map[uploads.ID]uploads.PartMap
+	Histories map[uploads.ID]uploads.History
+	Tries     []uploads.TryGroup
+	// Account alters each account that is shown; nil leaves it idle.
+	Account func(*uploads.AccountStatus)
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 
@@ -247,6 +254,9 @@ func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
 			account.Window = 16 << 20
 			account.Held = []uploads.HeldCall{{Call: "put_part", Until: now.Add(41 * time.Second), Why: "transient: refused", Down: now.Add(-12 * time.Minute), Asked: 9}}
 			account.Rates = []uploads.CallRate{{Call: "finish", Count: 100, Per: time.Minute, Spent: 7}}
+		}
+		if p.uc.Account != nil {
+			p.uc.Account(&account)
 		}
 		all = append(all, account)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"mediaferry/internal/uploads"
@@ -23,7 +24,8 @@ func matches(f uploads.Filter, u uploads.Upload) bool {
 		(len(f.States) == 0 || slices.Contains(f.States, u.State)) &&
 		(f.Batch == uploads.ID{} || u.Batch == f.Batch) &&
 		(len(f.Causes) == 0 || u.Failure != nil && slices.Contains(f.Causes, u.Failure.Cause)) &&
-		(f.Paused == nil || *f.Paused == own)
+		(f.Paused == nil || *f.Paused == own) &&
+		(strings.Contains(strings.ToLower(u.Name), strings.ToLower(f.Search)) || strings.Contains(strings.ToLower(u.Source.Key), strings.ToLower(f.Search)))
 }
 
 // Change does the action where that is legal.

@@ -1231,8 +1231,10 @@ WHERE tenant = $1
   AND (cardinality($5::text[]) = 0 OR failure ->> 'cause' = ANY($5::text[]))
   AND labels @> $6::jsonb
   AND ($7::bool IS NULL OR paused = $7)
-  AND ($8::uuid IS NULL OR id < $8)
-ORDER BY id DESC LIMIT $9
+  AND ($8::text IS NULL OR position(lower($8) IN lower(name)) > 0
+      OR position(lower($8) IN lower(source_key)) > 0)
+  AND ($9::uuid IS NULL OR id < $9)
+ORDER BY id DESC LIMIT $10
 `
 
 type UploadsParams struct {
@@ -1243,6 +1245,7 @@ type UploadsParams struct {
 	Causes  []string
 	Labels  json.RawMessage
 	Paused  *bool
+	Search  *string
 	After   *uuid.UUID
 	Page    int32
 }
@@ -1298,6 +1301,7 @@ func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]Up
 		arg.Causes,
 		arg.Labels,
 		arg.Paused,
+		arg.Search,
 		arg.After,
 		arg.Page,
 	)

@@ -44,6 +44,8 @@ WHERE tenant = @tenant
   AND (cardinality(@causes::text[]) = 0 OR failure ->> 'cause' = ANY(@causes::text[]))
   AND labels @> @labels::jsonb
   AND (sqlc.narg(paused)::bool IS NULL OR paused = sqlc.narg(paused))
+  AND (sqlc.narg(search)::text IS NULL OR position(lower(sqlc.narg(search)) IN lower(name)) > 0
+      OR position(lower(sqlc.narg(search)) IN lower(source_key)) > 0)
   AND (sqlc.narg(after)::uuid IS NULL OR id < sqlc.narg(after))
 ORDER BY id DESC LIMIT @page;
 
