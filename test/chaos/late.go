@@ -60,18 +60,12 @@ func (n *nemesis) late(ctx context.Context, e event) (string, error) {
 	wait(ctx, lateAnswers)
 	cancelled := n.cancelSome(ctx, keys)
 	n.lapse(e.target)
-	again := time.After(stall - lateAnswers)
 	var moved int
 	for until := time.Now().Add(lateMost - lateAnswers); time.Now().Before(until); {
 		err := conn.QueryRow(ctx, `SELECT count(*) FROM uploads WHERE state = 'uploading' AND idempotency_key = ANY($1)
 			AND epoch > 1 AND acked_parts < part_count`, keys).Scan(&moved)
 		if err != nil || moved >= lateEnough || !wait(ctx, 20*time.Millisecond) {
 			break // where Postgres is away, by another fault, reports are late all the same
-		}
-		select {
-		case <-again: // of jobs that went to another worker
-			n.lapse(e.target)
-		default:
 		}
 	}
 	release()

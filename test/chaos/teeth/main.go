@@ -103,12 +103,12 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 			continue
 		}
 		passed[t.focus.name] = true
-		bites, err := b.once(ctx, t.focus, 1)
+		bites, said, err := b.once(ctx, t.focus, 1, 100*time.Second)
 		if err != nil {
 			return false, err
 		}
 		if len(bites) > 0 {
-			say("healthy code does not pass %q: %s", t.focus.name, strings.Join(bites, ", "))
+			say("healthy code does not pass %q: %s\n%s", t.focus.name, strings.Join(bites, ", "), said)
 			ok = false
 			continue
 		}
@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		var bites []string
 		seed := 1
 		for ; len(bites) == 0 && seed <= *seeds && time.Since(start) < *patience; seed++ {
-			if bites, err = b.once(ctx, t.focus, seed); err != nil {
+			if bites, _, err = b.once(ctx, t.focus, seed, time.Minute); err != nil {
 				return false, fmt.Errorf("%s: %w", t.name, err)
 			}
 		}
@@ -141,11 +141,11 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
 
 // once runs the harness and returns the names of the checks that found
-// something. A run that ended for another reason is an error.
-func (b bite) once(ctx context.Context, f focus, seed int) (bites []string, err error) {
+// something, with all that it said. A run that ended for another reason is an error.
+func (b bite) once(ctx context.Context, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
 	args := append([]string{
 		"-dispatcher", filepath.Join(b.bin, "dispatcher"), "-worker", filepath.Join(b.bin, "worker"),
-		"-log", b.logs, "-settle", "100s", "-seed", strconv.Itoa(seed),
+		"-log", b.logs, "-settle", settle.String(), "-seed", strconv.Itoa(seed),
 	}, f.args...)
 	cmd := exec.CommandContext(ctx, b.harness, args...) //nolint:gosec // what we built
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -157,9 +157,9 @@ func (b bite) once(ctx context.Context, f focus, seed int) (bites []string, err 
 		bites = append(bites, string(m[1]))
 	}
 	if rerr != nil && len(bites) == 0 {
-		return nil, fmt.Errorf("run of the harness: %w:\n%s", rerr, said.Bytes())
+		return nil, nil, fmt.Errorf("run of the harness: %w:\n%s", rerr, said.Bytes())
 	}
-	return bites, nil
+	return bites, said.Bytes(), nil
 }
 
 func build(ctx context.Context, tree, to string, packages ...string) error {
