@@ -102,6 +102,10 @@ chaos: setup build ## uploads under faults of every kind, and a checker of the i
 chaos-long: ## the same for half an hour
 	$(MAKE) chaos DURATION=30m
 
+.PHONY: chaos-teeth
+chaos-teeth: setup ## plant faults in a copy of the code, one at a time, and see that chaos finds each
+	go run ./test/chaos/teeth
+
 .PHONY: queue-wipe
 queue-wipe: setup build ## lose all of the queue ten times during 200 uploads
 	go run ./test/chaos -scenario queue-wipe -seed $(SEED)

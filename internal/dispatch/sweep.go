@@ -256,7 +256,7 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable, room *re
 	}
 	var jobs []parts.Publication
 	for _, run := range runs[:within] {
-		jobs = append(jobs, publication(f, run))
+		jobs = append(jobs, republication(f, run))
 	}
 	d.log.Info("feeds again", zap.Stringer("upload", f.Upload), zap.Int("epoch", f.Epoch), zap.String("account", f.Account),
 		zap.Int("runs", len(jobs)), zap.Int("held", len(held)))
@@ -265,6 +265,17 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable, room *re
 	}
 	d.cfg.Watcher.FedAgain(f.Account, len(jobs))
 	return nil
+}
+
+// republication is a run fed again. Of an upload fed only now (which is swept
+// where the queue was lost) the feeder, or another sweep, may be about to
+// publish the same runs: by the same ids, the queue takes them once.
+func republication(f parts.Feedable, r parts.Run) parts.Publication {
+	p := publication(f, r)
+	if f.Recent {
+		p.Feed = f.FeedCount
+	}
+	return p
 }
 
 // refeedRest is when an upload of which some had to wait is looked at again.

@@ -45,6 +45,8 @@ type Feedable struct {
 	Plan      Plan
 	Fed       int   // parts up to this number have been handed to the queue
 	FeedCount int64 // makes publish ids differ
+	// Recent says that jobs of the last feed may still be on their way to the queue.
+	Recent bool
 
 	// AckedAhead says that the ledger has parts above Fed, which are not to be
 	// sent: they were upstream when the epoch began, or acknowledged before

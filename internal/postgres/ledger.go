@@ -261,17 +261,18 @@ func (s *Store) Sweepable(ctx context.Context, everything bool, most int) ([]par
 	for i, r := range rows {
 		out[i] = parts.Feedable{
 			Upload: r.ID, Account: r.Account, Pool: r.Pool, Epoch: int(r.Epoch),
-			Plan: parts.Plan{Size: r.Size, PartSize: value(r.PartSize)}, Fed: int(r.Fed), FeedCount: r.FeedCount,
+			Plan: parts.Plan{Size: r.Size, PartSize: value(r.PartSize)}, Fed: int(r.Fed), FeedCount: r.FeedCount, Recent: r.Recent,
 		}
 	}
 	return out, nil
 }
 
 // RecordSwept claims the feeding again of an upload's lost runs; it reports
-// false if the upload was fed or swept by someone else since f was read.
+// false if the upload was fed or swept by someone else since f was read. One that
+// is Recent keeps its count: its runs are published by the ids of the last feed.
 func (s *Store) RecordSwept(ctx context.Context, f parts.Feedable, grace time.Duration) (bool, error) {
 	n, err := s.q.RecordSwept(ctx, s.pool, db.RecordSweptParams{
-		Grace: grace, ID: f.Upload, Epoch: int32(f.Epoch), FeedCount: f.FeedCount, //nolint:gosec // counts sessions
+		Grace: grace, Same: f.Recent, ID: f.Upload, Epoch: int32(f.Epoch), FeedCount: f.FeedCount, //nolint:gosec // counts sessions
 	})
 	if err != nil {
 		return false, unavailable("record sweep", err)

@@ -499,6 +499,16 @@ func TestFeedHonoursItsGuards(t *testing.T) {
 	if due, err := b.Sweepable(t.Context(), false, 10); err != nil || len(due) != 0 {
 		t.Errorf("Sweepable within the grace = %v, %v; want nothing", due, err)
 	}
+	// One fed only now keeps its count, and so the ids of its runs.
+	if f := sweepable[0]; !f.Recent || f.FeedCount != 1 {
+		t.Errorf("Sweepable within the grace = %+v; want it recent, with count 1", f)
+	}
+	if took, err := b.RecordSwept(t.Context(), sweepable[0], 0); err != nil || !took {
+		t.Errorf("RecordSwept of a recent feed = %v, %v; want it to take", took, err)
+	}
+	if sweepable, err = b.Sweepable(t.Context(), false, 10); err != nil || len(sweepable) != 1 || sweepable[0].Recent || sweepable[0].FeedCount != 1 {
+		t.Fatalf("Sweepable after the grace = %+v, %v; want the upload with count 1", sweepable, err)
+	}
 	if took, err := b.RecordSwept(t.Context(), sweepable[0], time.Hour); err != nil || !took {
 		t.Errorf("RecordSwept = %v, %v; want it to take", took, err)
 	}

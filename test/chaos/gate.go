@@ -28,7 +28,8 @@ type gate struct {
 
 	mu    sync.Mutex
 	draws *rand.Rand
-	fault fault // in force; the zero fault for none
+	fault fault         // in force; the zero fault for none
+	lag   time.Duration // before a call that carries a part
 	calls []gateCall
 	hits  map[string]int      // calls hit, by kind of fault
 	keys  map[string]struct{} // paths whose answer was falsified
@@ -110,6 +111,22 @@ func (g *gate) log() []gateCall {
 	return append([]gateCall{}, g.calls...)
 }
 
+// setLag has every part wait so long before it is carried out.
+func (g *gate) setLag(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lag = d
+}
+
+func (g *gate) lags(length int64) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if length < 4*kib {
+		return 0
+	}
+	return g.lag
+}
+
 func (g *gate) hit(kind string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -160,6 +177,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.calls = append(g.calls, call)
 		g.mu.Unlock()
 	}()
+	if lag := g.lags(r.ContentLength); lag > 0 && !wait(r.Context(), lag) {
+		return
+	}
 	g.serve(out, r, f)
 }
 

@@ -188,6 +188,11 @@ func (l *load) submit(ctx context.Context, s *submission) (err error) {
 	case <-ctx.Done():
 		return nil
 	}
+	l.cancel(ctx, s)
+	return nil
+}
+
+func (l *load) cancel(ctx context.Context, s *submission) {
 	s.mu.Lock()
 	s.cancelled = true
 	s.mu.Unlock()
@@ -196,7 +201,6 @@ func (l *load) submit(ctx context.Context, s *submission) (err error) {
 		_, err := c.Cancel(ctx, s.id)
 		return err
 	})
-	return nil
 }
 
 // retryFailed gives uploads that failed another life, once each, until ctx ends.

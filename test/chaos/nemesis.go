@@ -21,6 +21,7 @@ import (
 const (
 	workerKill     = "worker_kill"
 	workerStop     = "worker_stop" // SIGSTOP beyond the time after which jobs are delivered again
+	workerLate     = "worker_late" // what workers report waits until another epoch has begun
 	dispatcherKill = "dispatcher_kill"
 	dispatcherStop = "dispatcher_stop"
 	natsKill       = "nats_kill"
@@ -49,7 +50,7 @@ const (
 
 func processKinds() []string {
 	return []string{
-		workerKill, workerStop, dispatcherKill, dispatcherStop, natsKill, natsWipe, natsConsumer, postgresKill, postgresCut, deploy,
+		workerKill, workerStop, workerLate, dispatcherKill, dispatcherStop, natsKill, natsWipe, natsConsumer, postgresKill, postgresCut, deploy,
 	}
 }
 
@@ -63,6 +64,11 @@ func trafficKinds() []string {
 // stall is longer than the time after which a job in hand is delivered to
 // another worker, which is 10 s.
 const stall = 13 * time.Second
+
+// lasts reports whether other faults of processes come while this one is about.
+func lasts(kind string) bool {
+	return kind == workerStop || kind == workerLate || kind == dispatcherStop
+}
 
 // event is one fault of the schedule.
 type event struct {
@@ -94,7 +100,7 @@ func planFaults(opts options) (events []event) {
 			}
 			e := event{at: at, kind: round[0], target: draws.IntN(1 << 16), length: time.Duration(1000+draws.IntN(2500)) * time.Millisecond}
 			round = round[1:]
-			if e.kind == workerStop || e.kind == dispatcherStop {
+			if lasts(e.kind) {
 				e.length = stall
 			}
 			if lane == 1 {
@@ -131,6 +137,7 @@ type nemesis struct {
 	say  func(format string, args ...any)
 
 	alone sync.RWMutex // held by a deploy, which is to happen without any other fault
+	lates sync.Mutex   // held by the one worker_late at a time
 	mu    sync.Mutex
 	done  []injected
 	wiped []wiped // of the scenario that times it
@@ -156,7 +163,7 @@ func (n *nemesis) run(ctx context.Context, schedule []event) {
 				case <-ctx.Done():
 					return
 				}
-				if e.kind == workerStop || e.kind == dispatcherStop {
+				if lasts(e.kind) {
 					running.Go(func() { n.inject(ctx, e) }) // others go on meanwhile
 					continue
 				}
@@ -223,6 +230,8 @@ func (n *nemesis) bring(ctx context.Context, e event) (what string, err error) {
 		wait(ctx, e.length)
 		r.signal(syscall.SIGCONT)
 		return r.name, nil
+	case workerLate:
+		return n.late(ctx, e)
 	case natsKill, natsWipe:
 		if n.w.opts.scenario == scenarioQueueWipe {
 			return n.wipeAndTime(ctx, e.length)
@@ -239,15 +248,9 @@ func (n *nemesis) bring(ctx context.Context, e event) (what string, err error) {
 	case stagingChanged:
 		return n.replaceObject(ctx)
 	case upstreamExpired:
-		for i := range n.w.platforms {
-			p := n.w.platforms[(e.target+i)%len(n.w.platforms)]
-			if p.expire != nil {
-				p.expire()
-				what += p.provider + " "
-			}
-		}
+		what = strings.Join(n.lapse(e.target), " ")
 		wait(ctx, e.length)
-		return strings.TrimSpace(what), nil
+		return what, nil
 	default:
 		return n.traffic(ctx, e)
 	}
@@ -437,9 +440,13 @@ func (n *nemesis) replaceObject(ctx context.Context) (string, error) {
 func (n *nemesis) heal(ctx context.Context) error {
 	for _, a := range n.w.accounts {
 		a.gate.set(fault{})
+		a.gate.setLag(0)
 	}
 	n.w.gateS3.set(fault{})
 	for _, r := range n.w.roles {
+		if r.wire != nil {
+			r.wire.release()
+		}
 		r.signal(syscall.SIGCONT)
 		if err := n.w.start(ctx, r); err != nil {
 			return err

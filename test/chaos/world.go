@@ -102,6 +102,7 @@ type role struct {
 	name    string
 	kind    string // dispatcher, worker or nats
 	command devstack.Command
+	wire    *wire // of a worker, to NATS
 
 	mu    sync.Mutex
 	index int // in processes; -1 while it does not run
@@ -453,9 +454,14 @@ func (w *world) startProcesses(ctx context.Context) error {
 	}
 	for n := range w.opts.workers {
 		name := "worker-" + strconv.Itoa(n+1)
-		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, command: devstack.Command{
+		toNATS, err := newWire(ctx, net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			return err
+		}
+		w.onStop(toNATS.close)
+		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, wire: toNATS, command: devstack.Command{
 			Name: name, Path: w.opts.worker,
-			Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots)),
+			Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots), "MEDIAFERRY_NATS_URL=nats://"+toNATS.address()),
 		}})
 	}
 	for _, r := range w.roles {

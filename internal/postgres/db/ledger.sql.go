@@ -480,19 +480,24 @@ func (q *Queries) RecordFed(ctx context.Context, db DBTX, arg RecordFedParams) (
 }
 
 const recordSwept = `-- name: RecordSwept :execrows
-UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + $1::interval
-WHERE id = $2 AND state = 'uploading' AND epoch = $3 AND feed_count = $4 AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
+UPDATE uploads SET feed_count = feed_count + CASE WHEN $1::bool THEN 0 ELSE 1 END,
+    feed_after = CASE WHEN $1::bool THEN least(feed_after, now() + $2::interval) ELSE now() + $2::interval END
+WHERE id = $3 AND state = 'uploading' AND epoch = $4 AND feed_count = $5 AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
 `
 
 type RecordSweptParams struct {
+	Same      bool
 	Grace     time.Duration
 	ID        uuid.UUID
 	Epoch     int32
 	FeedCount int64
 }
 
+// What is published once more by the ids of its last feed is not counted, and
+// looked at again when that feed's grace is over, or sooner.
 func (q *Queries) RecordSwept(ctx context.Context, db DBTX, arg RecordSweptParams) (int64, error) {
 	result, err := db.Exec(ctx, recordSwept,
+		arg.Same,
 		arg.Grace,
 		arg.ID,
 		arg.Epoch,
@@ -533,7 +538,7 @@ func (q *Queries) StreamMark(ctx context.Context, db DBTX, stream string) (Strea
 }
 
 const sweepable = `-- name: Sweepable :many
-SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
+SELECT id, account, pool, epoch, size, part_size, fed, feed_count, (feed_after > now())::bool AS recent FROM uploads
 WHERE state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
   AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
   AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
@@ -551,9 +556,11 @@ type SweepableRow struct {
 	PartSize  *int64
 	Fed       int32
 	FeedCount int64
+	Recent    bool
 }
 
-// Uploads with bytes in flight that have not been fed for a while.
+// Uploads with bytes in flight that have not been fed for a while; recent are
+// those that were.
 func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, call string, most int32) ([]SweepableRow, error) {
 	rows, err := db.Query(ctx, sweepable, everything, call, most)
 	if err != nil {
@@ -572,6 +579,7 @@ func (q *Queries) Sweepable(ctx context.Context, db DBTX, everything bool, call 
 			&i.PartSize,
 			&i.Fed,
 			&i.FeedCount,
+			&i.Recent,
 		); err != nil {
 			return nil, err
 		}

@@ -103,8 +103,9 @@ WHERE u.id = f.id AND u.state::text = 'uploading' AND NOT u.paused AND NOT u.wit
 RETURNING u.id;
 
 -- name: Sweepable :many
--- Uploads with bytes in flight that have not been fed for a while.
-SELECT id, account, pool, epoch, size, part_size, fed, feed_count FROM uploads
+-- Uploads with bytes in flight that have not been fed for a while; recent are
+-- those that were.
+SELECT id, account, pool, epoch, size, part_size, fed, feed_count, (feed_after > now())::bool AS recent FROM uploads
 WHERE state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS NULL AND fed_bytes + found_bytes > acked_bytes
   AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
   AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
@@ -113,7 +114,10 @@ WHERE state = 'uploading' AND NOT paused AND NOT withdraw_due AND probe_since IS
 ORDER BY feed_after LIMIT @most::int;
 
 -- name: RecordSwept :execrows
-UPDATE uploads SET feed_count = feed_count + 1, feed_after = now() + @grace::interval
+-- What is published once more by the ids of its last feed is not counted, and
+-- looked at again when that feed's grace is over, or sooner.
+UPDATE uploads SET feed_count = feed_count + CASE WHEN @same::bool THEN 0 ELSE 1 END,
+    feed_after = CASE WHEN @same::bool THEN least(feed_after, now() + @grace::interval) ELSE now() + @grace::interval END
 WHERE id = @id AND state = 'uploading' AND epoch = @epoch AND feed_count = @feed_count AND NOT paused AND NOT withdraw_due AND probe_since IS NULL;
 
 -- name: HoldFeeding :exec

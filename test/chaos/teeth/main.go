@@ -1,0 +1,195 @@
+// Command teeth asks whether the chaos harness would notice. It plants one fault
+// at a time in a copy of the code, builds the processes, and has the harness run
+// where the fault would show, until a check finds a counter-example. The code
+// as it is must pass the same runs, since a check that also bites healthy code
+// proves nothing.
+//
+// It ends with 1 if a fault was not caught, or could not be planted since the
+// code has changed, or healthy code was bitten.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ok, err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "teeth:", err)
+		ok = false
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+// bite is one series of runs of the harness.
+type bite struct {
+	harness, bin string
+	logs         string
+	out          io.Writer
+}
+
+func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
+	flags := flag.NewFlagSet("teeth", flag.ContinueOnError)
+	only := flags.String("only", "", "names of faults, with commas; all if empty")
+	seeds := flags.Int("seeds", 3, "with how many seeds a fault is looked for, one after the other")
+	patience := flags.Duration("patience", 12*time.Minute, "when no further run is begun")
+	if err := flags.Parse(args); err != nil {
+		return false, fmt.Errorf("flags: %w", err)
+	}
+	chosen := teeth()
+	if *only != "" {
+		names := strings.Split(*only, ",")
+		chosen = slices.DeleteFunc(chosen, func(t tooth) bool { return !slices.Contains(names, t.name) })
+		if len(chosen) != len(names) {
+			return false, fmt.Errorf("-only: %q are not all known", names)
+		}
+	}
+	start := time.Now()
+	say := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(out, "%6.1fs %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}
+	root, err := os.MkdirTemp("", "mediaferry-teeth-")
+	if err != nil {
+		return false, fmt.Errorf("temporary folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	b := bite{harness: filepath.Join(root, "chaos"), bin: filepath.Join(root, "bin"), logs: filepath.Join(root, "log"), out: out}
+
+	healthy := filepath.Join(root, "healthy")
+	if err := copyTree(".", healthy); err != nil {
+		return false, err
+	}
+	// Each fault is planted before anything takes long.
+	trees := make(map[string]string)
+	for _, t := range chosen {
+		tree := filepath.Join(root, t.name)
+		if err := copyTree(healthy, tree); err != nil {
+			return false, err
+		}
+		if err := t.plant(tree); err != nil {
+			return false, err
+		}
+		trees[t.name] = tree
+	}
+	if err := build(ctx, healthy, b.harness, "./test/chaos"); err != nil {
+		return false, err
+	}
+	if err := build(ctx, healthy, b.bin+"/", "./cmd/dispatcher", "./cmd/worker"); err != nil {
+		return false, err
+	}
+	ok = true
+	passed := make(map[string]bool)
+	for _, t := range chosen {
+		if passed[t.focus.name] {
+			continue
+		}
+		passed[t.focus.name] = true
+		bites, said, err := b.once(ctx, t.focus, 1, 100*time.Second)
+		if err != nil {
+			return false, err
+		}
+		if len(bites) > 0 {
+			say("healthy code does not pass %q: %s\n%s", t.focus.name, strings.Join(bites, ", "), said)
+			ok = false
+			continue
+		}
+		say("healthy code passes %q", t.focus.name)
+	}
+	caught := 0
+	for _, t := range chosen {
+		if err := build(ctx, trees[t.name], b.bin+"/", "./cmd/dispatcher", "./cmd/worker"); err != nil {
+			return false, fmt.Errorf("%s: %w", t.name, err)
+		}
+		var bites []string
+		seed := 1
+		for ; len(bites) == 0 && seed <= *seeds && time.Since(start) < *patience; seed++ {
+			if bites, _, err = b.once(ctx, t.focus, seed, time.Minute); err != nil {
+				return false, fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+		if len(bites) == 0 {
+			say("MISSED %s: %s", t.name, t.what)
+			continue
+		}
+		caught++
+		say("caught %s (%s) with seed %d by: %s", t.name, t.what, seed-1, strings.Join(bites, ", "))
+	}
+	say("figure teeth_planted %d count", len(chosen))
+	say("figure teeth_caught %d count", caught)
+	return ok && caught == len(chosen), nil
+}
+
+var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
+
+// once runs the harness and returns the names of the checks that found
+// something, with all that it said. A run that ended for another reason is an error.
+func (b bite) once(ctx context.Context, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
+	args := append([]string{
+		"-dispatcher", filepath.Join(b.bin, "dispatcher"), "-worker", filepath.Join(b.bin, "worker"),
+		"-log", b.logs, "-settle", settle.String(), "-seed", strconv.Itoa(seed),
+	}, f.args...)
+	cmd := exec.CommandContext(ctx, b.harness, args...) //nolint:gosec // what we built
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	rerr := cmd.Run()
+	for _, m := range violated.FindAllSubmatch(said.Bytes(), -1) {
+		bites = append(bites, string(m[1]))
+	}
+	if rerr != nil && len(bites) == 0 {
+		return nil, nil, fmt.Errorf("run of the harness: %w:\n%s", rerr, said.Bytes())
+	}
+	return bites, said.Bytes(), nil
+}
+
+func build(ctx context.Context, tree, to string, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-o", to}, packages...)...) //nolint:gosec // paths of our own
+	cmd.Dir = tree
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w:\n%s", err, said)
+	}
+	return nil
+}
+
+// copyTree copies what a build of Go reads; not what was built, nor the history.
+func copyTree(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		rel, relErr := filepath.Rel(from, path)
+		switch {
+		case err != nil || relErr != nil:
+			return errors.Join(err, relErr)
+		case d.IsDir() && (rel == ".git" || rel == "bin" || rel == "bench"):
+			return fs.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		data, err := os.ReadFile(path)                                             //nolint:gosec // in the tree that is copied
+		return errors.Join(err, os.WriteFile(filepath.Join(to, rel), data, 0o600)) //nolint:gosec // in a folder of our own
+	})
+	if err != nil {
+		return fmt.Errorf("copy the code: %w", err)
+	}
+	return nil
+}
