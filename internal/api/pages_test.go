@@ -26,8 +26,8 @@ func browser(t *testing.T) *http.Client {
 	}
 }
 
-// send sends a form as a page of the site would and returns the answer, its body read.
-func send(t *testing.T, c *http.Client, method, to string, form url.Values, header ...string) *http.Response {
+// send sends a form as a page of the site would and returns the answer without its body.
+func send(t *testing.T, c *http.Client, method, to string, form url.Values, header ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -44,7 +44,7 @@ func send(t *testing.T, c *http.Client, method, to string, form url.Values, head
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	return res
+	return answer{status: res.StatusCode, header: res.Header}
 }
 
 func TestPagesAreFramesUnderAStrictPolicy(t *testing.T) {
@@ -89,40 +89,40 @@ func TestASessionOfThePages(t *testing.T) {
 		"an unknown token": {"token": {"mf_unknown"}}, "none": {"token": {""}}, "one that may not look": {"token": {submitter}},
 	} {
 		res := send(t, c, "POST", base+"/ui/sign-in", form)
-		if res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusForbidden || res.Header.Get("Set-Cookie") != "" {
-			t.Errorf("%s: status %d, cookie %q", name, res.StatusCode, res.Header.Get("Set-Cookie"))
+		if res.status != http.StatusUnauthorized && res.status != http.StatusForbidden || res.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: status %d, cookie %q", name, res.status, res.header.Get("Set-Cookie"))
 		}
 	}
-	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("before the sign-in: %d", res.StatusCode)
+	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.status != http.StatusUnauthorized {
+		t.Errorf("before the sign-in: %d", res.status)
 	}
 
 	res := send(t, c, "POST", base+"/ui/sign-in", url.Values{"token": {reader}, "next": {"/ui/uploads?state=failed"}}, "X-Forwarded-Proto", "")
-	cookie := res.Header.Get("Set-Cookie")
-	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/ui/uploads?state=failed" {
-		t.Errorf("sign-in: status %d to %q", res.StatusCode, res.Header.Get("Location"))
+	cookie := res.header.Get("Set-Cookie")
+	if res.status != http.StatusSeeOther || res.header.Get("Location") != "/ui/uploads?state=failed" {
+		t.Errorf("sign-in: status %d to %q", res.status, res.header.Get("Location"))
 	}
 	if !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Strict") || strings.Contains(cookie, "Secure") {
 		t.Errorf("the cookie is %q", strings.ReplaceAll(cookie, reader, "TOKEN"))
 	}
-	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.StatusCode != http.StatusOK {
-		t.Errorf("after the sign-in: %d", res.StatusCode)
+	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.status != http.StatusOK {
+		t.Errorf("after the sign-in: %d", res.status)
 	}
-	if res := send(t, c, "POST", base+"/v1/uploads/cancel", nil); res.StatusCode != http.StatusForbidden {
-		t.Errorf("what the token does not allow: %d", res.StatusCode)
+	if res := send(t, c, "POST", base+"/v1/uploads/cancel", nil); res.status != http.StatusForbidden {
+		t.Errorf("what the token does not allow: %d", res.status)
 	}
 	send(t, c, "POST", base+"/ui/sign-out", url.Values{})
-	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("after the sign-out: %d", res.StatusCode)
+	if res := send(t, c, "GET", base+"/v1/uploads", nil); res.status != http.StatusUnauthorized {
+		t.Errorf("after the sign-out: %d", res.status)
 	}
 
 	res = send(t, browser(t), "POST", base+"/ui/sign-in", url.Values{"token": {reader}}, "X-Forwarded-Proto", "https")
-	if !strings.Contains(res.Header.Get("Set-Cookie"), "Secure") {
+	if !strings.Contains(res.header.Get("Set-Cookie"), "Secure") {
 		t.Error("behind TLS the cookie is not Secure")
 	}
 	for _, next := range []string{"https://elsewhere.example/", "//elsewhere.example", "/ui/\\elsewhere", "/v1/uploads", "/ui/sign-in", "/ui/../v1/tokens\r\nX: y"} {
 		res := send(t, browser(t), "POST", base+"/ui/sign-in", url.Values{"token": {reader}, "next": {next}})
-		if got := res.Header.Get("Location"); got != "/ui/" {
+		if got := res.header.Get("Location"); got != "/ui/" {
 			t.Errorf("next %q leads to %q", next, got)
 		}
 	}

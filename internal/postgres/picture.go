@@ -14,7 +14,7 @@ import (
 // since a UUIDv7 begins with its milliseconds.
 func firstID(at time.Time) (id uploads.ID) {
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(max(at.UnixMilli(), 0))) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(ms[:], uint64(max(at.UnixMilli(), 0)))
 	copy(id[:6], ms[2:])
 	return id
 }
@@ -63,7 +63,7 @@ func (s *Store) Ledger(ctx context.Context, id uploads.ID, epoch int) ([]uploads
 			if r.State = uploads.PartAcked; found {
 				r.State = uploads.PartFound
 			}
-			return r, err
+			return r, err //nolint:wrapcheck // it is in collect
 		}, id, epoch)
 	if err != nil {
 		return nil, nil, err

@@ -75,7 +75,10 @@ func start(t *testing.T, open bool) *world {
 	}
 	t.Cleanup(w.client.Close)
 
-	w.add(t, "films", "episode-01.mxf", 18*gib, func(u *uploads.Upload) { u.State = uploads.Completed; u.Asset = &uploads.Asset{ID: "5285890784273533167", URL: "https://vod.example/5285890784273533167"} })
+	w.add(t, "films", "episode-01.mxf", 18*gib, func(u *uploads.Upload) {
+		u.State = uploads.Completed
+		u.Asset = &uploads.Asset{ID: "5285890784273533167", URL: "https://vod.example/5285890784273533167"}
+	})
 	for i := range 60 {
 		w.add(t, "archive", fmt.Sprintf("reel-%03d.mov", i+1), int64(i+1)*gib/7, func(u *uploads.Upload) {
 			u.State, u.Asset, u.FinishedAt = uploads.Completed, &uploads.Asset{ID: fmt.Sprint(i)}, now.Add(-time.Hour)
