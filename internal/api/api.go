@@ -31,6 +31,8 @@ type useCases interface {
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
 	// DigestChain returns the comparisons of digests of an upload.
 	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
+	// Explain says why an upload is where it is.
+	Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error)
 	controls
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
@@ -128,6 +130,8 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"List uploads, newest first", 422, 503), s.list)
 	huma.Register(api, op("GET", "/v1/uploads/{id}/digests", "digests",
 		"Show what was hashed where, and compared with what", 404, 422, 503), s.digests)
+	huma.Register(api, op("GET", "/v1/uploads/{id}/explain", "explain",
+		"Say what an upload waits for", 404, 422, 503), s.explain)
 	s.registerControls(api, op)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)

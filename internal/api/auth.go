@@ -64,6 +64,7 @@ func scopes() map[string]access.Scope {
 		"GET /v1/uploads":              access.Read,
 		"GET /v1/uploads/{id}":         access.Read,
 		"GET /v1/uploads/{id}/digests": access.Read,
+		"GET /v1/uploads/{id}/explain": access.Read,
 		"GET /v1/workers":              access.Read,
 		"GET /v1/overview":             access.Read,
 		"GET /v1/uploads/{id}/parts":   access.Read,

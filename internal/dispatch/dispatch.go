@@ -92,6 +92,7 @@ type Store interface {
 	controlStore
 	reportStore
 	pictureStore
+	explainStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of

@@ -241,6 +241,15 @@ func (p port) DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]
 	return p.uc.Links, err
 }
 
+// Explain explains by the upload alone, as if all else were well.
+func (p port) Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error) {
+	u, err := p.Upload(ctx, tenant, id)
+	if err != nil {
+		return uploads.Explanation{}, err
+	}
+	return uploads.Explain(uploads.Circumstances{Upload: u, Now: time.Now(), Pool: "default", Account: &uploads.AccountStatus{Name: u.Account, Window: 1}}), nil
+}
+
 // Accounts lists every name as an account of the default tenant; "slow" is held.
 func (p port) Accounts(context.Context) ([]uploads.AccountStatus, error) {
 	var all []uploads.AccountStatus
