@@ -61,6 +61,7 @@ func scopes() map[string]access.Scope {
 		"POST /ui/sign-out":            open,
 		"POST /v1/uploads":             access.Submit,
 		"POST /v1/uploads/prefix":      access.Submit,
+		"POST /v1/uploads/bulk":        access.Submit,
 		"GET /v1/uploads":              access.Read,
 		"GET /v1/uploads/{id}":         access.Read,
 		"GET /v1/uploads/{id}/digests": access.Read,

@@ -93,6 +93,7 @@ type Store interface {
 	reportStore
 	pictureStore
 	explainStore
+	bulkStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of

@@ -203,6 +203,29 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uplo
 	return res, p.uc.due()
 }
 
+// SubmitMany submits one line after the other.
+func (p port) SubmitMany(_ context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	var res uploads.BulkResult
+	batch, err := uploads.NewID()
+	if err != nil {
+		return res, err
+	}
+	for _, l := range lines {
+		l.Submission.Tenant = tenant
+		switch _, created, err := p.uc.submit(l.Submission, batch); {
+		case err != nil:
+			res.Rejected = append(res.Rejected, uploads.LineError{Number: l.Number, Err: err})
+		case created:
+			res.Submitted, res.Batch = res.Submitted+1, batch
+		default:
+			res.Known++
+		}
+	}
+	return res, p.uc.due()
+}
+
 // Upload finds an upload of the tenant.
 func (p port) Upload(_ context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	p.uc.mu.Lock()
