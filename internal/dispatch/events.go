@@ -2,8 +2,8 @@ package dispatch
 
 import (
 	"context"
-	"maps"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
