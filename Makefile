@@ -94,6 +94,14 @@ resume: setup ## what is sent again when all of ours is lost in the middle of an
 unknown-outcomes: setup ## uploads of which every fifth call takes effect and fails; UPLOADS=…
 	go test ./test/platforms -count=1 -timeout 15m -run '^TestUnknownOutcomes$$' -v -args -uploads $(UPLOADS)
 
+.PHONY: explain
+explain: setup ## stalls of every kind, and whether explain names their cause
+	go test ./internal/service -count=1 -timeout 10m -run '^TestExplain$$' -v | grep -E 'right after|explained as|explain_right|^(ok|FAIL|---)'
+
+.PHONY: bench-submit
+bench-submit: setup ## how long a bulk submission of 100,000 lines takes
+	BULK_LINES=100000 go test ./internal/service -count=1 -timeout 10m -run '^TestBulkSubmissionOfMany$$' -v | grep -E 'submit_100000_seconds|^(ok|FAIL|---)'
+
 .PHONY: chaos
 chaos: setup build ## uploads under faults of every kind, and a checker of the invariants; SEED=… DURATION=… FAULTS=…
 	go run ./test/chaos -seed $(SEED) -duration $(DURATION) -faults '$(FAULTS)'

@@ -44,6 +44,8 @@ type (
 	DigestChain = wire.DigestChain
 	// DigestLink is a comparison that took place, or the note that none did.
 	DigestLink = wire.DigestLink
+	// Explanation says what an upload waits for.
+	Explanation = wire.Explanation
 	// UploadList is a page of uploads, newest first.
 	UploadList = wire.UploadList
 	// Worker is what a worker's last heartbeat said.
@@ -229,6 +231,15 @@ func (c *Client) Digests(ctx context.Context, id string) (DigestChain, error) {
 		return DigestChain{}, fmt.Errorf("show digests of upload %s: %w", id, err)
 	}
 	return chain, nil
+}
+
+// Explain says what an upload waits for.
+func (c *Client) Explain(ctx context.Context, id string) (Explanation, error) {
+	var e Explanation
+	if _, err := c.call(ctx, http.MethodGet, "/v1/uploads/"+url.PathEscape(id)+"/explain", nil, &e); err != nil {
+		return Explanation{}, fmt.Errorf("explain upload %s: %w", id, err)
+	}
+	return e, nil
 }
 
 // Filter selects uploads. Zero fields select all.

@@ -87,6 +87,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.pushCommand(),
 		a.uploadsCommand(),
+		a.explainCommand(),
 		a.accountsCommand(),
 		a.tenantsCommand(),
 		a.reconcileCommand(),

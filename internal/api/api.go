@@ -27,10 +27,14 @@ type useCases interface {
 	// SubmitPrefix submits every object below template.Source.Key; it may be
 	// repeated after an error, and then submits again what was submitted.
 	SubmitPrefix(ctx context.Context, template uploads.Submission) (uploads.PrefixResult, error)
+	// SubmitMany submits the lines that can be taken, in one transaction.
+	SubmitMany(ctx context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
 	Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload, error)
 	// DigestChain returns the comparisons of digests of an upload.
 	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
+	// Explain says why an upload is where it is.
+	Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error)
 	controls
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
@@ -59,6 +63,7 @@ type server struct {
 	seen   *tokenCache
 	ready  func(context.Context) error
 	log    *zap.Logger
+	bulk   chan struct{} // one bulk submission at a time
 }
 
 // Guarding says how requests are let in.
@@ -72,7 +77,7 @@ type Guarding struct {
 // it a listener and shuts it down. ready says what the dispatcher cannot reach,
 // nil when all is well; it is given two seconds.
 func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error, log *zap.Logger) *http.Server {
-	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api")}
+	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api"), bulk: make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	s.register(mux)
 	g := &guard{mux: mux, scopes: scopes(), sites: http.NewCrossOriginProtection(), log: s.log}
@@ -122,12 +127,18 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"Submit one staging object", 409, 422, 503), s.submit)
 	huma.Register(api, op("POST", "/v1/uploads/prefix", "submit-prefix",
 		"Submit every object below a prefix", 422, 503), s.submitPrefix)
+	bulk := op("POST", "/v1/uploads/bulk", "submit-bulk",
+		"Submit up to 100,000 staging objects, as JSON lines or CSV", 413, 422, 503)
+	bulk.MaxBodyBytes = maxBulkBody
+	huma.Register(api, bulk, s.submitBulk)
 	huma.Register(api, op("GET", "/v1/uploads/{id}", "show",
 		"Show an upload", 404, 422, 503), s.show)
 	huma.Register(api, op("GET", "/v1/uploads", "list",
 		"List uploads, newest first", 422, 503), s.list)
 	huma.Register(api, op("GET", "/v1/uploads/{id}/digests", "digests",
 		"Show what was hashed where, and compared with what", 404, 422, 503), s.digests)
+	huma.Register(api, op("GET", "/v1/uploads/{id}/explain", "explain",
+		"Say what an upload waits for", 404, 422, 503), s.explain)
 	s.registerControls(api, op)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)

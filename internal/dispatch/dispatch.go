@@ -92,6 +92,8 @@ type Store interface {
 	controlStore
 	reportStore
 	pictureStore
+	explainStore
+	bulkStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -49,12 +50,29 @@ type live struct {
 	digested map[uploads.ID]int64
 	workers  map[string]uploads.WorkerStatus
 	flowing  flowing
+	moved    map[movedRun]movedBytes
+	pruned   time.Time
 }
+
+// movedRun is one run in a worker's hand.
+type movedRun struct {
+	upload uploads.ID
+	first  int
+}
+
+// movedBytes is how far it has come, and when it last came further.
+type movedBytes struct {
+	bytes int64
+	at    time.Time
+}
+
+// movedKept is how long what moved is remembered.
+const movedKept = time.Minute
 
 func newLive() *live {
 	return &live{
 		digested: make(map[uploads.ID]int64), workers: make(map[string]uploads.WorkerStatus),
-		flowing: flowing{hands: make(map[handKey]uploads.PartHand)},
+		flowing: flowing{hands: make(map[handKey]uploads.PartHand)}, moved: make(map[movedRun]movedBytes),
 	}
 }
 
@@ -78,6 +96,36 @@ func (d *Dispatcher) NoteDigested(id uploads.ID, bytes int64) {
 	d.live.mu.Lock()
 	defer d.live.mu.Unlock()
 	d.live.digested[id] = bytes
+}
+
+// NoteMoved keeps when a worker last moved bytes of a run, which begins with part
+// first. bytes are those of the delivery so far.
+func (d *Dispatcher) NoteMoved(id uploads.ID, first int, bytes int64) {
+	l, now := d.live, time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.pruned) > movedKept {
+		l.pruned = now
+		maps.DeleteFunc(l.moved, func(_ movedRun, m movedBytes) bool { return now.Sub(m.at) > movedKept })
+	}
+	run := movedRun{id, first}
+	if before := l.moved[run]; bytes > before.bytes {
+		l.moved[run] = movedBytes{bytes, now}
+	} else if bytes < before.bytes { // delivered again
+		l.moved[run] = movedBytes{bytes, before.at}
+	}
+}
+
+// movedAt is when bytes of the upload were last seen to move.
+func (l *live) movedAt(id uploads.ID) (at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for run, m := range l.moved {
+		if run.upload == id && m.at.After(at) {
+			at = m.at
+		}
+	}
+	return at
 }
 
 const workerSilence = 15 * time.Second // after which a worker is taken for gone

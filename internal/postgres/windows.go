@@ -144,13 +144,6 @@ func (s *Store) InFlightPlans(ctx context.Context, account string) (map[uploads.
 	return out, nil
 }
 
-// spend is the part of a rate that may be used at once, and what is used of it
-// in a second: a tenth of a period at once and the rest spread over it, so that
-// however the platform cuts its minutes, no minute has more than the rate.
-func spend(rate providers.Rate) (perSecond, burst float64) {
-	return 0.9 * float64(rate.Count) / rate.Per.Seconds(), max(1, float64(rate.Count)/10)
-}
-
 // TakeCalls spends calls of an account's published rate, which all dispatchers
 // share. It returns 0 if they may be made now, else how long to wait before
 // asking again, behind those that wait already. Calls that are taken are spent,
@@ -160,7 +153,7 @@ func (s *Store) TakeCalls(ctx context.Context, account string, call providers.Ca
 }
 
 func (s *Store) takeCalls(ctx context.Context, tx db.DBTX, account string, call providers.Call, calls int, rate providers.Rate) (time.Duration, error) {
-	perSecond, burst := spend(rate)
+	perSecond, burst := rate.Spend()
 	seconds, err := s.q.TakeCalls(ctx, tx, db.TakeCallsParams{
 		Account: account, Call: string(call), Calls: float64(calls), PerSecond: perSecond, Burst: burst,
 	})
@@ -181,7 +174,7 @@ func (s *Store) CallLevels(ctx context.Context, rate func(windows.Call) (provide
 	for _, r := range rows {
 		key := windows.Call{Account: r.Account, Call: r.Call}
 		if published, ok := rate(key); ok {
-			perSecond, _ := spend(published)
+			perSecond, _ := published.Spend()
 			out[key] = max(0, r.Level-r.Now.Sub(r.FilledAt).Seconds()*perSecond)
 		}
 	}

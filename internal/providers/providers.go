@@ -254,3 +254,10 @@ type Rate struct {
 	Count int
 	Per   time.Duration
 }
+
+// Spend is how a published rate is spent: burst calls at once, and perSecond
+// in a second: a tenth of a period at once and the rest spread over it, so that
+// however the platform cuts its minutes, no minute has more than the rate.
+func (r Rate) Spend() (perSecond, burst float64) {
+	return 0.9 * float64(r.Count) / r.Per.Seconds(), max(1, float64(r.Count)/10)
+}

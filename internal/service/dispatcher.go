@@ -230,6 +230,7 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 			d.NoteDigested(l.Upload, l.Bytes)
 			return
 		}
+		d.NoteMoved(l.Upload, l.Run.First, l.Bytes)
 		d.NoteHand(l.Upload, uploads.PartHand{
 			First: l.Run.First, Count: l.Run.Count, Worker: l.Worker, Stage: l.Stage, Bytes: l.Bytes, Total: l.Total, At: time.Now(),
 		})

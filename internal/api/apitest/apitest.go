@@ -203,6 +203,29 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uplo
 	return res, p.uc.due()
 }
 
+// SubmitMany submits one line after the other.
+func (p port) SubmitMany(_ context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error) {
+	p.uc.mu.Lock()
+	defer p.uc.mu.Unlock()
+	var res uploads.BulkResult
+	batch, err := uploads.NewID()
+	if err != nil {
+		return res, err
+	}
+	for _, l := range lines {
+		l.Submission.Tenant = tenant
+		switch _, created, err := p.uc.submit(l.Submission, batch); {
+		case err != nil:
+			res.Rejected = append(res.Rejected, uploads.LineError{Number: l.Number, Err: err})
+		case created:
+			res.Submitted, res.Batch = res.Submitted+1, batch
+		default:
+			res.Known++
+		}
+	}
+	return res, p.uc.due()
+}
+
 // Upload finds an upload of the tenant.
 func (p port) Upload(_ context.Context, tenant string, id uploads.ID) (uploads.Upload, error) {
 	p.uc.mu.Lock()
@@ -239,6 +262,15 @@ func (p port) Uploads(_ context.Context, f uploads.Filter) ([]uploads.Upload, er
 func (p port) DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error) {
 	_, err := p.Upload(ctx, tenant, id)
 	return p.uc.Links, err
+}
+
+// Explain explains by the upload alone, as if all else were well.
+func (p port) Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error) {
+	u, err := p.Upload(ctx, tenant, id)
+	if err != nil {
+		return uploads.Explanation{}, err
+	}
+	return uploads.Explain(uploads.Circumstances{Upload: u, Now: time.Now(), Pool: "default", Account: &uploads.AccountStatus{Name: u.Account, Window: 1}}), nil
 }
 
 // Accounts lists every name as an account of the default tenant; "slow" is held.

@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"mediaferry/internal/uploads"
+)
+
+// Here rows differ in everything, and there may be a hundred thousand: they are
+// copied into a table of the transaction's own, and inserted from there.
+const (
+	createBulk = `CREATE TEMPORARY TABLE bulk (line integer, id uuid, account text, provider text, pool text,
+		idempotency_key text, request_hash bytea, source_bucket text, source_key text, source_version text, source_etag text,
+		size bigint, name text, content_type text, options jsonb, labels jsonb, digests text[], known_by text,
+		priority smallint, not_before timestamptz) ON COMMIT DROP`
+	insertBulk = `INSERT INTO uploads (id, tenant, account, provider, pool, batch_id, idempotency_key, request_hash,
+			source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
+			digests, bucket_digest, known_by, priority, not_before, step_at)
+		SELECT id, $1, account, provider, pool, $2, nullif(idempotency_key, ''), request_hash,
+			source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
+			digests, '', known_by, priority, not_before, greatest(now(), not_before)
+		FROM bulk ORDER BY line
+		ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING`
+	knownBulk = `SELECT b.line, u.request_hash = b.request_hash
+		FROM bulk b JOIN uploads u ON u.tenant = $1 AND u.idempotency_key = b.idempotency_key
+		WHERE b.idempotency_key <> '' AND u.id <> b.id ORDER BY b.line`
+)
+
+// InsertBulk accepts many submissions of a tenant as one batch: all that it does
+// not return are durable on return, in one transaction. What it returns are
+// those whose idempotency key is taken, in the order of their numbers.
+func (s *Store) InsertBulk(ctx context.Context, tenant string, batch uploads.ID, items []uploads.BulkItem) (there []uploads.BulkOutcome, err error) {
+	err = s.inTx(ctx, "insert many uploads", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, createBulk); err != nil {
+			return fmt.Errorf("make room: %w", err)
+		}
+		columns := []string{
+			"line", "id", "account", "provider", "pool", "idempotency_key", "request_hash", "source_bucket", "source_key",
+			"source_version", "source_etag", "size", "name", "content_type", "options", "labels", "digests", "known_by", "priority", "not_before",
+		}
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"bulk"}, columns, pgx.CopyFromSlice(len(items), func(i int) ([]any, error) {
+			it := &items[i]
+			options, labels, err := marshalMaps(it.Submission.Options, it.Submission.Labels)
+			if err != nil {
+				return nil, err
+			}
+			o := it.Source
+			return []any{
+				it.Number, it.ID, it.Submission.Account, it.Provider, it.Pool, it.IdempotencyKey, it.RequestHash, o.Bucket, o.Key,
+				o.Version, o.ETag, o.Size, it.Name, it.ContentType, options, labels, digestTexts(it.Submission.Digests), it.KnownBy,
+				int16(it.Submission.Priority), optional(it.Submission.NotBefore), //nolint:gosec // validated
+			}, nil
+		}))
+		if err != nil {
+			return fmt.Errorf("copy: %w", err)
+		}
+		if _, err := tx.Exec(ctx, insertBulk, tenant, batch); err != nil {
+			return fmt.Errorf("insert: %w", err)
+		}
+		rows, err := tx.Query(ctx, knownBulk, tenant)
+		if err != nil {
+			return fmt.Errorf("look up idempotency keys: %w", err)
+		}
+		there, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o uploads.BulkOutcome, err error) {
+			err = row.Scan(&o.Number, &o.Equal)
+			return o, err //nolint:wrapcheck // below
+		})
+		if err != nil {
+			return fmt.Errorf("look up idempotency keys: %w", err)
+		}
+		return nil
+	})
+	return there, err
+}
