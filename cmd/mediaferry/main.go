@@ -94,6 +94,7 @@ func (a *app) command() *cobra.Command {
 		a.setAsideCommand(),
 		a.reportCommand(),
 		a.tokensCommand(),
+		a.webhooksCommand(),
 		a.devCommand(),
 		a.demoCommand(),
 		a.migrateCommand(),

@@ -42,6 +42,7 @@ type useCases interface {
 	recoveryCases
 	reportCases
 	pictures
+	webhookCases
 }
 
 // Bounds of a request.
@@ -163,6 +164,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 		"Put a message that was set aside back on its stream", 404, 409, 422, 503), s.setAsideReplay)
 	s.registerReports(api, op)
 	s.registerPictures(api, op)
+	s.registerWebhooks(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

@@ -96,6 +96,11 @@ func scopes() map[string]access.Scope {
 		"DELETE /v1/setaside/{number}":      access.Operate,
 		"POST /v1/setaside/{number}/replay": access.Operate,
 
+		"GET /v1/webhooks":                access.Read,
+		"POST /v1/webhooks/{name}/test":   access.Operate,
+		"POST /v1/webhooks/{name}/enable": access.Operate,
+		"POST /v1/webhooks/{name}/replay": access.Operate,
+
 		"POST /v1/tokens":        access.Admin,
 		"GET /v1/tokens":         access.Admin,
 		"DELETE /v1/tokens/{id}": access.Admin,

@@ -41,6 +41,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
 	case errors.Is(err, uploads.ErrNoReport):
 		return huma.Error404NotFound(uploads.ErrNoReport.Error())
+	case errors.Is(err, uploads.ErrNoWebhook):
+		return huma.Error404NotFound(uploads.ErrNoWebhook.Error())
 	case errors.Is(err, uploads.ErrNotWhole):
 		return huma.Error409Conflict(uploads.ErrNotWhole.Error())
 	case errors.Is(err, uploads.ErrEnded):

@@ -96,6 +96,7 @@ func (d Dispatcher) problems(rules AccountRules) []error {
 	if len(d.Accounts) == 0 {
 		p.add("accounts", "is empty; configure at least one destination")
 	}
+	p.webhooks(d.Webhooks)
 	seen := map[string]int{}
 	for i, a := range d.Accounts {
 		p.account(i, a, rules)

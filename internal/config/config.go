@@ -42,6 +42,7 @@ type Dispatcher struct {
 	StopGrace time.Duration `yaml:"stop_grace"`
 
 	Accounts []Account `yaml:"accounts"`
+	Webhooks []Webhook `yaml:"webhooks,omitempty"`
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`

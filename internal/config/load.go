@@ -56,6 +56,9 @@ func LoadDispatcher(args, environ []string, stdout io.Writer, rules AccountRules
 		for i := range cfg.Accounts {
 			cfg.Accounts[i].setDefaults()
 		}
+		for i := range cfg.Webhooks {
+			cfg.Webhooks[i].setDefaults()
+		}
 		return cfg.problems(rules)
 	})
 	cfg.Warnings = warnings

@@ -22,6 +22,7 @@ import (
 	"mediaferry/internal/sealing"
 	"mediaferry/internal/telemetry"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/webhooks"
 )
 
 // RunDispatcher runs the control process until ctx ends. It waits for Postgres,
@@ -91,6 +92,13 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		Streams: func(ctx context.Context) ([]telemetry.Stream, error) { return depths(ctx, conn) },
 	})
 
+	guard := guardedTransport()
+	defer guard.CloseIdleConnections()
+	hooks := webhooks.New(endpointsOf(cfg.Webhooks), store, guard, log)
+	if err := hooks.Announce(ctx); err != nil {
+		return err
+	}
+
 	stop, err := listen(conn, d)
 	if err != nil {
 		return err
@@ -109,7 +117,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 	stopped := ctx
-	server := api.NewServer(d, api.Guarding{Tokens: store, Open: cfg.API.Auth == config.AuthNone}, func(ctx context.Context) error {
+	server := api.NewServer(useCases{d, hooks}, api.Guarding{Tokens: store, Open: cfg.API.Auth == config.AuthNone}, func(ctx context.Context) error {
 		if stopped.Err() != nil {
 			return errStopping
 		}
@@ -118,6 +126,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.Run(ctx) })
+	g.Go(func() error { hooks.Run(ctx); return nil })
 	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
 	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports, d.SetAside) })
 	g.Go(func() error {

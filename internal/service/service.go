@@ -49,6 +49,16 @@ func TuneMemory(getenv func(string) string, slots int) {
 // Providers returns the providers that are built in, over one pool of
 // connections to the platforms.
 func Providers() map[string]providers.Provider {
+	return all.New(&http.Client{
+		Transport: guardedTransport(),
+		// A redirect could carry a signed request to a host that nobody configured.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+}
+
+// guardedTransport is a pool of connections that go as far as the reach of each
+// request allows.
+func guardedTransport() *reach.Guard {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
 	transport.MaxIdleConns = 0
 	transport.MaxIdleConnsPerHost = 256
@@ -57,11 +67,7 @@ func Providers() map[string]providers.Provider {
 	transport.ForceAttemptHTTP2 = false
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	return all.New(&http.Client{
-		Transport: reach.NewGuard(transport),
-		// A redirect could carry a signed request to a host that nobody configured.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	})
+	return reach.NewGuard(transport)
 }
 
 // NewLogger returns the logger that the configuration asks for, on standard error.

@@ -145,7 +145,7 @@ type Outbox struct {
 	ID        int64
 	Tenant    string
 	Type      string
-	UploadID  uuid.UUID
+	UploadID  *uuid.UUID
 	Payload   json.RawMessage
 	CreatedAt time.Time
 }
@@ -836,4 +836,32 @@ type UploadEpoch struct {
 	SentBytes        int64
 	FoundBytes       int64
 	RedeliveredBytes int64
+}
+
+type WebhookEndpoint struct {
+	Name           string
+	Tenant         string
+	Types          []string
+	RemovedAt      *time.Time
+	FailingSince   *time.Time
+	LastError      string
+	DisabledAt     *time.Time
+	DisabledReason string
+}
+
+type WebhookMessage struct {
+	ID           uuid.UUID
+	Endpoint     string
+	Tenant       string
+	Type         string
+	UploadID     *uuid.UUID
+	Payload      json.RawMessage
+	CreatedAt    time.Time
+	DueAt        *time.Time
+	Claim        int32
+	Tries        int32
+	FirstTriedAt *time.Time
+	LastError    string
+	DeliveredAt  *time.Time
+	GaveUpAt     *time.Time
 }
