@@ -24,13 +24,13 @@ const (
 func (s *Store) SetWebhooks(ctx context.Context, endpoints []uploads.WebhookEndpoint) error {
 	return s.inTx(ctx, "set webhooks", func(tx pgx.Tx) error {
 		if err := s.q.LockWebhooks(ctx, tx); err != nil {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		names := []string{}
 		for _, e := range endpoints {
 			names = append(names, e.Name)
 			if err := s.q.SetWebhook(ctx, tx, e.Name, e.Tenant, append([]string{}, e.Types...)); err != nil {
-				return err //nolint:wrapcheck // wrapped by inTx
+				return err
 			}
 		}
 		return s.q.RemoveWebhooks(ctx, tx, names)
@@ -77,7 +77,7 @@ func (s *Store) ClaimWebhookMessages(ctx context.Context, tenant, endpoint strin
 func (s *Store) WebhookDelivered(ctx context.Context, endpoint string, id uuid.UUID) error {
 	return s.inTx(ctx, "record a webhook message", func(tx pgx.Tx) error {
 		if err := s.q.WebhookMessageDelivered(ctx, tx, id); err != nil {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		return s.q.WebhookWorks(ctx, tx, endpoint)
 	})
@@ -91,16 +91,16 @@ func (s *Store) WebhookFailed(ctx context.Context, f uploads.WebhookFailure) (di
 			ID: f.Message.ID, Claim: int32(f.Message.Claim), Error: clean(f.Reason), Delay: f.Delay, Patience: webhookPatience, //nolint:gosec // from the row
 		})
 		if err != nil || n == 0 {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		if err := s.q.WebhookFails(ctx, tx, clean(f.Reason), f.Endpoint); err != nil {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		n, err = s.q.DisableWebhook(ctx, tx, db.DisableWebhookParams{
 			Name: f.Endpoint, Reason: clean(f.Reason), Gone: f.Gone, Patience: endpointSilence,
 		})
 		disabled = n > 0
-		return err //nolint:wrapcheck // wrapped by inTx
+		return err
 	})
 	return disabled, err
 }
@@ -132,7 +132,7 @@ func (s *Store) ReplayWebhook(ctx context.Context, r uploads.WebhookReplay) (n i
 	err = s.inTx(ctx, "replay webhook messages", func(tx pgx.Tx) error {
 		found, err := s.q.WebhookOfTenant(ctx, tx, r.Endpoint, r.Tenant)
 		if err != nil {
-			return err //nolint:wrapcheck // wrapped by inTx
+			return err
 		}
 		if found == 0 {
 			return uploads.ErrNoWebhook
@@ -140,7 +140,7 @@ func (s *Store) ReplayWebhook(ctx context.Context, r uploads.WebhookReplay) (n i
 		n, err = s.q.ReplayWebhook(ctx, tx, db.ReplayWebhookParams{
 			Endpoint: r.Endpoint, Tenant: r.Tenant, Since: optional(r.Since), Upload: optional(r.Upload), Undelivered: r.Undelivered,
 		})
-		return err //nolint:wrapcheck // wrapped by inTx
+		return err
 	})
 	return n, err
 }

@@ -4,14 +4,14 @@ import "time"
 
 // Webhook is an endpoint as it stands.
 type Webhook struct {
-	Name           string     `json:"name"`
-	Types          []string   `json:"types,omitempty" doc:"of the events that it wants; all if there are none"`
-	Pending        int64      `json:"pending" doc:"messages that are still tried"`
-	GivenUp        int64      `json:"given_up" doc:"messages that were tried for five days"`
+	Name           string    `json:"name"`
+	Types          []string  `json:"types,omitempty" doc:"of the events that it wants; all if there are none"`
+	Pending        int64     `json:"pending" doc:"messages that are still tried"`
+	GivenUp        int64     `json:"given_up" doc:"messages that were tried for five days"`
 	FailingSince   time.Time `json:"failing_since,omitzero" doc:"since when every try has failed"`
-	LastError      string     `json:"last_error,omitempty"`
+	LastError      string    `json:"last_error,omitempty"`
 	DisabledAt     time.Time `json:"disabled_at,omitzero" doc:"since when nothing is sent"`
-	DisabledReason string     `json:"disabled_reason,omitempty"`
+	DisabledReason string    `json:"disabled_reason,omitempty"`
 }
 
 // WebhookList is the endpoints of a tenant, by name.
@@ -27,9 +27,9 @@ type WebhookTest struct {
 // WebhookReplay selects messages that are sent again.
 type WebhookReplay struct {
 	Since       time.Time `json:"since,omitzero" doc:"of events since then"`
-	Upload      string     `json:"upload,omitempty" doc:"about this upload alone"`
-	Undelivered bool       `json:"undelivered,omitempty" doc:"leave out what was delivered"`
-	All         bool       `json:"all,omitempty" doc:"all that are kept, of two weeks"`
+	Upload      string    `json:"upload,omitempty" doc:"about this upload alone"`
+	Undelivered bool      `json:"undelivered,omitempty" doc:"leave out what was delivered"`
+	All         bool      `json:"all,omitempty" doc:"all that are kept, of two weeks"`
 }
 
 // WebhookReplayed is what came of a replay.
