@@ -63,7 +63,7 @@ func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, 
 		}
 		if err != nil {
 			bad = append(bad, uploads.LineError{Number: number, Err: err})
-			return nil
+			return nil //nolint:nilerr // one bad line does not hold up the others
 		}
 		sub.Source.Size = b.Size
 		lines = append(lines, uploads.Line{Number: number, Submission: sub})

@@ -2,6 +2,7 @@ package uploads
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -336,10 +337,8 @@ func later(at, now time.Time) time.Time {
 
 func (c Circumstances) rateSpent(e *Explanation, call string, wait time.Duration, at time.Time) bool {
 	text := "The published rate of " + call + " calls of account " + c.Upload.Account + " is spent"
-	for _, r := range c.Account.Rates {
-		if r.Call == call {
-			text += fmt.Sprintf(": %d in %s", r.Count, r.Per)
-		}
+	if i := slices.IndexFunc(c.Account.Rates, func(r CallRate) bool { return r.Call == call }); i >= 0 {
+		text += fmt.Sprintf(": %d in %s", c.Account.Rates[i].Count, c.Account.Rates[i].Per)
 	}
 	if at.IsZero() {
 		at = c.Now.Add(wait)
