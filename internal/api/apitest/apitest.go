@@ -40,7 +40,7 @@ type UseCases struct {
 	Histories map[uploads.ID]uploads.History
 	Tries     []uploads.TryGroup
 	// Account alters each account that is shown; nil leaves it idle.
-	Account func(*uploads.AccountStatus)
+	Account  func(*uploads.AccountStatus)
 	Webhooks []uploads.WebhookEndpoint
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
