@@ -65,13 +65,12 @@ func TestExplain(t *testing.T) {
 		}, "no_worker", "start a worker", false},
 		"session lapsed": {func(t *testing.T, b *bundle) string {
 			t.Helper()
-			release := make(chan struct{})
-			t.Cleanup(func() { close(release) })
+			ended := t.Context().Done() // before the dispatcher is told to stop
 			var lost sync.Once
 			var id atomic.Value
 			b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
 				if call == providers.CallBegin && nth > 1 {
-					<-release // the platform takes its time for a new session
+					<-ended // the platform takes its time for a new session
 				}
 				if call == providers.CallPut && nth > 2 {
 					lost.Do(func() { b.platform.LoseSessions(id.Load().(uuid.UUID)) })
