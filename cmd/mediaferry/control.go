@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -34,21 +34,18 @@ type changeOne func(*client.Client, context.Context, string, client.Note) (clien
 func (a *app) changeCommand(name, short string, one changeOne,
 	matching func(*client.Client, context.Context, client.Change) (client.Changed, error),
 ) *cobra.Command {
-	var (
-		output string
-		change client.Change
-	)
+	var change client.Change
 	cmd := &cobra.Command{
 		Use:   name + " ID... | " + name + " FILTER... [--dry-run]",
 		Short: short,
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			note := client.Note{Reason: change.Reason, By: change.By}
 			filtered := change.All || change.Account != "" || len(change.States) > 0 || change.Batch != "" || len(change.Causes) > 0 || len(change.Labels) > 0
 			switch {
 			case len(args) > 0 && (filtered || change.DryRun):
 				return usagef("uploads are named, or selected by flags, not both; see %s --help", cmd.CommandPath())
 			case len(args) > 0:
-				return a.changeEach(args, output, func(id string) (client.Upload, error) { return one(api, cmd.Context(), id, note) })
+				return a.changeEach(args, func(id string) (client.Upload, error) { return one(api, cmd.Context(), id, note) })
 			case !filtered:
 				return usagef("name uploads, select them by flags, or give --all; see %s --help", cmd.CommandPath())
 			}
@@ -56,14 +53,9 @@ func (a *app) changeCommand(name, short string, one changeOne,
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return a.printJSON(done)
-			}
-			a.printChanged(name, done)
-			return nil
+			return printOne(a, changedColumns(), done, func(d *details) { d.text(changedText(name, done)) })
 		}),
 	}
-	outputFlag(cmd, &output)
 	f := cmd.Flags()
 	f.StringVar(&change.Account, "account", "", "uploads to this account")
 	f.StringSliceVar(&change.States, "state", nil, "uploads in these states")
@@ -81,40 +73,33 @@ func (a *app) noteFlags(cmd *cobra.Command, reason, by *string) {
 	cmd.Flags().StringVar(by, "by", a.env("USER", ""), "who, also USER")
 }
 
-func (a *app) changeEach(ids []string, output string, do func(string) (client.Upload, error)) error {
-	var (
-		list client.UploadList
-		errs []error
-	)
+func (a *app) changeEach(ids []string, do func(string) (client.Upload, error)) error {
+	p := newLines(a, uploadColumns(), result)
+	var errs []error
 	for _, id := range ids {
 		u, err := do(id)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if err == nil {
+			err = p.add(u)
 		}
-		list.Uploads = append(list.Uploads, u)
+		errs = append(errs, err)
 	}
-	if output == "json" && len(errs) == 0 {
-		return a.printJSON(list)
-	}
-	for _, u := range list.Uploads {
-		a.printf("%s\n", result(u))
-	}
-	return errors.Join(errs...)
+	return p.finish(errs...)
 }
 
-func (a *app) printChanged(action string, done client.Changed) {
+func changedText(action string, done client.Changed) string {
+	var text strings.Builder
 	if done.DryRun {
-		a.printf("%s would apply to %d uploads\n", action, done.Matched)
+		fmt.Fprintf(&text, "%s would apply to %d uploads\n", action, done.Matched)
 	} else {
-		a.printf("%s: %d of %d uploads\n", action, done.Changed, done.Matched)
+		fmt.Fprintf(&text, "%s: %d of %d uploads\n", action, done.Changed, done.Matched)
 	}
 	for _, id := range done.First {
-		a.printf("  %s\n", id)
+		fmt.Fprintf(&text, "  %s\n", id)
 	}
 	if more := max(done.Matched, done.Changed) - len(done.First); more > 0 && len(done.First) > 0 {
-		a.printf("  and %d more\n", more)
+		fmt.Fprintf(&text, "  and %d more\n", more)
 	}
+	return text.String()
 }
 
 func (a *app) accountsCommand() *cobra.Command {
@@ -125,7 +110,7 @@ func (a *app) accountsCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.listAccountsCommand())
-	cmd.AddCommand(holdCommands(a, "account", (*client.Client).PauseAccount, (*client.Client).ResumeAccount,
+	cmd.AddCommand(holdCommands(a, "account", (*client.Client).PauseAccount, (*client.Client).ResumeAccount, accountColumns(a.now),
 		func(x client.Account) string { return pausedText("account "+x.Name, x.Pauses) })...)
 	return cmd
 }
@@ -137,7 +122,7 @@ func (a *app) tenantsCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(holdCommands(a, "tenant", (*client.Client).PauseTenant, (*client.Client).ResumeTenant,
+	cmd.AddCommand(holdCommands(a, "tenant", (*client.Client).PauseTenant, (*client.Client).ResumeTenant, tenantColumns(),
 		func(t client.Tenant) string {
 			if t.Pause == nil {
 				return pausedText("tenant "+t.Name, nil)
@@ -150,30 +135,22 @@ func (a *app) tenantsCommand() *cobra.Command {
 // holdCommands are pause and resume of what an account or a tenant sends.
 func holdCommands[T any](a *app, scope string,
 	pause func(*client.Client, context.Context, string, client.Note) (T, error),
-	resume func(*client.Client, context.Context, string) (T, error), text func(T) string,
+	resume func(*client.Client, context.Context, string) (T, error), columns []column[T], text func(T) string,
 ) []*cobra.Command {
 	command := func(name, short string, do func(*client.Client, context.Context, string, client.Note) (T, error)) *cobra.Command {
-		var (
-			output string
-			note   client.Note
-		)
+		var note client.Note
 		cmd := &cobra.Command{
 			Use:   name + " NAME",
 			Short: short,
 			Args:  usageArgs(cobra.ExactArgs(1)),
-			RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
+			RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 				state, err := do(api, cmd.Context(), args[0], note)
 				if err != nil {
 					return err
 				}
-				if output == "json" {
-					return a.printJSON(state)
-				}
-				a.printf("%s\n", text(state))
-				return nil
+				return printOne(a, columns, state, func(d *details) { d.text(text(state)) })
 			}),
 		}
-		outputFlag(cmd, &output)
 		if name == "pause" {
 			a.noteFlags(cmd, &note.Reason, &note.By)
 		}

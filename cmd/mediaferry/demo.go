@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -326,7 +325,7 @@ func openURL(ctx context.Context, url string) (io.ReadCloser, error) {
 // conclude prints the table and the figures, and fails unless all is well.
 func (d *demo) conclude() error {
 	d.printf("\n")
-	table := tabwriter.NewWriter(d.stdout, 0, 0, 2, ' ', 0)
+	table := newTable(d.stdout)
 	_, _ = fmt.Fprintln(table, "destination\tparts\tbytes\ttime\tMB/s\tsent twice\tverified\tasset")
 	verified := 0
 	accounts, wrong := map[string]bool{}, map[string]bool{}

@@ -77,7 +77,7 @@ In another terminal:
 
   export MEDIAFERRY_API_URL=%s
   export MEDIAFERRY_STAGING_ENDPOINT=%s MEDIAFERRY_STAGING_ACCESS_KEY=%s MEDIAFERRY_STAGING_SECRET_KEY=%s
-  %s push FILE --account %s --wait
+  %s push FILE --to %s --wait
 
 `, s.apiURL, s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), os.Args[0], strings.Join(names, ","))
 }
@@ -146,35 +146,42 @@ func (a *app) migrateCommand() *cobra.Command {
 	return cmd
 }
 
+// migrate tells of each change to the database, one line each.
 func (a *app) migrate(ctx context.Context, what, dsn string) error {
+	p := newLines(a, outcomeColumns(), func(o outcome) string { return fmt.Sprintf("%-8s %s", o.Result, o.Name) })
+	var (
+		told []outcome
+		err  error
+	)
 	switch what {
 	case "up":
-		names, err := postgres.MigrateUp(ctx, dsn)
-		for _, n := range names {
-			a.printf("applied %s\n", n)
+		var names []string
+		names, err = postgres.MigrateUp(ctx, dsn)
+		for _, name := range names {
+			told = append(told, outcome{name, "applied"})
 		}
 		if err == nil && len(names) == 0 {
-			a.printf("nothing to apply\n")
+			_, _ = fmt.Fprintln(a.stderr, "nothing to apply")
 		}
-		return err
 	case "down":
-		name, err := postgres.MigrateDown(ctx, dsn)
-		if err == nil {
-			a.printf("took back %s\n", name)
+		var name string
+		if name, err = postgres.MigrateDown(ctx, dsn); err == nil {
+			told = []outcome{{name, "taken back"}}
 		}
-		return err
 	default:
-		all, err := postgres.Migrations(ctx, dsn)
+		var all []postgres.MigrationStatus
+		all, err = postgres.Migrations(ctx, dsn)
 		for _, m := range all {
 			state := "missing"
 			if m.Applied {
 				state = "applied"
 			}
-			a.printf("%-8s %s\n", state, m.Name)
+			told = append(told, outcome{m.Name, state})
 		}
-		if err != nil {
-			return fmt.Errorf("status: %w", err)
-		}
-		return nil
 	}
+	errs := []error{err}
+	for _, o := range told {
+		errs = append(errs, p.add(o))
+	}
+	return p.finish(errs...)
 }

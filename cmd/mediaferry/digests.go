@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -10,23 +10,21 @@ import (
 )
 
 func (a *app) digestsCommand() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:   "digests ID",
 		Short: "Show what was hashed where, and compared with what",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			chain, err := api.Digests(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return a.printJSON(chain)
+			if a.output == asTable {
+				return a.printChain(chain)
 			}
-			return a.printChain(chain)
+			return printAll(a, linkColumns(), chain.Links)
 		}),
 	}
-	outputFlag(cmd, &output)
 	return cmd
 }
 
@@ -42,18 +40,14 @@ type partLinks struct {
 // printChain prints one line for each comparison of the whole object and each
 // mismatch, and one for all parts of an epoch that fared alike.
 func (a *app) printChain(chain client.DigestChain) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "EPOCH\tSTAGE\tWHAT\tKIND\tRESULT\tEXPECTED\tGOT\tNOTE")
+	p := newPrinter(a, linkColumns())
 	var order []partLinks
 	counts := map[partLinks]int{}
 	for _, l := range chain.Links {
 		if l.Part == 0 || l.Compared && !l.Matched {
-			what := "object"
-			if l.Part > 0 {
-				what = fmt.Sprintf("part %d", l.Part)
+			if err := p.add(l); err != nil {
+				return err
 			}
-			_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Epoch, l.Stage, what, l.Kind, resultText(l),
-				saidBy(l.Expected, l.ExpectedFrom), saidBy(l.Got, l.GotFrom), l.Note)
 			continue
 		}
 		like := partLinks{l.Epoch, l.Stage, l.Kind, l.Compared, l.Note}
@@ -62,20 +56,16 @@ func (a *app) printChain(chain client.DigestChain) error {
 		}
 	}
 	for _, like := range order {
-		result := "not compared"
-		if like.compared {
-			result = "matched"
-		}
 		what := "1 part"
 		if n := counts[like]; n > 1 {
 			what = fmt.Sprintf("%d parts", n)
 		}
-		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t\t\t%s\n", like.epoch, like.stage, what, like.kind, result, like.note)
+		result := resultText(client.DigestLink{Compared: like.compared, Matched: true})
+		if err := p.cells(strconv.Itoa(like.epoch), like.stage, what, like.kind, result, "", "", like.note); err != nil {
+			return err
+		}
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
+	return p.end()
 }
 
 func resultText(l client.DigestLink) string {

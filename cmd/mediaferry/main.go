@@ -1,15 +1,12 @@
 // Command mediaferry is the command line: it submits files and follows them to
 // the end.
 //
-// It exits with 0 when all went well, with 1 when something failed (an upload
-// among them), and with 2 when the command or what was asked for is wrong, so
-// that repeating it is of no use.
+// Its exit codes are in exit.go, and told by: mediaferry help exit-codes.
 package main
 
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,13 +20,6 @@ import (
 	"mediaferry/internal/api"
 	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
-)
-
-// Exit codes.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 func main() {
@@ -60,6 +50,7 @@ type app struct {
 
 	apiURL, tenant string // flags of every command
 	token, caFile  string
+	output         string
 }
 
 func (a *app) command() *cobra.Command {
@@ -69,12 +60,13 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usageArgs(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRunE: a.checkOutput,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.apiURL, "api", a.env("MEDIAFERRY_API_URL", "http://127.0.0.1:8080"),
 		"URL of the dispatcher's API, also MEDIAFERRY_API_URL")
@@ -84,12 +76,14 @@ func (a *app) command() *cobra.Command {
 		"where the token of the API is, env:NAME or file:PATH, also MEDIAFERRY_TOKEN, which may hold the token itself")
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
+	flags.StringVarP(&a.output, "output", "o", asTable, "how records are printed: table, json (an array), jsonl (an object per line) or csv")
 	root.AddCommand(
 		a.pushCommand(),
 		a.uploadsCommand(),
 		a.explainCommand(),
 		a.accountsCommand(),
 		a.tenantsCommand(),
+		a.workersCommand(),
 		a.reconcileCommand(),
 		a.setAsideCommand(),
 		a.reportCommand(),
@@ -100,6 +94,7 @@ func (a *app) command() *cobra.Command {
 		a.migrateCommand(),
 		a.pruneCommand(),
 		a.openAPICommand(),
+		exitCodesCommand(),
 	)
 	root.AddCommand(a.processCommands()...)
 	return root
@@ -195,14 +190,4 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-func exitCode(err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if _, ok := errors.AsType[*usageError](err); ok || client.IsInvalid(err) || client.IsNotFound(err) || client.IsRefused(err) {
-		return exitUsage
-	}
-	return exitFailed
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mediaferry/client"
 	"mediaferry/internal/access"
 	"mediaferry/internal/api/apitest"
 	"mediaferry/internal/uploads"
@@ -33,6 +36,9 @@ func useCases() *apitest.UseCases {
 			{Bucket: "in", Key: "many/2.mp4", ETag: "e3", Size: 1 << 20},
 			{Bucket: "in", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
 			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
+		},
+		Workers: []uploads.WorkerStatus{
+			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, SeenAt: time.Now().Add(-2 * time.Minute)},
 		},
 		SetAside: []uploads.SetAside{
 			{Number: 1, Stream: "ACKS", Subject: "mf.ack.a.b", Payload: []byte("{}"), Size: 2, Reason: "is no report", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
@@ -159,7 +165,7 @@ func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr strin
 func TestPushFile(t *testing.T) {
 	t.Parallel()
 	store := &memory{}
-	out, progress, err := pushFile(t, store, "--account", "main", "--idempotency-key", "k", "--wait")
+	out, progress, err := pushFile(t, store, "--to", "main", "--idempotency-key", "k", "--wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +188,7 @@ func TestPushFileTwice(t *testing.T) {
 	keys := map[string]bool{}
 	for range 2 {
 		store := &memory{}
-		if _, _, err := pushFile(t, store, "--account", "main,slow"); err != nil {
+		if _, _, err := pushFile(t, store, "--to", "main,slow"); err != nil {
 			t.Fatal(err)
 		}
 		for key := range store.got {
@@ -197,7 +203,7 @@ func TestPushFileTwice(t *testing.T) {
 func TestStagingFails(t *testing.T) {
 	t.Parallel()
 	full := errors.New("the disk is full")
-	_, _, err := pushFile(t, &memory{fail: full}, "--account", "main")
+	_, _, err := pushFile(t, &memory{fail: full}, "--to", "main")
 	if !errors.Is(err, full) || exitCode(err) != exitFailed {
 		t.Errorf("got %v, exit code %d", err, exitCode(err))
 	}
@@ -209,7 +215,7 @@ func TestInterruptedWait(t *testing.T) {
 	env := map[string]string{"MEDIAFERRY_API_URL": apitest.Start(t, useCases())}
 	ctx, cancel := context.WithCancel(t.Context())
 	var out strings.Builder
-	err := run(ctx, []string{"push", "s3://in/one.mp4", "--account", "slow", "--wait"},
+	err := run(ctx, []string{"push", "s3://in/one.mp4", "--to", "slow", "--wait"},
 		func(name string) string { return env[name] }, &out, writerFunc(func() { cancel() }))
 	if exitCode(err) != exitFailed || !strings.Contains(err.Error(), "mediaferry uploads watch ") {
 		t.Errorf("got %v", err)
@@ -222,4 +228,39 @@ type writerFunc func()
 func (f writerFunc) Write(b []byte) (int, error) {
 	f()
 	return len(b), nil
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	answer := func(status int) error { return &client.Error{Status: status} }
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, exitOK},
+		{errors.New("it failed"), exitFailed},
+		{context.Canceled, exitFailed},
+		{usagef("--to is missing"), exitUsage},
+		{usagef("%w", errors.Join(answer(404), answer(401))), exitUsage},
+		{answer(400), exitUsage},
+		{answer(422), exitUsage},
+		{fmt.Errorf("show upload: %w", answer(404)), exitNotFound},
+		{answer(401), exitRefused},
+		{answer(403), exitRefused},
+		{answer(409), exitFailed},
+		{answer(500), exitFailed},
+		{answer(503), exitUnreachable},
+		{&url.Error{Op: "Get", URL: "http://h", Err: io.EOF}, exitUnreachable},
+		{&url.Error{Op: "Get", URL: "http://h", Err: context.Canceled}, exitFailed},
+		{fmt.Errorf("wait: %w", errTimedOut), exitTimedOut},
+		{errors.Join(answer(404), fmt.Errorf("drop: %w", answer(404))), exitNotFound},
+		{errors.Join(answer(404), answer(401)), exitFailed},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("exit code of %v is %d, want %d", c.err, got, c.want)
+		}
+		if !strings.Contains(exitCodesText, fmt.Sprintf("\n  %d  ", c.want)) {
+			t.Errorf("exit code %d is not told of", c.want)
+		}
+	}
 }

@@ -57,7 +57,7 @@ end and fails if one of them does.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if p.accounts = accounts; len(accounts) == 0 {
-				return usagef("no account is named; give --account")
+				return usagef("no account is named; give --to")
 			}
 			if p.labels, err = pairs("label", labels); err != nil {
 				return err
@@ -73,7 +73,7 @@ end and fails if one of them does.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&accounts, "account", nil, "destinations, with commas; each is an upload of its own")
+	f.StringSliceVar(&accounts, "to", nil, "accounts, with commas; each is an upload of its own")
 	f.StringVar(&p.name, "name", "", "file name at the platform (default: that of the file or key)")
 	f.StringVar(&p.contentType, "content-type", "", "MIME type (default: by the file's ending)")
 	f.StringVar(&p.bucket, "bucket", a.env("MEDIAFERRY_STAGING_BUCKET", "staging"),

@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"strconv"
-	"text/tabwriter"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +14,7 @@ import (
 )
 
 func (a *app) reconcileCommand() *cobra.Command {
-	var (
-		r      client.Reconciliation
-		output string
-	)
+	var r client.Reconciliation
 	cmd := &cobra.Command{
 		Use:   "reconcile --upload ID | --account NAME | --all",
 		Short: "Compare the record with what the platforms hold, and put right what differs",
@@ -30,7 +26,7 @@ has and the ledger lacks are adopted; if it lacks parts that the ledger has, the
 upload begins again. Runs in hand are withdrawn and fed again. With --dry-run
 nothing is changed.`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, _ []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			given := 0
 			for _, name := range []string{"upload", "account", "all"} {
 				if cmd.Flags().Changed(name) {
@@ -40,10 +36,9 @@ nothing is changed.`,
 			if given != 1 {
 				return usagef("give exactly one of --upload, --account and --all")
 			}
-			return a.reconcile(cmd.Context(), api, r, output)
+			return a.reconcile(cmd.Context(), api, r)
 		}),
 	}
-	outputFlag(cmd, &output)
 	f := cmd.Flags()
 	f.StringVar(&r.Upload, "upload", "", "only this upload")
 	f.StringVar(&r.Account, "account", "", "uploads to this account")
@@ -53,27 +48,16 @@ nothing is changed.`,
 	return cmd
 }
 
-// reconcile prints the findings.
-func (a *app) reconcile(ctx context.Context, api *client.Client, r client.Reconciliation, output string) error {
-	all := []client.Finding{}
-	err := api.Reconcile(ctx, r, func(page []client.Finding) { all = append(all, page...) })
-	if output == "json" {
-		return errors.Join(a.printJSON(all), err)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "UPLOAD\tACCOUNT\tSTATE\tLEDGER\tPLATFORM\tACTION\tEVIDENCE")
-	for _, f := range all {
-		holding := f.Holding
-		if f.Listed {
-			holding += fmt.Sprintf(", %d parts", f.PlatformParts)
+// reconcile prints the findings, those before an error too.
+func (a *app) reconcile(ctx context.Context, api *client.Client, r client.Reconciliation) error {
+	p := newPrinter(a, findingColumns())
+	var errs []error
+	err := api.Reconcile(ctx, r, func(page []client.Finding) {
+		for _, f := range page {
+			errs = append(errs, p.add(f))
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n",
-			f.Upload, f.Account, f.State, f.LedgerParts, f.PartCount, holding, f.Action, f.Evidence)
-	}
-	if ferr := w.Flush(); ferr != nil {
-		err = errors.Join(err, fmt.Errorf("print: %w", ferr))
-	}
-	return err
+	})
+	return p.finish(append(errs, err)...)
 }
 
 func (a *app) setAsideCommand() *cobra.Command {
@@ -93,35 +77,25 @@ func (a *app) setAsideListCommand() *cobra.Command {
 	var (
 		before int64
 		limit  int
-		output string
 	)
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List messages that were set aside, newest first",
 		Args:  usageArgs(cobra.NoArgs),
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, _ []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			page, err := api.ListSetAside(cmd.Context(), before, limit)
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return a.printJSON(page)
-			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			_, _ = fmt.Fprintln(w, "NUMBER\tAT\tSTREAM\tSUBJECT\tBYTES\tREASON")
-			for _, m := range page.Messages {
-				_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", m.Number, m.At.Format(time.RFC3339), m.Stream, m.Subject, m.Size, m.Reason)
+			if err := printAll(a, setAsideColumns(), page.Messages); err != nil {
+				return err
 			}
 			if page.Next > 0 {
-				_, _ = fmt.Fprintf(w, "more with --before %d\n", page.Next)
-			}
-			if err := w.Flush(); err != nil {
-				return fmt.Errorf("print: %w", err)
+				a.more("--before", strconv.FormatInt(page.Next, 10))
 			}
 			return nil
 		}),
 	}
-	outputFlag(cmd, &output)
 	cmd.Flags().Int64Var(&before, "before", 0, "go on before this message")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many, 1 to 1000")
 	return cmd
@@ -137,9 +111,9 @@ type shownMessage struct {
 func (a *app) setAsideShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show NUMBER",
-		Short: "Show a message with its headers and payload, as JSON",
+		Short: "Show a message with its headers and payload",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: a.withAPI(nil, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			number, err := messageNumber(args[0])
 			if err != nil {
 				return err
@@ -152,9 +126,27 @@ func (a *app) setAsideShowCommand() *cobra.Command {
 			if json.Valid(m.Payload) {
 				shown.Text = m.Payload
 			}
-			return a.printJSON(shown)
+			return printOne(a, []column[shownMessage]{
+				{field: "number"}, {field: "at"}, {field: "stream"}, {field: "subject"}, {field: "size"}, {field: "reason"}, {field: "payload"},
+			}, shown, func(d *details) { describeMessage(d, shown) })
 		}),
 	}
+}
+
+func describeMessage(d *details, m shownMessage) {
+	d.row("number", strconv.FormatInt(m.Number, 10))
+	d.at("at", m.At)
+	d.row("stream", m.Stream)
+	d.row("subject", m.Subject)
+	d.row("sequence", strconv.FormatUint(m.Seq, 10))
+	d.at("published", m.Published)
+	d.row("size", bytesText(m.Size))
+	d.row("reason", m.Reason)
+	d.row("worker", m.Worker)
+	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
+		d.row("header", name+": "+strings.Join(m.Headers[name], ", "))
+	}
+	d.row("payload", string(m.Payload))
 }
 
 func (a *app) setAsideEachCommand(use, short, done string, do func(*client.Client, context.Context, int64) error) *cobra.Command {
@@ -162,20 +154,20 @@ func (a *app) setAsideEachCommand(use, short, done string, do func(*client.Clien
 		Use:   use,
 		Short: short,
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
-		RunE: a.withAPI(nil, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
+			p := a.outcomes()
 			var errs []error
 			for _, arg := range args {
 				number, err := messageNumber(arg)
 				if err == nil {
 					err = do(api, cmd.Context(), number)
 				}
-				if err != nil {
-					errs = append(errs, err)
-					continue
+				if err == nil {
+					err = p.add(outcome{arg, done})
 				}
-				a.printf("%d %s\n", number, done)
+				errs = append(errs, err)
 			}
-			return errors.Join(errs...)
+			return p.finish(errs...)
 		}),
 	}
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +17,7 @@ import (
 )
 
 func (a *app) reportCommand() *cobra.Command {
-	var since, output string
+	var since string
 	cmd := &cobra.Command{
 		Use:   "report list|NAME",
 		Short: "Answer a ready question about what was moved; list names them",
@@ -28,11 +25,6 @@ func (a *app) reportCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("tenant") {
 				return usagef("reports are about all tenants; leave out --tenant")
-			}
-			switch output {
-			case "table", "json", "jsonl", "csv":
-			default:
-				return usagef("--output %q is not known; give table, json, jsonl or csv", output)
 			}
 			from, err := parseSince(since, a.now())
 			if err != nil {
@@ -44,13 +36,12 @@ func (a *app) reportCommand() *cobra.Command {
 			}
 			defer api.Close()
 			if args[0] == "list" {
-				return a.listReports(cmd.Context(), api, output)
+				return a.listReports(cmd.Context(), api)
 			}
-			return a.report(cmd.Context(), api, args[0], from, output)
+			return a.report(cmd.Context(), api, args[0], from)
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "7d", "about the time from then on: how long ago (36h, 7d) or when (2026-11-01, RFC 3339)")
-	cmd.Flags().StringVar(&output, "output", "table", "table, json, jsonl or csv")
 	return cmd
 }
 
@@ -81,111 +72,24 @@ func parseAge(text string) (time.Duration, error) {
 	return age, nil
 }
 
-func (a *app) listReports(ctx context.Context, api *client.Client, output string) error {
+func (a *app) listReports(ctx context.Context, api *client.Client) error {
 	list, err := api.Reports(ctx)
 	if err != nil {
 		return err
 	}
-	switch output {
-	case "json":
-		return a.printJSON(list)
-	case "table":
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(w, "NAME\tQUESTION")
-		for _, r := range list {
-			_, _ = fmt.Fprintf(w, "%s\t%s\n", r.Name, r.Question)
-		}
-		if err := w.Flush(); err != nil {
-			return fmt.Errorf("print: %w", err)
-		}
-		return nil
-	default:
-		return usagef("--output %s is for the reports; give table or json", output)
-	}
+	return printAll(a, reportColumns(), list)
 }
 
-func (a *app) report(ctx context.Context, api *client.Client, name string, since time.Time, output string) error {
-	if output == "csv" {
-		text, err := api.ReportCSV(ctx, name, since)
-		if err != nil {
-			return err
-		}
-		a.printf("%s", text)
-		return nil
-	}
+func (a *app) report(ctx context.Context, api *client.Client, name string, since time.Time) error {
 	found, err := api.Report(ctx, name, since)
 	if err != nil {
 		return err
 	}
-	switch output {
-	case "json":
-		return a.printJSON(found)
-	case "jsonl":
-		return a.printRows(found)
-	default:
-		return a.printReport(found)
+	rows := make([]object, len(found.Rows))
+	for i, values := range found.Rows {
+		rows[i] = object{found.Columns, values}
 	}
-}
-
-// printRows prints an object for each row, its fields in the order of the columns.
-func (a *app) printRows(found client.ReportRows) error {
-	for _, row := range found.Rows {
-		var line bytes.Buffer
-		for i, v := range row {
-			name, err := json.Marshal(found.Columns[i])
-			if err != nil {
-				return fmt.Errorf("print: %w", err)
-			}
-			fmt.Fprintf(&line, ",%s:%s", name, v)
-		}
-		a.printf("{%s}\n", bytes.TrimPrefix(line.Bytes(), []byte(",")))
-	}
-	return nil
-}
-
-func (a *app) printReport(found client.ReportRows) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, strings.ToUpper(strings.Join(found.Columns, "\t")))
-	for _, row := range found.Rows {
-		texts := make([]string, len(row))
-		for i, v := range row {
-			texts[i] = cellText(v)
-		}
-		_, _ = fmt.Fprintln(w, strings.Join(texts, "\t"))
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
-}
-
-// cellText is a value for a person: texts without quotes and control characters,
-// fractions to three decimals.
-func cellText(v json.RawMessage) string {
-	var value any
-	d := json.NewDecoder(bytes.NewReader(v))
-	d.UseNumber()
-	if err := d.Decode(&value); err != nil {
-		return string(v)
-	}
-	switch value := value.(type) {
-	case nil:
-		return "-"
-	case string:
-		return strings.Map(func(r rune) rune {
-			if strconv.IsPrint(r) {
-				return r
-			}
-			return '?'
-		}, value)
-	case json.Number:
-		if f, err := value.Float64(); err == nil && strings.ContainsAny(value.String(), ".e") {
-			return strconv.FormatFloat(f, 'f', 3, 64)
-		}
-		return value.String()
-	default:
-		return string(v)
-	}
+	return printAll(a, rowColumns(found.Columns), rows)
 }
 
 const pruneConnect = 15 * time.Second // how long the database is waited for
@@ -226,6 +130,26 @@ cut short. The exit code is 1 if a month was kept.`,
 	return cmd
 }
 
+// prunedMonth is what was done, or would be, about a month of the ledger.
+type prunedMonth struct {
+	Month   string `json:"month"`
+	Uploads int    `json:"uploads"`
+	Bytes   int64  `json:"bytes"`
+	Kept    string `json:"kept,omitempty"` // why it stays
+	DryRun  bool   `json:"dry_run"`
+}
+
+func prunedText(m prunedMonth) string {
+	done := "pruned"
+	switch {
+	case m.Kept != "":
+		return fmt.Sprintf("%s  kept: %s", m.Month, m.Kept)
+	case m.DryRun:
+		done = "would be pruned"
+	}
+	return fmt.Sprintf("%s  %s: %d uploads, %s of the ledger", m.Month, done, m.Uploads, bytesText(m.Bytes))
+}
+
 // errKept says that not all was pruned that is old enough.
 var errKept = errors.New("a month was kept: see above")
 
@@ -237,26 +161,20 @@ func (a *app) prune(ctx context.Context, dsn string, cutoff time.Time, withFaile
 		return err
 	}
 	defer store.Close()
-	done, months, kept := "pruned", 0, false
-	if dryRun {
-		done = "would be pruned"
-	}
+	months, kept := 0, false
+	out := newLines(a, []column[prunedMonth]{{field: "month"}, {field: "uploads"}, {field: "bytes"}, {field: "kept"}, {field: "dry_run"}}, prunedText)
 	err = store.Prune(ctx, cutoff, withFailed, dryRun, func(p uploads.Pruned) {
 		months++
-		if p.Kept != "" {
-			kept = true
-			a.printf("%s  kept: %s\n", p.Month, p.Kept)
-			return
-		}
-		a.printf("%s  %s: %d uploads, %s of the ledger\n", p.Month, done, p.Uploads, bytesText(p.Bytes))
+		kept = kept || p.Kept != ""
+		_ = out.add(prunedMonth{Month: p.Month, Uploads: p.Uploads, Bytes: p.Bytes, Kept: p.Kept, DryRun: dryRun}) // end tells of an output that is gone
 	})
-	switch {
+	switch err = out.finish(err); {
 	case err != nil:
 		return err
 	case kept:
 		return errKept
 	case months == 0:
-		a.printf("no month of the ledger had ended before %s\n", cutoff.UTC().Format(time.DateOnly))
+		_, _ = fmt.Fprintf(a.stderr, "no month of the ledger had ended before %s\n", cutoff.UTC().Format(time.DateOnly))
 	}
 	return nil
 }

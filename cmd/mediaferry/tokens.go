@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,21 +59,20 @@ func (a *app) createTokenCommand(dsn *string) *cobra.Command {
 			if life > 0 {
 				want.ExpiresAt = a.now().Add(life)
 			}
-			var secret string
+			var made client.NewToken
 			var err error
 			if *dsn != "" {
-				secret, err = a.createTokenIn(cmd.Context(), *dsn, want)
+				made, err = a.createTokenIn(cmd.Context(), *dsn, want)
 			} else {
-				err = a.callAPI(func(api *client.Client) error {
-					made, err := api.CreateToken(cmd.Context(), want)
-					secret = made.Secret
+				err = a.callAPI(func(api *client.Client) (err error) {
+					made, err = api.CreateToken(cmd.Context(), want)
 					return err
 				})
 			}
-			if err == nil {
-				a.printf("%s\n", secret)
+			if err != nil {
+				return err
 			}
-			return err
+			return printOne(a, newTokenColumns(), made, func(d *details) { d.text(made.Secret) })
 		},
 	}
 	f := cmd.Flags()
@@ -97,10 +94,7 @@ func (a *app) listTokensCommand(dsn *string) *cobra.Command {
 				err = a.withStore(cmd.Context(), *dsn, func(store *postgres.Store) error {
 					all, err := store.Tokens(cmd.Context(), "")
 					for _, t := range all {
-						list = append(list, client.Token{
-							ID: t.ID.String(), Name: t.Name, Prefix: t.Prefix, Tenant: t.Tenant, Scopes: scopeTexts(t.Scopes),
-							ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt, LastUsedAt: t.LastUsedAt,
-						})
+						list = append(list, tokenView(t))
 					}
 					return err
 				})
@@ -113,7 +107,7 @@ func (a *app) listTokensCommand(dsn *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printTokens(list)
+			return printAll(a, tokenColumns(), list)
 		},
 	}
 }
@@ -162,16 +156,24 @@ func (a *app) callAPI(call func(*client.Client) error) error {
 }
 
 // createTokenIn makes a token without asking the API.
-func (a *app) createTokenIn(ctx context.Context, dsn string, want client.TokenRequest) (secret string, err error) {
+func (a *app) createTokenIn(ctx context.Context, dsn string, want client.TokenRequest) (client.NewToken, error) {
 	request := access.Token{Name: want.Name, Tenant: want.Tenant, ExpiresAt: want.ExpiresAt}
 	for _, scope := range want.Scopes {
 		request.Scopes = append(request.Scopes, access.Scope(scope))
 	}
 	token, secret, hash, err := access.New(request, a.now())
 	if err != nil {
-		return "", &usageError{err}
+		return client.NewToken{}, &usageError{err}
 	}
-	return secret, a.withStore(ctx, dsn, func(store *postgres.Store) error { return store.AddToken(ctx, token, hash) })
+	return client.NewToken{Token: tokenView(token), Secret: secret},
+		a.withStore(ctx, dsn, func(store *postgres.Store) error { return store.AddToken(ctx, token, hash) })
+}
+
+func tokenView(t access.Token) client.Token {
+	return client.Token{
+		ID: t.ID.String(), Name: t.Name, Prefix: t.Prefix, Tenant: t.Tenant, Scopes: scopeTexts(t.Scopes),
+		CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, RevokedAt: t.RevokedAt, LastUsedAt: t.LastUsedAt,
+	}
 }
 
 // databasePatience bounds the wait for a database that a person named.
@@ -198,23 +200,4 @@ func scopeTexts(scopes []access.Scope) []string {
 		texts[i] = string(s)
 	}
 	return texts
-}
-
-func (a *app) printTokens(list []client.Token) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	day := func(t time.Time, none string) string {
-		if t.IsZero() {
-			return none
-		}
-		return t.Format(time.RFC3339)
-	}
-	_, _ = fmt.Fprintln(w, "ID\tBEGINS\tNAME\tTENANT\tSCOPES\tEXPIRES\tLAST USED\tREVOKED")
-	for _, t := range list {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Prefix, t.Name, cmp.Or(t.Tenant, "(all)"),
-			strings.Join(t.Scopes, ","), day(t.ExpiresAt, "never"), day(t.LastUsedAt, "never"), day(t.RevokedAt, ""))
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
-	}
-	return nil
 }

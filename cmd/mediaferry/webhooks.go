@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,41 +22,18 @@ func (a *app) webhooksCommand() *cobra.Command {
 }
 
 func (a *app) webhooksListCommand() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the tenant's endpoints as they stand",
 		Args:  usageArgs(cobra.NoArgs),
-		RunE: a.withAPI(&output, func(cmd *cobra.Command, api *client.Client, _ []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, _ []string) error {
 			all, err := api.Webhooks(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return a.printJSON(all)
-			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			_, _ = fmt.Fprintln(w, "NAME\tEVENTS\tSTATE\tPENDING\tGIVEN UP\tLAST ERROR")
-			for _, e := range all {
-				types, state := "all", "works"
-				if len(e.Types) > 0 {
-					types = strings.Join(e.Types, ",")
-				}
-				switch {
-				case !e.DisabledAt.IsZero():
-					state = "disabled " + e.DisabledAt.Format(time.RFC3339)
-				case !e.FailingSince.IsZero():
-					state = "fails since " + e.FailingSince.Format(time.RFC3339)
-				}
-				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\n", e.Name, types, state, e.Pending, e.GivenUp, e.LastError)
-			}
-			if err := w.Flush(); err != nil {
-				return fmt.Errorf("print: %w", err)
-			}
-			return nil
+			return printAll(a, webhookColumns(), all)
 		}),
 	}
-	outputFlag(cmd, &output)
 	return cmd
 }
 
@@ -67,7 +42,7 @@ func (a *app) webhooksTestCommand() *cobra.Command {
 		Use:   "test NAME",
 		Short: "Send an endpoint a webhook.test, and say what it answers",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: a.withAPI(nil, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			why, err := api.TestWebhook(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -75,8 +50,7 @@ func (a *app) webhooksTestCommand() *cobra.Command {
 			if why != "" {
 				return errors.New(why)
 			}
-			a.printf("%s took the message\n", args[0])
-			return nil
+			return a.done(args[0], "took the message")
 		}),
 	}
 }
@@ -86,12 +60,11 @@ func (a *app) webhooksEnableCommand() *cobra.Command {
 		Use:   "enable NAME",
 		Short: "Try an endpoint again that was disabled",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: a.withAPI(nil, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			if err := api.EnableWebhook(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			a.printf("%s is tried again\n", args[0])
-			return nil
+			return a.done(args[0], "is tried again")
 		}),
 	}
 }
@@ -105,19 +78,18 @@ func (a *app) webhooksReplayCommand() *cobra.Command {
 		Use:   "replay NAME --since DURATION | --upload ID | --all",
 		Short: "Send an endpoint messages again, under their old ids",
 		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: a.withAPI(nil, func(cmd *cobra.Command, api *client.Client, args []string) error {
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			if r.All == (since > 0 || r.Upload != "") {
 				return usagef("give --since or --upload, or --all")
 			}
 			if since > 0 {
-				r.Since = time.Now().Add(-since)
+				r.Since = a.now().Add(-since)
 			}
 			n, err := api.ReplayWebhook(cmd.Context(), args[0], r)
 			if err != nil {
 				return err
 			}
-			a.printf("%d messages are sent again\n", n)
-			return nil
+			return a.done(args[0], fmt.Sprintf("is sent %d messages again", n))
 		}),
 	}
 	f := cmd.Flags()
