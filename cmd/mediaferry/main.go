@@ -100,6 +100,7 @@ func (a *app) command() *cobra.Command {
 		a.migrateCommand(),
 		a.pruneCommand(),
 		a.openAPICommand(),
+		a.settingsCommand(),
 	)
 	root.AddCommand(a.processCommands()...)
 	return root

@@ -67,7 +67,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
 		return err
 	}
-	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", "dispatcher", log)
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", "dispatcher", cfg.StreamReplicas, log)
 	if err != nil {
 		return err
 	}
