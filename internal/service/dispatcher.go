@@ -99,6 +99,14 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 
+	limits := map[string]int64{}
+	for _, a := range cfg.Accounts {
+		limits[a.Name] = int64(a.Window)
+	}
+	if err := store.SetWindowLimits(ctx, limits); err != nil {
+		return err
+	}
+
 	stop, err := listen(conn, d)
 	if err != nil {
 		return err
