@@ -95,6 +95,7 @@ func (a *app) command() *cobra.Command {
 		a.pruneCommand(),
 		a.openAPICommand(),
 		exitCodesCommand(),
+		a.settingsCommand(),
 	)
 	root.AddCommand(a.processCommands()...)
 	return root

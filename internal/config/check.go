@@ -21,35 +21,50 @@ const (
 	maxSlots      = 256
 	minConns      = 4 // feeder, ledger, control steps and API each need one
 	maxConns      = 1000
+	maxReplicas   = 5  // of JetStream
 	maxIdent      = 64 // characters, of uploads.CheckIdent
 )
 
-// problemList collects what is wrong.
-type problemList []error
+// problemList collects what is wrong, and what would be right.
+type problemList struct {
+	errs    []error
+	allowed map[string]string // by field, what the checks let through; see Reference
+}
 
 func (p *problemList) add(field, format string, args ...any) {
-	*p = append(*p, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
+	p.errs = append(p.errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (p *problemList) allow(field, format string, args ...any) {
+	if p.allowed == nil {
+		p.allowed = map[string]string{}
+	}
+	p.allowed[field] = fmt.Sprintf(format, args...)
 }
 
 func (p *problemList) ident(field, value string) {
+	p.allow(field, "letters, digits, - and _; at most %d", maxIdent)
 	if err := uploads.CheckIdent(value); err != nil {
 		p.add(field, "%v", err)
 	}
 }
 
 func (p *problemList) oneOf(field, value string, options ...string) {
+	p.allow(field, "%s", strings.Join(options, ", "))
 	if !slices.Contains(options, value) {
 		p.add(field, "%q is not known; give one of %s", value, strings.Join(options, ", "))
 	}
 }
 
 func (p *problemList) between(field string, value, low, high int) {
+	p.allow(field, "%d to %d", low, high)
 	if value < low || value > high {
 		p.add(field, "is %d; give a number from %d to %d", value, low, high)
 	}
 }
 
 func (p *problemList) duration(field string, value, low, high time.Duration) {
+	p.allow(field, "%s to %s", short(low), short(high))
 	if value < low || value > high {
 		p.add(field, "is %s; give a duration from %s to %s", value, low, high)
 	}
@@ -70,9 +85,10 @@ func (a *Account) setDefaults() {
 	}
 }
 
-func (d Dispatcher) problems(rules AccountRules) []error {
+func (d Dispatcher) problems(rules AccountRules) problemList {
 	var p problemList
 	p.nats(d.NATS)
+	p.between("stream_replicas", d.StreamReplicas, 1, maxReplicas)
 	if d.Postgres.DSN == "" {
 		p.add("postgres.dsn", "is missing; give the database's URL, or a reference such as env:DATABASE_URL")
 	}
@@ -140,6 +156,7 @@ func (p *problemList) account(i int, a Account, rules AccountRules) {
 	p.ident(at+".name", a.Name)
 	p.ident(at+".tenant", a.Tenant)
 	p.ident(at+".pool", a.Pool)
+	p.allow(at+".window", "%s or more", ByteSize(minWindow))
 	if a.Window < minWindow {
 		p.add(at+".window", "is %s; give at least %s", a.Window, ByteSize(minWindow))
 	}
@@ -176,7 +193,7 @@ func (p *problemList) nested(at string, err error) {
 	p.add(at, "%v", err)
 }
 
-func (w Worker) problems() []error {
+func (w Worker) problems() problemList {
 	var p problemList
 	p.ident("id", w.ID)
 	p.ident("pool", w.Pool)

@@ -21,7 +21,11 @@ import (
 
 // Dispatcher is the settings of the dispatcher.
 type Dispatcher struct {
-	NATS     NATS     `yaml:"nats"`
+	NATS NATS `yaml:"nats"`
+	// StreamReplicas is how many servers of a NATS cluster keep each stream. A
+	// stream that has fewer is given more; none is ever given less.
+	StreamReplicas int `yaml:"stream_replicas"`
+
 	Postgres Postgres `yaml:"postgres"`
 	Staging  Staging  `yaml:"staging"`
 	API      API      `yaml:"api"`
@@ -32,7 +36,8 @@ type Dispatcher struct {
 	// SealKey seals upstream sessions in the database: 32 bytes, as base64 or
 	// hex, the same in every dispatcher. Without it what is sealed is lost.
 	SealKey providers.Secret `yaml:"seal_key,omitempty"`
-	// OldSealKeys, parted by commas, open what they sealed and seal nothing.
+	// OldSealKeys open what they sealed and seal nothing; several are parted by
+	// commas.
 	OldSealKeys providers.Secret `yaml:"old_seal_keys,omitempty"`
 
 	// SweepInterval is the pause between comparisons of ledger and queue.
@@ -41,8 +46,8 @@ type Dispatcher struct {
 	// on after a signal to stop.
 	StopGrace time.Duration `yaml:"stop_grace"`
 
-	Accounts []Account `yaml:"accounts"`
-	Webhooks []Webhook `yaml:"webhooks,omitempty"`
+	Accounts []Account `yaml:"accounts"`           // the destinations, one at least
+	Webhooks []Webhook `yaml:"webhooks,omitempty"` // who is told of events
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`
@@ -55,7 +60,7 @@ type Worker struct {
 	ID string `yaml:"id"`
 	// Pool is whose jobs it takes: those of the accounts that name the pool.
 	Pool string `yaml:"pool"`
-	// Slots is how many jobs it takes at once, 1 to 256.
+	// Slots is how many jobs it takes at once.
 	Slots int `yaml:"slots"`
 
 	NATS    NATS    `yaml:"nats"`
@@ -75,33 +80,33 @@ type Worker struct {
 }
 
 // NATS is how to reach the message server. At most one of user and password,
-// token, or credentials file is given.
+// token, credentials file, or nkey is given.
 type NATS struct {
-	URL       string           `yaml:"url"` // nats:// or tls://, several with commas
-	User      string           `yaml:"user,omitempty"`
-	Password  providers.Secret `yaml:"password,omitempty"`
-	Token     providers.Secret `yaml:"token,omitempty"`
+	URL       string           `yaml:"url"`                  // nats:// or tls://, several with commas
+	User      string           `yaml:"user,omitempty"`       // goes with the password
+	Password  providers.Secret `yaml:"password,omitempty"`   // goes with the user
+	Token     providers.Secret `yaml:"token,omitempty"`      // for servers that ask for nothing else
 	CredsFile string           `yaml:"creds_file,omitempty"` // path of a .creds file
 	NKeyFile  string           `yaml:"nkey_file,omitempty"`  // path of an nkey's seed
 	CAFile    string           `yaml:"ca_file,omitempty"`    // PEM; the system's authorities if empty
 	CertFile  string           `yaml:"cert_file,omitempty"`  // PEM, for servers that ask for one
-	KeyFile   string           `yaml:"key_file,omitempty"`
+	KeyFile   string           `yaml:"key_file,omitempty"`   // PEM, of that certificate
 }
 
 // Postgres is how to reach the ledger.
 type Postgres struct {
 	DSN      providers.Secret `yaml:"dsn,omitempty"` // URL or key=value form
-	MaxConns int              `yaml:"max_conns"`     // of this process, 4 to 1000
+	MaxConns int              `yaml:"max_conns"`     // connections of this process
 }
 
 // Staging is how to reach the S3-compatible store that uploads are read from.
 type Staging struct {
-	Endpoint  string           `yaml:"endpoint"` // URL without a path
-	Region    string           `yaml:"region"`
-	AccessKey string           `yaml:"access_key,omitempty"`
-	SecretKey providers.Secret `yaml:"secret_key,omitempty"`
-	PathStyle bool             `yaml:"path_style"`        // bucket in the path, not in the host name
-	CAFile    string           `yaml:"ca_file,omitempty"` // PEM; the system's authorities if empty
+	Endpoint  string           `yaml:"endpoint"`             // URL without a path
+	Region    string           `yaml:"region"`               // part of what is signed; us-east-1 where the store has none
+	AccessKey string           `yaml:"access_key,omitempty"` // neither key for public buckets
+	SecretKey providers.Secret `yaml:"secret_key,omitempty"` // goes with the access key
+	PathStyle bool             `yaml:"path_style"`           // bucket in the path, not in the host name
+	CAFile    string           `yaml:"ca_file,omitempty"`    // PEM; the system's authorities if empty
 }
 
 // Ways to let requests in.
@@ -115,10 +120,10 @@ type API struct {
 	Listen string `yaml:"listen"` // host:port
 	// Auth is token, or none where only this machine can reach the address.
 	Auth string `yaml:"auth"`
-	// CertFile and KeyFile, in PEM, make it HTTPS; they are read again when they
-	// change.
+	// CertFile, in PEM, makes it HTTPS; it is read again when it changes, and so is
+	// the key.
 	CertFile string `yaml:"cert_file,omitempty"`
-	KeyFile  string `yaml:"key_file,omitempty"`
+	KeyFile  string `yaml:"key_file,omitempty"` // PEM, of that certificate
 }
 
 // Health is a worker's HTTP server of /livez and /readyz.
@@ -136,32 +141,30 @@ type Metrics struct {
 // an endpoint here OTEL_EXPORTER_OTLP_ENDPOINT turns it on.
 type Tracing struct {
 	Endpoint string `yaml:"endpoint,omitempty"` // URL of a collector, OTLP over HTTP; empty for none
-	// Sample is the share of uploads that are traced, 0 to 1; give every process
-	// the same.
+	// Sample is the share of uploads that are traced; give every process the same.
 	Sample float64 `yaml:"sample"`
 }
 
 // Log is what is logged, to standard error.
 type Log struct {
-	Level  string `yaml:"level"`  // debug, info, warn or error
-	Format string `yaml:"format"` // json or console
+	Level  string `yaml:"level"`  // the least that is written
+	Format string `yaml:"format"` // for machines json, for people console
 }
 
 // Account is a destination: credentials and limits at a platform.
 type Account struct {
-	Name     string `yaml:"name"`     // unique
+	Name     string `yaml:"name"`     // what submissions call it; unique
 	Tenant   string `yaml:"tenant"`   // who may submit to it
 	Provider string `yaml:"provider"` // which protocol
 	Pool     string `yaml:"pool"`     // the workers that serve it
-	// Window is the most bytes in flight upstream, at least 32 MiB.
+	// Window is the most bytes in flight upstream.
 	Window ByteSize `yaml:"window"`
-	// SourceCheck says what the bytes read from staging are compared with: known
+	// SourceCheck is what the bytes read from staging are compared with: known
 	// (a digest that the bucket or the submitter gives, nothing where there is
 	// none) or pass (where there is none, that of a digest pass made first).
-	SourceCheck string `yaml:"source_check"`
-	// Settings and Secrets are the provider's own.
-	Settings map[string]string           `yaml:"settings,omitempty"`
-	Secrets  map[string]providers.Secret `yaml:"secrets,omitempty"`
+	SourceCheck string                      `yaml:"source_check"`
+	Settings    map[string]string           `yaml:"settings,omitempty"` // the provider's own
+	Secrets     map[string]providers.Secret `yaml:"secrets,omitempty"`  // the provider's own
 	// AllowNetworks are networks that the platform may send us to beside public
 	// addresses, such as 10.0.0.0/8. Addresses in the settings need none.
 	AllowNetworks []string `yaml:"allow_networks,omitempty"`
@@ -174,14 +177,15 @@ func (a Account) ProviderAccount() providers.Account {
 
 func dispatcherDefaults() Dispatcher {
 	return Dispatcher{
-		NATS:          natsDefaults(),
-		Postgres:      Postgres{MaxConns: 16},
-		Staging:       stagingDefaults(),
-		API:           API{Listen: "127.0.0.1:8080", Auth: AuthToken},
-		Log:           logDefaults(),
-		Tracing:       Tracing{Sample: 1},
-		SweepInterval: 2 * time.Second,
-		StopGrace:     20 * time.Second,
+		NATS:           natsDefaults(),
+		StreamReplicas: 1,
+		Postgres:       Postgres{MaxConns: 16},
+		Staging:        stagingDefaults(),
+		API:            API{Listen: "127.0.0.1:8080", Auth: AuthToken},
+		Log:            logDefaults(),
+		Tracing:        Tracing{Sample: 1},
+		SweepInterval:  2 * time.Second,
+		StopGrace:      20 * time.Second,
 	}
 }
 

@@ -85,8 +85,9 @@ func TestDispatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Dispatcher{
-		NATS:     NATS{URL: "nats://10.0.0.5:4222", User: "mediaferry", Password: "from-file"},
-		Postgres: Postgres{DSN: "postgres://user:dsn-hidden@db/ferry", MaxConns: 20},
+		NATS:           NATS{URL: "nats://10.0.0.5:4222", User: "mediaferry", Password: "from-file"},
+		StreamReplicas: 1,
+		Postgres:       Postgres{DSN: "postgres://user:dsn-hidden@db/ferry", MaxConns: 20},
 		Staging: Staging{
 			Endpoint: "http://10.0.0.7:9000", Region: "us-east-1", AccessKey: "reader", SecretKey: "s3cr3t-literal", PathStyle: true,
 		},

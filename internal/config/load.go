@@ -31,6 +31,9 @@ import (
 // like for services of that name.
 const envPrefix = "MEDIAFERRY_"
 
+// helpWidth is that of the text of --help, in characters.
+const helpWidth = 110
+
 // maxSecretFile bounds what is read of a file that a secret refers to, in bytes.
 const maxSecretFile = 64 << 10
 
@@ -59,7 +62,7 @@ func LoadDispatcher(args, environ []string, stdout io.Writer, rules AccountRules
 		for i := range cfg.Webhooks {
 			cfg.Webhooks[i].setDefaults()
 		}
-		return cfg.problems(rules)
+		return cfg.problems(rules).errs
 	})
 	cfg.Warnings = warnings
 	return cfg, err
@@ -72,7 +75,7 @@ func LoadWorker(args, environ []string, stdout io.Writer) (Worker, error) {
 		host = "worker" // the process id still tells workers of this host apart
 	}
 	cfg := workerDefaults(host, os.Getpid())
-	cfg.Warnings, err = load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems() })
+	cfg.Warnings, err = load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems().errs })
 	return cfg, err
 }
 
@@ -81,7 +84,7 @@ func LoadWorker(args, environ []string, stdout io.Writer) (Worker, error) {
 // be reported twice. warnings are what is unwise and no problem.
 func load(program string, args, environ []string, stdout io.Writer, cfg any, check func() []error) (warnings []string, err error) {
 	settings := leaves("", reflect.TypeOf(cfg).Elem())
-	flags := newFlags(program, settings, stdout)
+	flags := newFlags(program, settings, reflect.TypeOf(cfg).Elem(), stdout)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil, ErrPrinted
@@ -165,12 +168,18 @@ func yamlName(f reflect.StructField) string {
 	return name
 }
 
-func newFlags(program string, settings []leaf, stdout io.Writer) *pflag.FlagSet {
+func newFlags(program string, settings []leaf, of reflect.Type, stdout io.Writer) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.SetOutput(stdout)
 	flags.Usage = func() {
-		_, _ = fmt.Fprintf(stdout, "Usage: %s [flags]\n\n%s\nSecrets are read from the file or the environment:\n", program, flags.FlagUsages())
+		said := meanings(of)
+		for _, s := range settings {
+			if !s.secret {
+				flags.Lookup(s.key).Usage = said[s.key] + " Also " + s.env() + "."
+			}
+		}
+		_, _ = fmt.Fprintf(stdout, "Usage: %s [flags]\n\n%s\nSecrets are read from the file or the environment:\n", program, flags.FlagUsagesWrapped(helpWidth))
 		for _, s := range settings {
 			if s.secret {
 				_, _ = fmt.Fprintf(stdout, "      %s (%s)\n", s.env(), s.key)
@@ -183,7 +192,7 @@ func newFlags(program string, settings []leaf, stdout io.Writer) *pflag.FlagSet 
 		if s.secret {
 			continue
 		}
-		flags.String(s.key, "", "also "+s.env())
+		flags.String(s.key, "", "")
 		if s.isBool {
 			flags.Lookup(s.key).NoOptDefVal = "true"
 		}

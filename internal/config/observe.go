@@ -16,6 +16,7 @@ func (p *problemList) observe(m Metrics, t Tracing) {
 			p.add("tracing.endpoint", "has credentials in it; give them in OTEL_EXPORTER_OTLP_HEADERS")
 		}
 	}
+	p.allow("tracing.sample", "0 to 1")
 	if !(t.Sample >= 0 && t.Sample <= 1) { // also NaN
 		p.add("tracing.sample", "is %v; give a share from 0 to 1", t.Sample)
 	}

@@ -17,9 +17,9 @@ type Webhook struct {
 	URL    string `yaml:"url"`    // https://, or http:// in allow_networks
 	// Events are the types of events to send, all if there are none.
 	Events []string `yaml:"events,omitempty"`
-	// Secret signs: whsec_ and 24 to 64 bytes in base64.
+	// Secret makes signatures: whsec_ and 24 to 64 bytes in base64.
 	Secret providers.Secret `yaml:"secret,omitempty"`
-	// OldSecret signs too, while receivers change from it to Secret.
+	// OldSecret signs too, while receivers change from it to the new one.
 	OldSecret providers.Secret `yaml:"old_secret,omitempty"`
 	// AllowNetworks are networks that the address may be in beside public ones,
 	// such as 10.0.0.0/8.

@@ -26,15 +26,15 @@ func TestWebhookProblems(t *testing.T) {
 		var p problemList
 		p.webhooks([]Webhook{w})
 		switch {
-		case want == "" && len(p) > 0:
-			t.Errorf("well: %v", p)
-		case want != "" && (len(p) != 1 || !strings.Contains(p[0].Error(), want) || strings.Contains(p[0].Error(), "hidden")):
-			t.Errorf("%v, want one with %q", p, want)
+		case want == "" && len(p.errs) > 0:
+			t.Errorf("well: %v", p.errs)
+		case want != "" && (len(p.errs) != 1 || !strings.Contains(p.errs[0].Error(), want) || strings.Contains(p.errs[0].Error(), "hidden")):
+			t.Errorf("%v, want one with %q", p.errs, want)
 		}
 	}
 	var p problemList
-	if p.webhooks([]Webhook{well, well}); len(p) != 1 || !strings.Contains(p[0].Error(), "webhooks[1].name") {
-		t.Errorf("twice: %v", p)
+	if p.webhooks([]Webhook{well, well}); len(p.errs) != 1 || !strings.Contains(p.errs[0].Error(), "webhooks[1].name") {
+		t.Errorf("twice: %v", p.errs)
 	}
 	rotating := change(func(w *Webhook) { w.OldSecret = "old" })
 	if s := rotating.Secrets(); len(s) != 2 || s[0] != good || len(well.Secrets()) != 1 {

@@ -41,6 +41,9 @@ type Config struct {
 	// CAFile is who signs the server's certificate, in place of the system's
 	// authorities; CertFile and KeyFile are our own. All in PEM, paths.
 	CAFile, CertFile, KeyFile string
+	// Replicas is how many servers of a cluster are to keep each stream, at least; 0
+	// means 1. Those who make streams say so.
+	Replicas int
 	// AckWait is how long a job may be without a sign of life before another
 	// worker gets it; 0 means 10 seconds.
 	AckWait time.Duration

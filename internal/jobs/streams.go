@@ -63,10 +63,12 @@ func streams() []jetstream.StreamConfig {
 
 // EnsureStreams creates the streams that are missing and puts right what we
 // depend on in those that are there: subjects, retention, and what happens when
-// they are full. Everything else that an operator set on them, such as replicas,
-// placement, limits and age, is left. It may be called at any time by anybody.
+// they are full, and that they have the configured replicas or more. Everything
+// else that an operator set on them, such as placement, limits and age, is left.
+// It may be called at any time by anybody.
 func (c *Conn) EnsureStreams(ctx context.Context) error {
 	for _, want := range streams() {
+		want.Replicas = max(c.cfg.Replicas, 1)
 		if err := c.ensureStream(ctx, want); err != nil {
 			return wrap("ensure stream "+want.Name, err)
 		}
@@ -86,9 +88,10 @@ func (c *Conn) ensureStream(ctx context.Context, want jetstream.StreamConfig) er
 		return err //nolint:wrapcheck // EnsureStreams does
 	}
 	have := stream.CachedInfo().Config
-	if slices.Equal(have.Subjects, want.Subjects) && have.Retention == want.Retention && have.Discard == want.Discard {
+	if slices.Equal(have.Subjects, want.Subjects) && have.Retention == want.Retention && have.Discard == want.Discard && have.Replicas >= want.Replicas {
 		return nil
 	}
+	have.Replicas = max(have.Replicas, want.Replicas)
 	have.Subjects, have.Retention, have.Discard = want.Subjects, want.Retention, want.Discard
 	if _, err := c.js.UpdateStream(ctx, have); err != nil {
 		return err //nolint:wrapcheck // EnsureStreams does

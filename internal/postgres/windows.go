@@ -39,6 +39,20 @@ func (s *Store) AdjustWindow(ctx context.Context, account string, change func(no
 	return w, err
 }
 
+// SetWindowLimits records the configured maxima of the accounts' windows, in bytes,
+// for who reads report.runnable_bytes. It may be repeated.
+func (s *Store) SetWindowLimits(ctx context.Context, limits map[string]int64) error {
+	var accounts []string
+	var most []int64
+	for account, limit := range limits {
+		accounts, most = append(accounts, account), append(most, limit)
+	}
+	if err := s.q.SetWindowLimits(ctx, s.pool, accounts, most); err != nil {
+		return unavailable("record the limits of windows", err)
+	}
+	return nil
+}
+
 // Windows returns the windows of all accounts of which something is known, and
 // the time of the database.
 func (s *Store) Windows(ctx context.Context) (map[string]windows.Window, time.Time, error) {

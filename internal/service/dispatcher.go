@@ -67,7 +67,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
 		return err
 	}
-	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", "dispatcher", log)
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", "dispatcher", cfg.StreamReplicas, log)
 	if err != nil {
 		return err
 	}
@@ -96,6 +96,14 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	defer guard.CloseIdleConnections()
 	hooks := webhooks.New(endpointsOf(cfg.Webhooks), store, guard, log)
 	if err := hooks.Announce(ctx); err != nil {
+		return err
+	}
+
+	limits := map[string]int64{}
+	for _, a := range cfg.Accounts {
+		limits[a.Name] = int64(a.Window)
+	}
+	if err := store.SetWindowLimits(ctx, limits); err != nil {
 		return err
 	}
 

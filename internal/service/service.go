@@ -116,10 +116,12 @@ func reachOf(a config.Account) reach.Reach {
 }
 
 // connect names the connection after the process, and its inbox after the role.
-func connect(ctx context.Context, cfg config.NATS, name, role string, log *zap.Logger) (*jobs.Conn, error) {
+// replicas are those of streams, for who makes them.
+func connect(ctx context.Context, cfg config.NATS, name, role string, replicas int, log *zap.Logger) (*jobs.Conn, error) {
 	return jobs.Connect(ctx, jobs.Config{
 		URL: cfg.URL, Name: name, Inbox: role, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CredsFile: cfg.CredsFile,
 		NKeyFile: cfg.NKeyFile, CAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile,
+		Replicas: replicas,
 	}, log)
 }
 

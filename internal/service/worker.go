@@ -62,7 +62,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
 		return err
 	}
-	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, "worker", log)
+	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, "worker", 0, log)
 	if err != nil {
 		return err
 	}

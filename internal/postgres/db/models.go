@@ -72,6 +72,7 @@ type AccountWindow struct {
 	CutFor      string
 	Acked       int64
 	SampledAt   *time.Time
+	MaxBytes    *int64
 }
 
 type ApiToken struct {
@@ -428,6 +429,20 @@ type ReportRollUp struct {
 	LastMinute interface{}
 }
 
+// What workers could send now, by pool and account: what is due and not paused, of accounts whose parts are not held.
+type ReportRunnableByte struct {
+	// Whose workers.
+	Pool string
+	// The account.
+	Account string
+	// Uploads with bytes to read or send, those in hand included.
+	Uploads int64
+	// Their bytes that are not acknowledged; 16 MiB at most for one whose digest is computed.
+	BacklogBytes int64
+	// Of these, as many as the account's window lets travel at once. A slot carries up to 16 MiB: more slots than that find nothing to do.
+	RunnableBytes int64
+}
+
 // What became of each tenant's uploads, and how soon.
 type ReportSlaByTenant struct {
 	// On which they ended, UTC.
@@ -606,9 +621,7 @@ type ReportUploadsPerDay struct {
 	Within1d int64
 }
 
-// One row: which version of this schema is here.
 type ReportVersion struct {
-	// Counts up with every migration that adds to the schema.
 	Version int32
 }
 

@@ -259,6 +259,20 @@ func (q *Queries) SetWindow(ctx context.Context, db DBTX, arg SetWindowParams) e
 	return err
 }
 
+const setWindowLimits = `-- name: SetWindowLimits :exec
+INSERT INTO account_windows AS w (account, max_bytes)
+SELECT l.account, l.max_bytes FROM (SELECT unnest($1::text[]) AS account, unnest($2::bigint[]) AS max_bytes) AS l
+ORDER BY l.account
+ON CONFLICT ON CONSTRAINT account_windows_pkey DO UPDATE SET max_bytes = excluded.max_bytes
+WHERE w.max_bytes IS DISTINCT FROM excluded.max_bytes
+`
+
+// The configured maxima, in the accounts' order: two dispatchers cannot deadlock.
+func (q *Queries) SetWindowLimits(ctx context.Context, db DBTX, accounts []string, maxBytes []int64) error {
+	_, err := db.Exec(ctx, setWindowLimits, accounts, maxBytes)
+	return err
+}
+
 const windows = `-- name: Windows :many
 SELECT account, window_bytes, threshold, goodput, mark, grown_at, cut_at, cut_for, acked, sampled_at,
     clock_timestamp()::timestamptz AS now

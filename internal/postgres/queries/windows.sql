@@ -15,6 +15,14 @@ SELECT account, window_bytes, threshold, goodput, mark, grown_at, cut_at, cut_fo
     clock_timestamp()::timestamptz AS now
 FROM account_windows;
 
+-- name: SetWindowLimits :exec
+-- The configured maxima, in the accounts' order: two dispatchers cannot deadlock.
+INSERT INTO account_windows AS w (account, max_bytes)
+SELECT l.account, l.max_bytes FROM (SELECT unnest(@accounts::text[]) AS account, unnest(@max_bytes::bigint[]) AS max_bytes) AS l
+ORDER BY l.account
+ON CONFLICT ON CONSTRAINT account_windows_pkey DO UPDATE SET max_bytes = excluded.max_bytes
+WHERE w.max_bytes IS DISTINCT FROM excluded.max_bytes;
+
 -- name: LockHold :one
 INSERT INTO call_holds AS h (account, call) VALUES (@account, @call)
 ON CONFLICT ON CONSTRAINT call_holds_pkey DO UPDATE SET account = h.account
