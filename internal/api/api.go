@@ -43,6 +43,7 @@ type useCases interface {
 	reportCases
 	pictures
 	webhookCases
+	batchCases
 }
 
 // Bounds of a request.
@@ -165,6 +166,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerReports(api, op)
 	s.registerPictures(api, op)
 	s.registerWebhooks(api, op)
+	s.registerBatches(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

@@ -90,6 +90,10 @@ func scopes() map[string]access.Scope {
 		"GET /v1/reports":        access.Read,
 		"GET /v1/reports/{name}": access.Read,
 
+		"POST /v1/batches":     access.Submit,
+		"GET /v1/batches":      access.Read,
+		"GET /v1/batches/{id}": access.Read,
+
 		"POST /v1/reconcile":                access.Operate,
 		"GET /v1/setaside":                  access.Operate,
 		"GET /v1/setaside/{number}":         access.Operate,

@@ -80,7 +80,7 @@ func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, 
 	slices.SortStableFunc(bad, func(a, b uploads.LineError) int { return a.Number - b.Number })
 	out := wire.BulkResult{Batch: idText(res.Batch), Submitted: res.Submitted, Known: res.Known, Rejected: []wire.RejectedLine{}}
 	for _, l := range bad {
-		fields := fieldErrors(l.Err)
+		fields := uploads.FieldErrors(l.Err)
 		for _, f := range fields {
 			out.Rejected = append(out.Rejected, wire.RejectedLine{Line: l.Number, Field: f.Field, Error: f.Detail})
 		}

@@ -19,7 +19,7 @@ const retryAfter = "5"
 // problem turns an error of a use case into the answer. What the caller cannot
 // help is logged here and told without its details.
 func (s *server) problem(call string, err error) error {
-	if fields := fieldErrors(err); len(fields) > 0 {
+	if fields := uploads.FieldErrors(err); len(fields) > 0 {
 		details := make([]error, len(fields))
 		for i, f := range fields {
 			details[i] = &huma.ErrorDetail{Message: f.Detail, Location: location(f.Field)}
@@ -41,6 +41,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
 	case errors.Is(err, uploads.ErrNoReport):
 		return huma.Error404NotFound(uploads.ErrNoReport.Error())
+	case errors.Is(err, uploads.ErrNoBatch):
+		return huma.Error404NotFound(uploads.ErrNoBatch.Error())
 	case errors.Is(err, uploads.ErrNoWebhook):
 		return huma.Error404NotFound(uploads.ErrNoWebhook.Error())
 	case errors.Is(err, uploads.ErrNotWhole):
@@ -79,25 +81,5 @@ func location(field string) string {
 		return "query." + field
 	default:
 		return "body." + field
-	}
-}
-
-// fieldErrors collects every *uploads.FieldError in the tree of err, in order:
-// errors.As would stop at the first.
-func fieldErrors(err error) []*uploads.FieldError {
-	if f, ok := err.(*uploads.FieldError); ok { //nolint:errorlint // each node of the tree is looked at below
-		return []*uploads.FieldError{f}
-	}
-	switch e := err.(type) { //nolint:errorlint // walks the tree itself
-	case interface{ Unwrap() []error }:
-		var all []*uploads.FieldError
-		for _, sub := range e.Unwrap() {
-			all = append(all, fieldErrors(sub)...)
-		}
-		return all
-	case interface{ Unwrap() error }:
-		return fieldErrors(e.Unwrap())
-	default:
-		return nil
 	}
 }

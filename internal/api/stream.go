@@ -28,7 +28,7 @@ func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload
 	u, err := submitMessage(ctx, uc, tenant, id, payload)
 	var answer wire.StreamReply
 	var refused error
-	switch fields := fieldErrors(err); {
+	switch fields := uploads.FieldErrors(err); {
 	case err == nil:
 		seen := view(u)
 		answer.Upload = &seen

@@ -94,6 +94,7 @@ type Store interface {
 	pictureStore
 	explainStore
 	bulkStore
+	batchStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of

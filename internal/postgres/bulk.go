@@ -34,44 +34,50 @@ const (
 // those whose idempotency key is taken, in the order of their numbers.
 func (s *Store) InsertBulk(ctx context.Context, tenant string, batch uploads.ID, items []uploads.BulkItem) (there []uploads.BulkOutcome, err error) {
 	err = s.inTx(ctx, "insert many uploads", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, createBulk); err != nil {
-			return fmt.Errorf("make room: %w", err)
-		}
-		columns := []string{
-			"line", "id", "account", "provider", "pool", "idempotency_key", "request_hash", "source_bucket", "source_key",
-			"source_version", "source_etag", "size", "name", "content_type", "options", "labels", "digests", "known_by", "priority", "not_before",
-		}
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"bulk"}, columns, pgx.CopyFromSlice(len(items), func(i int) ([]any, error) {
-			it := &items[i]
-			options, labels, err := marshalMaps(it.Submission.Options, it.Submission.Labels)
-			if err != nil {
-				return nil, err
-			}
-			o := it.Source
-			return []any{
-				it.Number, it.ID, it.Submission.Account, it.Provider, it.Pool, it.IdempotencyKey, it.RequestHash, o.Bucket, o.Key,
-				o.Version, o.ETag, o.Size, it.Name, it.ContentType, options, labels, digestTexts(it.Submission.Digests), it.KnownBy,
-				int16(it.Submission.Priority), optional(it.Submission.NotBefore), //nolint:gosec // validated
-			}, nil
-		}))
-		if err != nil {
-			return fmt.Errorf("copy: %w", err)
-		}
-		if _, err := tx.Exec(ctx, insertBulk, tenant, batch); err != nil {
-			return fmt.Errorf("insert: %w", err)
-		}
-		rows, err := tx.Query(ctx, knownBulk, tenant)
-		if err != nil {
-			return fmt.Errorf("look up idempotency keys: %w", err)
-		}
-		there, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o uploads.BulkOutcome, err error) {
-			err = row.Scan(&o.Number, &o.Equal)
-			return o, err //nolint:wrapcheck // below
-		})
-		if err != nil {
-			return fmt.Errorf("look up idempotency keys: %w", err)
-		}
-		return nil
+		there, err = insertBulkTx(ctx, tx, tenant, batch, items)
+		return err
 	})
 	return there, err
+}
+
+// insertBulkTx is InsertBulk in a transaction that may hold more.
+func insertBulkTx(ctx context.Context, tx pgx.Tx, tenant string, batch uploads.ID, items []uploads.BulkItem) (there []uploads.BulkOutcome, err error) {
+	if _, err := tx.Exec(ctx, createBulk); err != nil {
+		return nil, fmt.Errorf("make room: %w", err)
+	}
+	columns := []string{
+		"line", "id", "account", "provider", "pool", "idempotency_key", "request_hash", "source_bucket", "source_key",
+		"source_version", "source_etag", "size", "name", "content_type", "options", "labels", "digests", "known_by", "priority", "not_before",
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"bulk"}, columns, pgx.CopyFromSlice(len(items), func(i int) ([]any, error) {
+		it := &items[i]
+		options, labels, err := marshalMaps(it.Submission.Options, it.Submission.Labels)
+		if err != nil {
+			return nil, err
+		}
+		o := it.Source
+		return []any{
+			it.Number, it.ID, it.Submission.Account, it.Provider, it.Pool, it.IdempotencyKey, it.RequestHash, o.Bucket, o.Key,
+			o.Version, o.ETag, o.Size, it.Name, it.ContentType, options, labels, digestTexts(it.Submission.Digests), it.KnownBy,
+			int16(it.Submission.Priority), optional(it.Submission.NotBefore), //nolint:gosec // validated
+		}, nil
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("copy: %w", err)
+	}
+	if _, err := tx.Exec(ctx, insertBulk, tenant, batch); err != nil {
+		return nil, fmt.Errorf("insert: %w", err)
+	}
+	rows, err := tx.Query(ctx, knownBulk, tenant)
+	if err != nil {
+		return nil, fmt.Errorf("look up idempotency keys: %w", err)
+	}
+	there, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o uploads.BulkOutcome, err error) {
+		err = row.Scan(&o.Number, &o.Equal)
+		return o, err //nolint:wrapcheck // below
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up idempotency keys: %w", err)
+	}
+	return there, nil
 }

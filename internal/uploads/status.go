@@ -12,8 +12,9 @@ type PrefixResult struct {
 
 // Rejected is one object of a prefix that was not taken.
 type Rejected struct {
-	Key string
-	Err string // for a person; holds no secret
+	Key     string `json:"key"`
+	Account string `json:"account,omitempty"` // where the prefix is bound for several
+	Err     string `json:"error"`             // for a person; holds no secret
 }
 
 // AccountStatus is an account as it stands; nothing here is secret.

@@ -122,3 +122,23 @@ func CheckIdent(ident string) error {
 	}
 	return nil
 }
+
+// FieldErrors collects every *FieldError in the tree of err, in order:
+// errors.As would stop at the first.
+func FieldErrors(err error) []*FieldError {
+	if f, ok := err.(*FieldError); ok { //nolint:errorlint // each node of the tree is looked at below
+		return []*FieldError{f}
+	}
+	switch e := err.(type) { //nolint:errorlint // walks the tree itself
+	case interface{ Unwrap() []error }:
+		var all []*FieldError
+		for _, sub := range e.Unwrap() {
+			all = append(all, FieldErrors(sub)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		return FieldErrors(e.Unwrap())
+	default:
+		return nil
+	}
+}

@@ -48,6 +48,7 @@ type UseCases struct {
 	mu   sync.Mutex
 	all  map[uploads.ID]uploads.Upload
 	subs map[uploads.ID]uploads.Submission
+	keys map[uploads.ID]string // idempotency keys of batches
 	held map[uploads.Scope]map[string]uploads.Pause
 	err  error
 	once bool // err is for one call alone

@@ -61,8 +61,9 @@ type PrefixResult struct {
 
 // Rejected is one object of a prefix that was not taken.
 type Rejected struct {
-	Key   string `json:"key"`
-	Error string `json:"error"`
+	Key     string `json:"key"`
+	Account string `json:"account,omitempty" doc:"where the prefix is bound for several"`
+	Error   string `json:"error"`
 }
 
 // Upload is an upload as it stands.

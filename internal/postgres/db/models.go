@@ -88,6 +88,22 @@ type ApiToken struct {
 	LastUsedAt *time.Time
 }
 
+type Batch struct {
+	ID             uuid.UUID
+	Tenant         string
+	IdempotencyKey *string
+	RequestHash    []byte
+	SourceBucket   string
+	SourceKey      string
+	Prefix         bool
+	Rejected       int32
+	FirstRejected  json.RawMessage
+	Accounts       []string
+	Uploads        int32
+	Bytes          int64
+	SubmittedAt    time.Time
+}
+
 type CallHold struct {
 	Account   string
 	Call      string

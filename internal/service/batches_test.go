@@ -1,0 +1,207 @@
+package service_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mediaferry/client"
+	"mediaferry/internal/config"
+)
+
+// fields are the places that an answer of the API complains of.
+func fields(e *client.Error) (places []string) {
+	for _, f := range e.Fields {
+		places = append(places, f.Location)
+	}
+	return places
+}
+
+// problemOf returns the answer of the API that err is.
+func problemOf(t *testing.T, err error) *client.Error {
+	t.Helper()
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		t.Fatalf("%v is no answer of the API", err)
+	}
+	return e
+}
+
+// secondAccount is another one at the same platform.
+func (b *bundle) secondAccount() {
+	b.cfg.Accounts = append(b.cfg.Accounts, config.Account{Name: "two", Tenant: "default", Provider: "fake", Pool: "default", Window: 64 * mib})
+}
+
+// One object goes to every account of a batch, which is known again by its key,
+// also to callers at the same time, and tells how its uploads stand.
+func TestBatchOfOneObject(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.secondAccount()
+	data := b.put(t, "film.mp4", 3*mib)
+	b.dispatcher(t)
+	ask := client.BatchSubmission{
+		Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"},
+		Labels: map[string]string{"show": "7"}, AccountOptions: map[string]map[string]string{"two": {"class": "9"}}, IdempotencyKey: "b1",
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	ids, fresh := map[string]bool{}, 0
+	for range 4 {
+		wg.Go(func() {
+			got, created, err := b.api.SubmitBatch(t.Context(), ask)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("submit: %v", err)
+			}
+			if ids[got.ID] = true; created {
+				fresh++
+			}
+		})
+	}
+	wg.Wait()
+	if len(ids) != 1 || fresh != 1 {
+		t.Fatalf("%d batches, %d times new; want one", len(ids), fresh)
+	}
+	other := ask
+	other.Labels = nil
+	if _, _, err := b.api.SubmitBatch(t.Context(), other); problemOf(t, err).Status != 409 {
+		t.Errorf("another batch under the key: %v, want 409", err)
+	}
+
+	list, err := b.api.Batches(t.Context(), client.BatchFilter{})
+	if err != nil || len(list.Batches) != 1 || list.Batches[0].Uploads != 2 || list.Batches[0].Bytes != 6*mib {
+		t.Fatalf("the list is %+v, %v", list, err)
+	}
+	id := list.Batches[0].ID
+	page, err := b.api.List(t.Context(), client.Filter{Batch: id})
+	if err != nil || len(page.Uploads) != 2 {
+		t.Fatalf("its uploads are %+v, %v", page, err)
+	}
+	for _, u := range page.Uploads {
+		if want := map[string]string(nil); u.Account == "two" {
+			want = map[string]string{"class": "9"}
+			if diff := cmp.Diff(want, u.Options); diff != "" {
+				t.Error(diff)
+			}
+		} else if u.Options != nil || u.Labels["show"] != "7" {
+			t.Errorf("options %v and labels %v of %s", u.Options, u.Labels, u.Account)
+		}
+	}
+	if paused, err := b.api.PauseMatching(t.Context(), client.Change{Batch: id}); err != nil || paused.Changed != 2 {
+		t.Errorf("pause the batch: %+v, %v", paused, err)
+	}
+	if resumed, err := b.api.ResumeMatching(t.Context(), client.Change{Batch: id}); err != nil || resumed.Changed != 2 {
+		t.Errorf("resume the batch: %+v, %v", resumed, err)
+	}
+	b.worker(t, "w1")
+	for _, u := range page.Uploads {
+		b.mustComplete(t, u.ID, data)
+	}
+	got, err := b.api.Batch(t.Context(), id)
+	if err != nil || got.Open != 0 || got.AckedBytes != 6*mib || got.States["completed"] != (client.BatchPart{Uploads: 2, Bytes: 6 * mib}) {
+		t.Errorf("at the end: %+v, %v", got, err)
+	}
+	if b.query(t)("DELETE FROM uploads WHERE batch_id IS NOT NULL RETURNING (SELECT count(*)::text FROM batches)") != "1" {
+		t.Error("the batch went before its uploads")
+	}
+	if _, err := b.api.Batch(t.Context(), id); !client.IsNotFound(err) {
+		t.Errorf("a batch without uploads: %v, want 404", err)
+	}
+}
+
+// What one account cannot take, no account is given.
+func TestBatchIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.secondAccount()
+	b.put(t, "film.mp4", mib)
+	b.dispatcher(t)
+	for name, tc := range map[string]struct {
+		ask  client.BatchSubmission
+		want []string
+	}{
+		"accounts": {
+			client.BatchSubmission{Accounts: []string{"acc", "nobody", "acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}},
+			[]string{"body.accounts[2]", "body.accounts[1]"},
+		},
+		"none": {client.BatchSubmission{Accounts: []string{}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}}, []string{"body.accounts"}},
+		"options": {
+			client.BatchSubmission{Accounts: []string{"acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}, AccountOptions: map[string]map[string]string{"two": {}}},
+			[]string{"body.account_options.two"},
+		},
+		"object":   {client.BatchSubmission{Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Key: "gone.mp4"}}, []string{"body.source.key"}},
+		"priority": {client.BatchSubmission{Accounts: []string{"acc", "two"}, Priority: 101, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}}, []string{"body.priority"}},
+		"prefix":   {client.BatchSubmission{Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Prefix: new("nothing/")}}, []string{"body.source.prefix"}},
+		"both":     {client.BatchSubmission{Accounts: []string{"acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4", Prefix: new("a/")}}, []string{"body.source.prefix"}},
+	} {
+		_, _, err := b.api.SubmitBatch(t.Context(), tc.ask)
+		if diff := cmp.Diff(tc.want, fields(problemOf(t, err))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s\n%v", name, diff, err)
+		}
+	}
+	if n := b.query(t)("SELECT count(*)::text FROM uploads"); n != "0" {
+		t.Errorf("%s uploads were taken", n)
+	}
+}
+
+// Everything below a prefix is one batch; what is not taken is told, also later.
+// Bulk lines and prefixes for one account have their batch too.
+func TestBatchOfAPrefix(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.secondAccount()
+	for i := range 3 {
+		b.put(t, fmt.Sprintf("a/film-%d.mp4", i), mib)
+	}
+	b.put(t, "a/empty.mp4", 0)
+	base := b.listenAt(t)
+	b.dispatcher(t)
+	got, created, err := b.api.SubmitBatch(t.Context(), client.BatchSubmission{
+		Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Prefix: new("a/")}, IdempotencyKey: "p",
+	})
+	if err != nil || !created || got.Uploads != 6 || got.Open != 6 || got.Rejected != 2 || len(got.FirstRejected) != 2 {
+		t.Fatalf("%+v, %v, %v", got, created, err)
+	}
+	if r := got.FirstRejected[0]; r.Key != "a/empty.mp4" || r.Account != "acc" || !strings.Contains(r.Error, "empty") {
+		t.Errorf("rejected %+v", r)
+	}
+	b.put(t, "a/late.mp4", mib)
+	again, created, err := b.api.SubmitBatch(t.Context(), client.BatchSubmission{
+		Accounts: []string{"two", "acc"}, Source: client.BatchSource{Bucket: "staging", Prefix: new("a/")}, IdempotencyKey: "p",
+	})
+	if diff := cmp.Diff(got.FirstRejected, again.FirstRejected); err != nil || created || again.ID != got.ID || diff != "" {
+		t.Errorf("again: %+v, %v, %v\n%s", again, created, err, diff)
+	}
+
+	prefix, err := b.api.SubmitPrefix(t.Context(), client.PrefixSubmission{Account: "acc", Bucket: "staging", Prefix: "a/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bulk := b.bulk(t, base, "text/csv", "account,bucket,key\nacc,staging,a/film-1.mp4\ntwo,staging,a/film-2.mp4\n")
+	var ids []string
+	for after := ""; ; {
+		list, err := b.api.Batches(t.Context(), client.BatchFilter{Account: "acc", After: after, Limit: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range list.Batches {
+			ids = append(ids, one.ID)
+		}
+		if after = list.Next; after == "" {
+			break
+		}
+	}
+	if want := []string{bulk.Batch, prefix.Batch, got.ID}; !slices.Equal(ids, want) {
+		t.Errorf("batches are %v, want %v", ids, want)
+	}
+	if one, err := b.api.Batch(t.Context(), bulk.Batch); err != nil || one.Uploads != 2 || !slices.Equal(one.Accounts, []string{"acc", "two"}) {
+		t.Errorf("the bulk's: %+v, %v", one, err)
+	}
+}
