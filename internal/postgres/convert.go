@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,4 +181,14 @@ func cleanAsset(a uploads.Asset) uploads.Asset {
 		a.Detail[k] = clean(v)
 	}
 	return a
+}
+
+// inIDOrder returns items in the order of their uploads. Statements that change
+// many uploads take them in the order in which they are named, and two that take
+// theirs in different orders may wait for each other until one is cut off.
+func inIDOrder[T any](items []T, id func(T) uploads.ID) []T {
+	return slices.SortedFunc(slices.Values(items), func(a, b T) int {
+		x, y := id(a), id(b)
+		return bytes.Compare(x[:], y[:])
+	})
 }

@@ -228,7 +228,7 @@ func (s *Store) Feed(ctx context.Context, account string, most int, grace time.D
 			return err
 		}
 		p := db.RecordFedParams{Grace: grace}
-		for _, f := range fed {
+		for _, f := range inIDOrder(fed, func(f parts.Fed) uploads.ID { return f.Upload }) {
 			p.Ids = append(p.Ids, f.Upload)
 			p.Epochs = append(p.Epochs, int32(f.Epoch))           //nolint:gosec // counts sessions
 			p.FedBefore = append(p.FedBefore, int32(f.FedBefore)) //nolint:gosec // within the plan

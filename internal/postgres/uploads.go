@@ -233,7 +233,7 @@ func (s *Store) moveClaimed(ctx context.Context, step uploads.Step, to uploads.S
 func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[uploads.ID]uploads.State, error) {
 	var p db.RecordBegunParams
 	var found []parts.Report
-	for _, o := range opened {
+	for _, o := range inIDOrder(opened, func(o parts.Opened) uploads.ID { return o.Upload }) {
 		p.Ids = append(p.Ids, o.Upload)
 		p.LeaseTokens = append(p.LeaseTokens, o.Lease)
 		p.Epochs = append(p.Epochs, int32(o.Epoch)) //nolint:gosec // counts sessions
@@ -278,7 +278,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 func (s *Store) RecordFinished(ctx context.Context, finished []parts.Finished) (map[uploads.ID]bool, error) {
 	var p db.RecordAssetsParams
 	var links linkColumns
-	for _, f := range finished {
+	for _, f := range inIDOrder(finished, func(f parts.Finished) uploads.ID { return f.Upload }) {
 		asset, err := json.Marshal(cleanAsset(f.Asset))
 		if err != nil {
 			return nil, fmt.Errorf("encode asset of %s: %w", f.Upload, err)

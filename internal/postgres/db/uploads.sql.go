@@ -1060,9 +1060,14 @@ func (q *Queries) ReleaseLease(ctx context.Context, db DBTX, iD uuid.UUID, lease
 }
 
 const renewLeases = `-- name: RenewLeases :many
-UPDATE uploads SET lease_until = now() + $1::interval
-WHERE id = ANY($2::uuid[]) AND lease_token = ANY($3::uuid[])
-RETURNING id
+WITH ours AS MATERIALIZED (
+    SELECT l.id FROM uploads l
+    WHERE l.id = ANY($2::uuid[]) AND l.lease_token = ANY($3::uuid[])
+    ORDER BY l.id FOR UPDATE -- in id order, as all do: see inIDOrder
+)
+UPDATE uploads u SET lease_until = now() + $1::interval
+FROM ours WHERE u.id = ours.id
+RETURNING u.id
 `
 
 // Keeps the steps in hand of a process that lives from being claimed by another.

@@ -280,6 +280,11 @@ UPDATE uploads SET session_expires = now() WHERE id = @id AND epoch = @epoch AND
 -- name: RenewLeases :many
 -- Keeps the steps in hand of a process that lives from being claimed by another.
 -- What is not returned has passed on.
-UPDATE uploads SET lease_until = now() + @lease::interval
-WHERE id = ANY(@ids::uuid[]) AND lease_token = ANY(@lease_tokens::uuid[])
-RETURNING id;
+WITH ours AS MATERIALIZED (
+    SELECT l.id FROM uploads l
+    WHERE l.id = ANY(@ids::uuid[]) AND l.lease_token = ANY(@lease_tokens::uuid[])
+    ORDER BY l.id FOR UPDATE -- in id order, as all do: see inIDOrder
+)
+UPDATE uploads u SET lease_until = now() + @lease::interval
+FROM ours WHERE u.id = ours.id
+RETURNING u.id;
