@@ -64,6 +64,11 @@ oracles: ## run the vendors' own clients against the local servers
 rules: ## check alert rules and queries of dashboards by Prometheus's own parser
 	cd test/rules && go test ./...
 
+# And another one.
+.PHONY: helm
+helm: ## render the chart by Helm's engine, and check every object and all settings in it
+	cd test/helm && go test ./...
+
 .PHONY: bench
 bench: setup ## compare with other movers, of which make bench-peers installs some; BENCH=… for its flags
 	go build -trimpath -o bench/.bin/ ./bench/... ./cmd/dispatcher ./cmd/worker

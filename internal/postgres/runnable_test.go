@@ -1,6 +1,10 @@
 package postgres_test
 
 import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,5 +58,18 @@ FROM (VALUES
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("runnable (-want +got):\n%s", diff)
+	}
+
+	// What the chart has KEDA ask.
+	text, err := os.ReadFile("../../deploy/helm/mediaferry/templates/autoscaling.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := regexp.MustCompile(`SELECT .*\n`).FindString(string(text))
+	for pool, want := range map[string]string{"near": "1337", "nobodys": "0"} {
+		asked := strings.Replace(ask, "{{ $pool.pool }}", pool, 1)
+		if got := b.query(t, "SELECT asked::text FROM ("+asked+") AS q(asked)"); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s answers %v, want %s", asked, got, want)
+		}
 	}
 }
