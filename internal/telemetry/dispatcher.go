@@ -211,6 +211,35 @@ func (s watchedStore) Insert(ctx context.Context, in *uploads.Intake) (map[uploa
 	return created, nil
 }
 
+// InsertBulk counts what is accepted; a span for each would be too many.
+func (s watchedStore) InsertBulk(ctx context.Context, tenant string, batch uploads.ID, items []uploads.BulkItem) ([]uploads.BulkOutcome, error) {
+	there, err := s.Store.InsertBulk(ctx, tenant, batch, items)
+	if err != nil {
+		return there, err
+	}
+	known := make(map[int]bool, len(there))
+	for _, o := range there {
+		known[o.Number] = true
+	}
+	for i := range items {
+		if !known[items[i].Number] {
+			s.watch.submitted.WithLabelValues(s.watch.providerOf(items[i].Submission.Account)).Inc()
+		}
+	}
+	return there, nil
+}
+
+// AcceptSubmissions counts what is accepted.
+func (s watchedStore) AcceptSubmissions(ctx context.Context, lease uploads.Lease, list []uploads.TakenSubmission) (map[uploads.ID]bool, []uploads.ID, error) {
+	accepted, taken, err := s.Store.AcceptSubmissions(ctx, lease, list)
+	for _, t := range list {
+		if accepted[t.ID] && err == nil {
+			s.watch.submitted.WithLabelValues(s.watch.providerOf(t.Account)).Inc()
+		}
+	}
+	return accepted, taken, err
+}
+
 // Queue returns the queue, with what is published counted and traced.
 func (d *Dispatcher) Queue(queue dispatch.Queue) dispatch.Queue { return watchedQueue{queue, d} }
 
