@@ -22,7 +22,7 @@ func (b *bundle) login(t *testing.T, role string, tenants ...string) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer admin.Close(t.Context()) //nolint:errcheck // a failure shows in what it was to do
+	defer admin.Close(t.Context())                                  //nolint:errcheck // a failure shows in what it was to do
 	role += "_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:8] // roles are of the whole server
 	for _, statement := range []string{
 		"CREATE ROLE " + role + " LOGIN PASSWORD 'trial'",
@@ -384,4 +384,3 @@ func TestListeningEndsWithItsConnection(t *testing.T) {
 		t.Errorf("ended with %v", away)
 	}
 }
-
