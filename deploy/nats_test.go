@@ -8,10 +8,11 @@ import (
 
 // The server takes the file, with passwords from the environment.
 func TestNATSPermissionsAreTaken(t *testing.T) {
-	want := map[string]string{"dispatcher": "trial-only", "worker": "p@ss/word+1=", "submitter": "12345678"}
+	want := map[string]string{"dispatcher": "trial-only", "worker": "p@ss/word+1=", "submitter": "12345678", "notifier": "n0t"}
 	t.Setenv("NATS_DISPATCHER_PASSWORD", want["dispatcher"])
 	t.Setenv("NATS_WORKER_PASSWORD", want["worker"])
 	t.Setenv("NATS_SUBMITTER_PASSWORD", `"`+want["submitter"]+`"`) // a number is to be quoted
+	t.Setenv("NATS_NOTIFIER_PASSWORD", want["notifier"])
 	opts, err := server.ProcessConfigFile("nats/permissions.conf")
 	if err != nil {
 		t.Fatal(err)

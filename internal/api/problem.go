@@ -33,6 +33,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error404NotFound(uploads.ErrNotFound.Error())
 	case errors.Is(err, uploads.ErrKeyTaken):
 		return huma.Error409Conflict(uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content")
+	case errors.Is(err, uploads.ErrRefused):
+		return huma.Error409Conflict(uploads.ErrRefused.Error())
 	case errors.Is(err, uploads.ErrNotFailed):
 		return huma.Error409Conflict(uploads.ErrNotFailed.Error())
 	case errors.Is(err, uploads.ErrFinal):

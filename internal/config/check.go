@@ -113,6 +113,7 @@ func (d Dispatcher) problems(rules AccountRules) problemList {
 		p.add("accounts", "is empty; configure at least one destination")
 	}
 	p.webhooks(d.Webhooks)
+	p.notifications(d, rules)
 	seen := map[string]int{}
 	for i, a := range d.Accounts {
 		p.account(i, a, rules)

@@ -48,6 +48,10 @@ type Dispatcher struct {
 
 	Accounts []Account `yaml:"accounts"`           // the destinations, one at least
 	Webhooks []Webhook `yaml:"webhooks,omitempty"` // who is told of events
+	Accounts []Account `yaml:"accounts"`
+	Webhooks []Webhook `yaml:"webhooks,omitempty"`
+	// Notifications of buckets that become uploads.
+	Notifications []Notification `yaml:"notifications,omitempty"`
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`

@@ -47,6 +47,9 @@ type AccountRules struct {
 	// Check says what is wrong with an account's settings and secrets, as joined
 	// *uploads.FieldError with fields relative to the account; nil for no checks.
 	Check func(provider string, a providers.Account) error
+	// CheckMedia says what is wrong with the options of media for the provider,
+	// as Check does; nil for no checks.
+	CheckMedia func(provider string, m providers.Media) error
 }
 
 // LoadDispatcher reads the dispatcher's settings from the arguments after the

@@ -46,6 +46,8 @@ type S3Options struct {
 	AccessKey string           // "mediaferry" if empty
 	SecretKey providers.Secret // made up if empty
 	Buckets   []string         // made if they are missing
+	NATSURL   string           // where it publishes its events; empty for nowhere
+	Subject   string           // under which
 	Output    io.Writer        // gets what the server says; nil drops it
 }
 
@@ -61,7 +63,7 @@ type S3 struct {
 // s3Config goes to the child on its standard input: secrets do not belong on
 // a command line or in the environment.
 type s3Config struct {
-	Root, Sidecar, Address, AccessKey, SecretKey, HealthPath string
+	Root, Sidecar, Address, AccessKey, SecretKey, HealthPath, NATSURL, Subject string
 }
 
 // StartS3 starts a server that keeps its objects in dir and returns when the
@@ -103,6 +105,8 @@ func (s *S3) Start(ctx context.Context) error {
 		Address:   s.address(),
 		AccessKey: s.opts.AccessKey,
 		SecretKey: s.opts.SecretKey.Reveal(),
+		NATSURL:   s.opts.NATSURL,
+		Subject:   s.opts.Subject,
 		// Answers only come from this very child, whoever else got the port.
 		HealthPath: "/alive-" + strings.ToLower(rand.Text()),
 	}
@@ -267,6 +271,8 @@ func serveS3(stdin io.Reader) error {
 		MultipartMaxParts: s3Parts,
 		KeepAlive:         true,
 		HealthPath:        config.HealthPath,
+		NatsURL:           config.NATSURL,
+		NatsTopic:         config.Subject,
 		Quiet:             true,
 	})
 	return fmt.Errorf("the S3 server ended: %w", err)

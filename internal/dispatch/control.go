@@ -36,7 +36,7 @@ const (
 // off the queue and out of workers' hands right after, and its upstream session
 // is discarded after a cancellation, also by another dispatcher if this one
 // dies. It may be repeated. What it cannot be done to is uploads.ErrFinal,
-// ErrEnded or ErrNotFailed.
+// ErrEnded, ErrNotFailed or ErrRefused.
 func (d *Dispatcher) Change(ctx context.Context, action uploads.Action, tenant string, id uploads.ID, note uploads.Note) (uploads.Upload, error) {
 	if err := note.Validate(); err != nil {
 		return uploads.Upload{}, err
@@ -58,6 +58,8 @@ func (d *Dispatcher) Change(ctx context.Context, action uploads.Action, tenant s
 		return uploads.Upload{}, fmt.Errorf("%w: %s is %s", uploads.ErrFinal, id, u.State)
 	case action == uploads.ActionPause && !u.State.Active():
 		return uploads.Upload{}, fmt.Errorf("%w: %s is %s", uploads.ErrEnded, id, u.State)
+	case action == uploads.ActionRetry && u.State == uploads.Failed && u.Source.Size == 0:
+		return uploads.Upload{}, fmt.Errorf("%w: %s", uploads.ErrRefused, id)
 	case action == uploads.ActionRetry:
 		return uploads.Upload{}, fmt.Errorf("%w: %s is %s", uploads.ErrNotFailed, id, u.State)
 	}

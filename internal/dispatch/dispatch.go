@@ -95,6 +95,7 @@ type Store interface {
 	explainStore
 	bulkStore
 	batchStore
+	submissionStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -141,24 +142,25 @@ type Dispatcher struct {
 	accounts  map[string]Account
 	log       *zap.Logger
 
-	feeders map[string]*signal // by account
-	opens   *signal            // queued uploads may be opened
-	steps   *signal            // control steps are due
-	sweeps  *signal            // the queue may have been lost
-	renews  *signal            // a session is refused or will lapse
-	drops   *signal            // jobs are to be taken off the queue
-	events  *signal            // the outbox has something
-	probes  *signal            // uploads are in doubt
-	ticks   atomic.Int64       // the highest tick of the record that was seen here
-	marks   atomic.Pointer[[]parts.StreamMark]
-	opened  *group[parts.Opened, uploads.State]
-	done    *group[parts.Finished, bool]
-	flows   map[string]*flow // by account
-	holds   *holds
-	adjusts *signal // a window is to be cut
-	hand    *hand
-	taking  sync.WaitGroup // steps in hand
-	live    *live
+	feeders     map[string]*signal // by account
+	opens       *signal            // queued uploads may be opened
+	steps       *signal            // control steps are due
+	sweeps      *signal            // the queue may have been lost
+	renews      *signal            // a session is refused or will lapse
+	drops       *signal            // jobs are to be taken off the queue
+	events      *signal            // the outbox has something
+	probes      *signal            // uploads are in doubt
+	submissions *signal            // submissions by SQL are committed
+	ticks       atomic.Int64       // the highest tick of the record that was seen here
+	marks       atomic.Pointer[[]parts.StreamMark]
+	opened      *group[parts.Opened, uploads.State]
+	done        *group[parts.Finished, bool]
+	flows       map[string]*flow // by account
+	holds       *holds
+	adjusts     *signal // a window is to be cut
+	hand        *hand
+	taking      sync.WaitGroup // steps in hand
+	live        *live
 }
 
 // New makes a Dispatcher; nothing runs before Run.
@@ -169,7 +171,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		cfg: cfg.withDefaults(), store: store, queue: &roomQueue{Queue: queue}, staging: staging, sealer: sealer,
 		providers: known, accounts: make(map[string]Account, len(accounts)), log: log.Named("dispatch"),
 		feeders: make(map[string]*signal, len(accounts)),
-		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), drops: newSignal(), events: newSignal(), probes: newSignal(),
+		opens:   newSignal(), steps: newSignal(), sweeps: newSignal(), renews: newSignal(), drops: newSignal(), events: newSignal(), probes: newSignal(), submissions: newSignal(),
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
 		flows:  make(map[string]*flow, len(accounts)), holds: newHolds(), adjusts: newSignal(),
@@ -212,6 +214,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return nil
 	})
 	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})
+	run(loop{name: "submissions", wake: d.submissions, rest: 20 * time.Millisecond, every: submissionPoll, jitter: submissionPoll / 2, pass: d.takeSubmissions})
+	g.Go(func() error { d.listenSubmissions(ctx); return nil })
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "withdraw", wake: d.drops, rest: 10 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.withdraw})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
@@ -244,7 +248,9 @@ type loop struct {
 	wake  *signal
 	rest  time.Duration // after a pass, so that wakes of a busy moment share the next
 	every time.Duration
-	pass  func(context.Context) error
+	// jitter is added to every, by chance, where many would ask at once.
+	jitter time.Duration
+	pass   func(context.Context) error
 }
 
 // keep runs the loop until ctx ends, beginning at once. A pass that fails is
@@ -255,6 +261,9 @@ func (d *Dispatcher) keep(ctx context.Context, l loop) {
 	for {
 		err := l.pass(ctx)
 		delay := l.every
+		if l.jitter > 0 {
+			delay += rand.N(l.jitter) //nolint:gosec // jitter needs no secrecy
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

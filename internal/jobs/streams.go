@@ -19,6 +19,7 @@ const (
 	streamJobs   = "JOBS"
 	streamAcks   = "ACKS"
 	streamSubmit = "SUBMIT"
+	streamNotify = "NOTIFY"
 	streamEvents = "EVENTS"
 )
 
@@ -43,8 +44,8 @@ const (
 	maintainEvery = 5 * time.Second
 )
 
-// streams lists what NATS must have. JOBS, ACKS and SUBMIT discard nothing that
-// was not acked; RECORD keeps one message of each record.
+// streams lists what NATS must have. JOBS, ACKS, SUBMIT and NOTIFY discard nothing
+// that was not acked; RECORD keeps one message of each record.
 func streams() []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
@@ -53,6 +54,7 @@ func streams() []jetstream.StreamConfig {
 		},
 		{Name: streamAcks, Subjects: []string{"mf.ack.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
 		{Name: streamSubmit, Subjects: []string{"mf.submit.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
+		{Name: streamNotify, Subjects: []string{"mf.notify.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
 		{
 			Name: streamRecord, Subjects: []string{"mf.record.>"}, Retention: jetstream.LimitsPolicy,
 			Discard: jetstream.DiscardOld, MaxMsgsPerSubject: 1,

@@ -3,12 +3,15 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"mediaferry/internal/uploads"
 )
 
 const (
@@ -17,6 +20,9 @@ const (
 	// JetStream answers there that it keeps the message, which says nothing
 	// about the upload.
 	SubmitReplyHeader = "Mf-Reply-To"
+
+	// submissionIDHeader is the id of a submission that was set aside and put back.
+	submissionIDHeader = "Mf-Submission-Id"
 
 	maxSubmitting = 16
 	submitAckWait = 30 * time.Second
@@ -41,51 +47,44 @@ func intakeConsumer() jetstream.ConsumerConfig {
 func (c *Conn) ConsumeSubmissions(
 	ctx context.Context, handle func(ctx context.Context, tenant, id string, payload []byte) (reply []byte, err error), keep KeepAside,
 ) error {
+	c.consumeSeveral(ctx, streamSubmit, intakeConsumer(), func(msg jetstream.Msg) { c.submit(ctx, msg, handle, keep) })
+	return nil
+}
+
+// consumeSeveral has take called for the messages of a durable consumer until ctx
+// ends, several at once, and returns when the last call has.
+func (c *Conn) consumeSeveral(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, take func(jetstream.Msg)) {
 	places := make(chan struct{}, maxSubmitting)
-	var submitting sync.WaitGroup
-	c.consume(ctx, streamSubmit, intakeConsumer(), func(msg jetstream.Msg) {
+	var taking sync.WaitGroup
+	c.consume(ctx, stream, cfg, func(msg jetstream.Msg) {
 		select {
 		case places <- struct{}{}:
 		case <-ctx.Done():
 			c.giveBack(msg)
 			return
 		}
-		submitting.Go(func() {
+		taking.Go(func() {
 			defer func() { <-places }()
-			c.submit(ctx, msg, handle, keep)
+			take(msg)
 		})
 	})
-	submitting.Wait()
-	return nil
+	taking.Wait()
 }
 
 func (c *Conn) submit(
 	ctx context.Context, msg jetstream.Msg, handle func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error), keep KeepAside,
 ) {
 	log := c.log.With(zap.String("subject", msg.Subject()))
-	settled := func(err error) {
-		if err != nil {
-			log.Debug("submission not settled", zap.Error(err))
-		}
-	}
 	tenant, meta, err := submissionOf(msg)
 	if err != nil {
 		c.setAside(ctx, msg, "is no submission: "+err.Error(), keep)
 		return
 	}
-	// Sequence and time together tell a message from that with the same number
-	// in a stream that was deleted and made anew.
-	id := fmt.Sprintf("nats-%d-%d", meta.Sequence.Stream, meta.Timestamp.UnixNano())
+	id := submissionID(msg, meta)
 	reply, err := handle(ctx, tenant, id, msg.Data())
 	refusal := isRefusal(err)
-	switch {
-	case refusal:
-	case err != nil && ctx.Err() != nil:
-		c.giveBack(msg)
-		return
-	case err != nil:
-		log.Warn("submission was not taken", zap.Duration("again_in", submitAgainIn), zap.Error(err))
-		settled(msg.NakWithDelay(submitAgainIn))
+	if err != nil && !refusal {
+		c.again(ctx, msg, "submission was not taken", err)
 		return
 	}
 	if to := msg.Headers().Get(SubmitReplyHeader); to != "" && reply != nil {
@@ -96,10 +95,46 @@ func (c *Conn) submit(
 		}
 	}
 	if refusal {
-		c.setAside(ctx, msg, err.Error(), keep)
+		c.setAside(ctx, msg, err.Error(), func(ctx context.Context, m uploads.SetAside) error {
+			m.Headers = maps.Clone(m.Headers)
+			if m.Headers == nil {
+				m.Headers = map[string][]string{}
+			}
+			m.Headers[submissionIDHeader] = []string{id} // for when it is put back
+			return keep(ctx, m)
+		})
 		return
 	}
-	settled(msg.Ack())
+	c.settled(msg, msg.Ack())
+}
+
+// submissionID tells a submission from every other one. Sequence and time together
+// tell a message from that with the same number in a stream that was deleted and
+// made anew. One that is put back after it was set aside has the id that it had,
+// so that it is one upload however often that is done.
+func submissionID(msg jetstream.Msg, meta *jetstream.MsgMetadata) string {
+	if id := msg.Headers().Get(submissionIDHeader); id != "" {
+		return id
+	}
+	return fmt.Sprintf("nats-%d-%d", meta.Sequence.Stream, meta.Timestamp.UnixNano())
+}
+
+// again has a message come again that could not be decided on: later, or at once
+// where ctx has ended.
+func (c *Conn) again(ctx context.Context, msg jetstream.Msg, what string, err error) {
+	if ctx.Err() != nil {
+		c.giveBack(msg)
+		return
+	}
+	c.log.Warn(what, zap.String("subject", msg.Subject()), zap.Duration("again_in", submitAgainIn), zap.Error(err))
+	c.settled(msg, msg.NakWithDelay(submitAgainIn))
+}
+
+// settled notes that a message will come again which was settled.
+func (c *Conn) settled(msg jetstream.Msg, err error) {
+	if err != nil {
+		c.log.Debug("message not settled", zap.String("subject", msg.Subject()), zap.Error(err))
+	}
 }
 
 // mayAnswer reports whether a submitter of the tenant may be answered on the

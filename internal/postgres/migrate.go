@@ -2,10 +2,10 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
@@ -62,10 +62,12 @@ func Migrations(ctx context.Context, dsn string) ([]MigrationStatus, error) {
 }
 
 func withGoose(dsn string, f func(*goose.Provider) error) error {
-	conn, err := sql.Open("pgx", dsn)
+	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return errDSN
 	}
+	ourSchema(cfg)
+	conn := stdlib.OpenDB(*cfg)
 	defer conn.Close() //nolint:errcheck // nothing is pending on it
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {

@@ -40,9 +40,9 @@ type Store struct {
 func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Store, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		// The parser's error repeats the DSN, which may hold a password.
-		return nil, errors.New("postgres.dsn: is not a connection string; give postgres://user:password@host:5432/database")
+		return nil, errDSN
 	}
+	ourSchema(cfg.ConnConfig)
 	cfg.MaxConns = int32(maxConns) //nolint:gosec // bounded by the configuration
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	cfg.ConnConfig.RuntimeParams["application_name"] = "mediaferry"
@@ -86,6 +86,19 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 		case <-time.After(delay/2 + rand.N(delay)): //nolint:gosec // jitter needs no secrecy
 		}
 		delay = min(2*delay, 5*time.Second)
+	}
+}
+
+// errDSN stands for the parser's error, which repeats the DSN with whatever
+// password it may hold.
+var errDSN = errors.New("postgres.dsn: is not a connection string; give postgres://user:password@host:5432/database")
+
+// ourSchema has the tables looked for in public, unless the DSN says otherwise.
+// By default that of the user's name goes first, and where that is mediaferry
+// there is such a schema: it holds the functions for submitters.
+func ourSchema(cfg *pgx.ConnConfig) {
+	if cfg.RuntimeParams["search_path"] == "" {
+		cfg.RuntimeParams["search_path"] = "public"
 	}
 }
 

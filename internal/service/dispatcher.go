@@ -16,6 +16,7 @@ import (
 	"mediaferry/internal/config"
 	"mediaferry/internal/dispatch"
 	"mediaferry/internal/jobs"
+	"mediaferry/internal/notifications"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/postgres"
 	"mediaferry/internal/providers"
@@ -151,6 +152,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			return reply, err
 		}, d.SetAside)
 	})
+	if rules := rulesOf(cfg); len(rules) > 0 {
+		// Without rules messages are left for dispatchers that have some.
+		n := notifications.New(rules, d, watch.Notification, log)
+		g.Go(func() error { return conn.ConsumeNotifications(ctx, n.Take, d.SetAside) })
+	}
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the API: %w", err)

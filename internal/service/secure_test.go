@@ -122,7 +122,7 @@ func (a *authority) natsOverTLS(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	conf := string(text)
-	for _, user := range []string{"DISPATCHER", "WORKER", "SUBMITTER"} {
+	for _, user := range []string{"DISPATCHER", "WORKER", "SUBMITTER", "NOTIFIER"} {
 		conf = strings.ReplaceAll(conf, "$NATS_"+user+"_PASSWORD", strings.ToLower(user)+"-password")
 	}
 	certFile, keyFile := a.issue(t, "nats")
@@ -181,7 +181,7 @@ func (a *authority) postgresOverTLS(t *testing.T) (super string, as func(role st
 		t.Fatal(err)
 	}
 	execSQL(t, pg.DSN(), string(roles))
-	for _, role := range []string{"migrate", "service", "report"} {
+	for _, role := range []string{"migrate", "service", "report", "submit"} {
 		execSQL(t, pg.DSN(), fmt.Sprintf(`ALTER ROLE mediaferry_%s PASSWORD '%s-password'`, role, role))
 	}
 	as = func(role string) string {
@@ -362,6 +362,11 @@ func roles(t *testing.T, super string, as func(string) string) {
 		`SELECT public.make_part_acks_partition('part_acks_209901', gen_random_uuid(), gen_random_uuid())`)
 	forbidden("service", `CREATE TABLE mine (a int)`, `DROP TABLE uploads`, `TRUNCATE uploads`, `ALTER TABLE uploads DISABLE TRIGGER ALL`,
 		`DROP VIEW report.upload_summary`, `CREATE SCHEMA mine`)
+	forbidden("submit", `SELECT id FROM public.uploads`, `SELECT id FROM public.submissions`, `INSERT INTO public.submitters VALUES ('a', '*')`,
+		`SELECT * FROM report.upload_summary`, `CREATE FUNCTION mediaferry.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+		`SELECT mediaferry.submit('acc', 'staging', 'k', tenant => 'films')`)
+	forbidden("report", `SELECT mediaferry.submit('acc', 'staging', 'k')`, `SELECT * FROM mediaferry.upload(gen_random_uuid())`)
+	execSQL(t, as("submit"), `SELECT state FROM mediaferry.upload(mediaferry.submit('acc', 'staging', 'film.mp4'))`)
 	conn, err := pgx.Connect(t.Context(), super)
 	if err != nil {
 		t.Fatal(err)
@@ -418,6 +423,14 @@ func natsUsers(t *testing.T, connection func(user string) config.NATS) {
 		{"submitter", "mf.event.>", false, false},
 		{"submitter", "mf.submit.>", false, false},
 		{"submitter", "_INBOX.>", false, false},
+		{"notifier", "mf.notify.staging", true, true},
+		{"notifier", "mf.submit.default", true, false},
+		{"notifier", "$JS.API.STREAM.PURGE.NOTIFY", true, false},
+		{"notifier", "mf.event.>", false, false},
+		{"notifier", "_INBOX.dispatcher.x", false, false},
+		{"notifier", "_INBOX.>", false, false},
+		{"notifier", "_INBOX.abc.*", false, true},
+		{"dispatcher", "mf.notify.staging", true, true},
 		{"dispatcher", "mf.submit.default", true, true}, // what was set aside is put back
 		{"dispatcher", "mf.ack.acc.x", true, true},
 		{"dispatcher", "_INBOX.worker.>", false, false},

@@ -171,5 +171,11 @@ func AccountRules(known map[string]providers.Provider) config.AccountRules {
 			}
 			return nil
 		},
+		CheckMedia: func(provider string, m providers.Media) error {
+			if c, ok := known[provider].(providers.MediaChecker); ok {
+				return c.CheckMedia(m)
+			}
+			return nil
+		},
 	}
 }

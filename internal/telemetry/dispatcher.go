@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"mediaferry/internal/dispatch"
+	"mediaferry/internal/notifications"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
@@ -26,7 +27,7 @@ type Dispatcher struct {
 
 	submitted, ended, failures, fedAgain  *prometheus.CounterVec
 	ackedBytes, ackedParts, published     *prometheus.CounterVec
-	statementErrors                       *prometheus.CounterVec
+	statementErrors, notifications        *prometheus.CounterVec
 	lost, unpublished                     prometheus.Counter
 	uploadSeconds, stepSeconds, statement *prometheus.HistogramVec
 	batch, batchSeconds                   prometheus.Histogram
@@ -61,6 +62,8 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		ackedParts:      counter("mediaferry_acked_parts_total", "Parts new in the ledger.", "account", "provider"),
 		published:       counter("mediaferry_jobs_published_total", "Jobs that the queue has confirmed.", "account", "provider", "kind"),
 		statementErrors: counter("mediaferry_statement_errors_total", "SQL statements that failed, cut short ones left out.", "statement"),
+		notifications: counter("mediaferry_notifications_total",
+			"Events of buckets, for each account that the rules name, and once where they name none.", "outcome"),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mediaferry_queue_lost_total", Help: "Sweeps of all that was in flight after the queue was lost.",
 		}),
@@ -84,6 +87,9 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		}),
 	}
 	reg.MustRegister(d.lost, d.unpublished, d.batch, d.batchSeconds)
+	for _, outcome := range notifications.Outcomes() {
+		d.notifications.WithLabelValues(string(outcome))
+	}
 	for account, provider := range accounts {
 		// There from the start, so that the first increase is one.
 		for _, c := range []*prometheus.CounterVec{d.submitted, d.fedAgain, d.ackedBytes, d.ackedParts} {
@@ -174,6 +180,11 @@ func (d *Dispatcher) FedAgain(account string, runs int) {
 	d.fedAgain.WithLabelValues(d.providerOf(account)).Add(float64(runs))
 }
 
+// Notification counts what became of an event of a bucket.
+func (d *Dispatcher) Notification(o notifications.Outcome) {
+	d.notifications.WithLabelValues(string(o)).Inc()
+}
+
 // QueueLost counts losses.
 func (d *Dispatcher) QueueLost() { d.lost.Inc() }
 
@@ -209,6 +220,35 @@ func (s watchedStore) Insert(ctx context.Context, in *uploads.Intake) (map[uploa
 		end(span, nil)
 	}
 	return created, nil
+}
+
+// InsertBulk counts what is accepted; a span for each would be too many.
+func (s watchedStore) InsertBulk(ctx context.Context, tenant string, batch uploads.ID, items []uploads.BulkItem) ([]uploads.BulkOutcome, error) {
+	there, err := s.Store.InsertBulk(ctx, tenant, batch, items)
+	if err != nil {
+		return there, err
+	}
+	known := make(map[int]bool, len(there))
+	for _, o := range there {
+		known[o.Number] = true
+	}
+	for i := range items {
+		if !known[items[i].Number] {
+			s.watch.submitted.WithLabelValues(s.watch.providerOf(items[i].Submission.Account)).Inc()
+		}
+	}
+	return there, nil
+}
+
+// AcceptSubmissions counts what is accepted.
+func (s watchedStore) AcceptSubmissions(ctx context.Context, lease uploads.Lease, list []uploads.TakenSubmission) (map[uploads.ID]bool, []uploads.ID, error) {
+	accepted, taken, err := s.Store.AcceptSubmissions(ctx, lease, list)
+	for _, t := range list {
+		if accepted[t.ID] && err == nil {
+			s.watch.submitted.WithLabelValues(s.watch.providerOf(t.Account)).Inc()
+		}
+	}
+	return accepted, taken, err
 }
 
 // Queue returns the queue, with what is published counted and traced.

@@ -150,6 +150,8 @@ func remedy(cause Cause) string {
 		return "configure the account again, then retry"
 	case CauseRejected, CauseTooLarge:
 		return "submit what the platform takes, or to another account"
+	case CauseInvalid:
+		return "mend what is wrong with the submission, then submit it again"
 	case CauseMismatch, CauseDigestMismatch:
 		return "look at the digests of the upload, mend the object, then submit it"
 	case CauseAttempts, CauseSessionLost, CauseNeedsHuman, CauseInternal:

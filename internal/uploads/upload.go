@@ -63,6 +63,7 @@ const (
 	CauseUnknownAccount Cause = "unknown_account"  // the account is no longer configured
 	CauseDigestMismatch Cause = "digest_mismatch"  // the submitter's digest is not that of the object
 	CauseTooLarge       Cause = "size_over_limit"  // no plan fits the provider's limits
+	CauseInvalid        Cause = "invalid"          // a submission that nobody waited for is wrong in itself
 	CauseInternal       Cause = "internal_failure" // our own fault
 )
 

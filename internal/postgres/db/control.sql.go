@@ -381,6 +381,7 @@ func (q *Queries) ResumeUploads(ctx context.Context, db DBTX, ids []uuid.UUID, t
 const retryUploads = `-- name: RetryUploads :many
 WITH chosen AS MATERIALIZED (
     SELECT o.id FROM uploads o WHERE o.id = ANY($1::uuid[]) AND o.tenant = $2 AND o.state::text = 'failed' AND NOT o.abort_due
+      AND o.size > 0 -- one that was refused at intake has nothing to retry
     ORDER BY o.id FOR UPDATE
 )
 UPDATE uploads u SET state = (CASE WHEN u.finish_intent_at IS NULL THEN 'queued' ELSE 'finishing' END)::upload_state,

@@ -745,6 +745,35 @@ type StreamMark struct {
 	SeenAt  time.Time
 }
 
+type Submission struct {
+	ID             uuid.UUID
+	Tenant         string
+	Account        string
+	IdempotencyKey *string
+	SourceBucket   string
+	SourceKey      string
+	SourceVersion  string
+	SourceEtag     string
+	Name           string
+	ContentType    string
+	Options        json.RawMessage
+	Labels         json.RawMessage
+	Digests        []string
+	Priority       int16
+	NotBefore      *time.Time
+	SubmittedAt    time.Time
+	DueAt          time.Time
+	Tries          int32
+	LeaseToken     *uuid.UUID
+	LeaseUntil     *time.Time
+	UploadID       *uuid.UUID
+}
+
+type Submitter struct {
+	Role   string
+	Tenant string
+}
+
 type UnfoldedDuration struct {
 	UploadID uuid.UUID
 	Day      interface{}

@@ -87,6 +87,7 @@ WHERE id = @id AND lease_token = @lease_token AND cancel_due
 -- goes back to finishing, where the platform is asked before anything else.
 WITH chosen AS MATERIALIZED (
     SELECT o.id FROM uploads o WHERE o.id = ANY(@ids::uuid[]) AND o.tenant = @tenant AND o.state::text = 'failed' AND NOT o.abort_due
+      AND o.size > 0 -- one that was refused at intake has nothing to retry
     ORDER BY o.id FOR UPDATE
 )
 UPDATE uploads u SET state = (CASE WHEN u.finish_intent_at IS NULL THEN 'queued' ELSE 'finishing' END)::upload_state,

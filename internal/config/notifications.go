@@ -1,0 +1,136 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
+)
+
+// Notification says what is submitted when a bucket's store tells of a new
+// object. An object to which several apply goes to every account that they name,
+// once, by the first of them that names it.
+type Notification struct {
+	Bucket string `yaml:"bucket"` // of staging
+	// Prefix and Suffix are what the keys begin and end with, after decoding; all
+	// keys if they are empty.
+	Prefix   string   `yaml:"prefix,omitempty"`
+	Suffix   string   `yaml:"suffix,omitempty"`
+	Accounts []string `yaml:"accounts"`
+	// Options, Labels and Priority are those of the submissions.
+	Options  map[string]string `yaml:"options,omitempty"`
+	Labels   map[string]string `yaml:"labels,omitempty"`
+	Priority int               `yaml:"priority,omitempty"`
+}
+
+func (p *problemList) notifications(d Dispatcher, rules AccountRules) {
+	accounts := make(map[string]Account, len(d.Accounts))
+	for _, a := range d.Accounts {
+		accounts[a.Name] = a
+	}
+	for i, n := range d.Notifications {
+		at := fmt.Sprintf("notifications[%d]", i)
+		if n.Bucket == "" {
+			p.add(at+".bucket", "is missing; give the staging bucket's name")
+		}
+		if len(n.Accounts) == 0 {
+			p.add(at+".accounts", "is empty; name at least one of the accounts")
+		}
+		seen := map[string]bool{}
+		for j, name := range n.Accounts {
+			field := fmt.Sprintf("%s.accounts[%d]", at, j)
+			a, ok := accounts[name]
+			switch {
+			case !ok:
+				p.add(field, "%q is not one of the accounts; configure it, or mend the name", name)
+				continue
+			case seen[name]:
+				p.add(field, "%q is there twice; leave one out", name)
+				continue
+			}
+			seen[name] = true
+			p.submissionOf(at, n, a, rules)
+		}
+		// Whether the rule or another one sends something there: what arrives at the
+		// account would be told of as new, and be sent on, for ever.
+		for _, a := range d.Accounts {
+			if a.Provider == "s3" && n.Bucket != "" && a.Settings["bucket"] == n.Bucket && sameStore(a.Settings["endpoint"], d.Staging.Endpoint) {
+				p.add(at+".bucket", "%q is where account %s puts what is uploaded, so each upload would be followed by another; watch another bucket", n.Bucket, a.Name)
+			}
+		}
+	}
+}
+
+// submissionOf checks what the rule would submit to the account, but for the object.
+func (p *problemList) submissionOf(at string, n Notification, a Account, rules AccountRules) {
+	const name = "media.mp4"
+	s := uploads.Submission{
+		Tenant: a.Tenant, Account: a.Name, Source: uploads.Object{Bucket: n.Bucket, Key: name},
+		Options: n.Options, Labels: n.Labels, Priority: n.Priority,
+	}
+	err := s.Validate()
+	if err == nil && rules.CheckMedia != nil {
+		err = rules.CheckMedia(a.Provider, providers.Media{Name: name, ContentType: "video/mp4", Size: 1 << 30, PartSize: 16 << 20, Options: n.Options})
+	}
+	for _, f := range fieldsOf(err) {
+		for _, ours := range []string{"options", "labels", "priority"} {
+			if f.Field == ours || strings.HasPrefix(f.Field, ours+".") {
+				p.add(at+"."+f.Field, "account %s: %s", a.Name, f.Detail)
+			}
+		}
+	}
+}
+
+// fieldsOf returns every *uploads.FieldError of a join.
+func fieldsOf(err error) []*uploads.FieldError {
+	switch e := err.(type) { //nolint:errorlint // walks the tree itself
+	case nil:
+		return nil
+	case *uploads.FieldError:
+		return []*uploads.FieldError{e}
+	case interface{ Unwrap() []error }:
+		var all []*uploads.FieldError
+		for _, sub := range e.Unwrap() {
+			all = append(all, fieldsOf(sub)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		return fieldsOf(e.Unwrap())
+	}
+	return nil
+}
+
+// sameStore reports whether two endpoints are plainly one: the same host and port,
+// however they are written. Two names of one address are not known as such.
+func sameStore(a, b string) bool {
+	one, ok := hostPort(a)
+	other, okToo := hostPort(b)
+	return ok && okToo && one == other
+}
+
+func hostPort(endpoint string) (string, bool) {
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "https://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return "", false
+	}
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if address, err := netip.ParseAddr(host); host == "localhost" || err == nil && address.Unmap().IsLoopback() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port), true
+}
