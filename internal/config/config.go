@@ -46,6 +46,8 @@ type Dispatcher struct {
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`
+	// AskHealth is --health: nothing is to be started.
+	AskHealth bool `yaml:"-"`
 }
 
 // Worker is the settings of a worker.
@@ -72,6 +74,8 @@ type Worker struct {
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`
+	// AskHealth is --health: nothing is to be started.
+	AskHealth bool `yaml:"-"`
 }
 
 // NATS is how to reach the message server. At most one of user and password,
