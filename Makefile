@@ -136,6 +136,16 @@ pages: ## use the pages in a real Chromium, and keep a picture of each in bin/pa
 	@mkdir -p bin/pages
 	go test ./test/pages -count=1 -timeout 10m -v -args -screenshots '$(CURDIR)/bin/pages'
 
+.PHONY: images
+images: ## build all images of deploy/compose.yaml here; those of servers only where they are missing
+	deploy/images.sh missing
+
+# In a shell of its own, so that the command of Compose is found once there is a daemon.
+.PHONY: test-compose
+test-compose: ## bring deploy/compose.yaml up, move a file while workers come and go, take it down
+	scripts/with-docker.sh sh -ec '$(MAKE) images; compose=$$(scripts/compose.sh); \
+		MEDIAFERRY_TEST_COMPOSE="$$compose" go test ./test/compose -count=1 -timeout 10m -v'
+
 .PHONY: screenshots
 screenshots: pages ## renew the pictures in docs/images
 	@mkdir -p docs/images

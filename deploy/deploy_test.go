@@ -28,6 +28,14 @@ type service struct {
 	StopGrace   string            `yaml:"stop_grace_period"`
 	ReadOnly    bool              `yaml:"read_only"`
 	Restart     string            `yaml:"restart"`
+	Deploy      struct {
+		Resources struct {
+			Limits struct {
+				CPUs   string `yaml:"cpus"`
+				Memory string `yaml:"memory"`
+			} `yaml:"limits"`
+		} `yaml:"resources"`
+	} `yaml:"deploy"`
 }
 
 type compose struct {
@@ -73,7 +81,7 @@ func loadCompose(t *testing.T) compose {
 func TestComposeHoldsTogether(t *testing.T) {
 	t.Parallel()
 	c := loadCompose(t)
-	want := []string{"dispatcher", "mediaferry", "nats", "postgres", "s3", "worker"}
+	want := []string{"dispatcher", "grafana", "mediaferry", "nats", "postgres", "prometheus", "s3", "worker"}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(c.Services))); diff != "" {
 		t.Errorf("services (-want +got):\n%s", diff)
 	}
@@ -93,10 +101,13 @@ func TestComposeHoldsTogether(t *testing.T) {
 			}
 		}
 		ours := name == "dispatcher" || name == "worker" || name == "mediaferry"
+		if limits := s.Deploy.Resources.Limits; limits.CPUs == "" || limits.Memory == "" {
+			t.Errorf("%s has the limits %+v", name, limits)
+		}
 		switch {
 		case ours && (!s.ReadOnly || s.StopGrace == ""):
 			t.Errorf("%s: read_only %v, stop_grace_period %q", name, s.ReadOnly, s.StopGrace)
-		case !ours && s.Healthcheck == nil:
+		case name != "mediaferry" && s.Healthcheck == nil:
 			t.Errorf("%s has no health check", name)
 		}
 	}
@@ -207,7 +218,7 @@ func TestDockerfiles(t *testing.T) {
 		text := read(t, "Dockerfile."+name)
 		for _, want := range []string{
 			"\nFROM scratch\n", "\nCOPY ${CA_CERTIFICATES} /etc/ssl/certs/ca-certificates.crt\n",
-			"\nCOPY " + name + " /" + name + "\n", "\nUSER 65532:65532\n", "\nENTRYPOINT [\"/" + name + "\"]\n",
+			"\nCOPY linux-${TARGETARCH}/" + name + " /" + name + "\n", "\nUSER 65532:65532\n", "\nENTRYPOINT [\"/" + name + "\"]\n",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("Dockerfile.%s has no line %q", name, strings.TrimSpace(want))

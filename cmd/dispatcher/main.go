@@ -38,6 +38,9 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if cfg.AskHealth {
+		return service.AskDispatcher(ctx, cfg)
+	}
 	log, err := service.NewLogger(cfg.Log)
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if cfg.AskHealth {
+		return service.AskWorker(ctx, cfg)
+	}
 	service.TuneMemory(os.Getenv, cfg.Slots)
 	log, err := service.NewLogger(cfg.Log)
 	if err != nil {

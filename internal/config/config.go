@@ -48,13 +48,13 @@ type Dispatcher struct {
 
 	Accounts []Account `yaml:"accounts"`           // the destinations, one at least
 	Webhooks []Webhook `yaml:"webhooks,omitempty"` // who is told of events
-	Accounts []Account `yaml:"accounts"`
-	Webhooks []Webhook `yaml:"webhooks,omitempty"`
 	// Notifications of buckets that become uploads.
 	Notifications []Notification `yaml:"notifications,omitempty"`
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`
+	// AskHealth is --health: nothing is to be started.
+	AskHealth bool `yaml:"-"`
 }
 
 // Worker is the settings of a worker.
@@ -81,6 +81,8 @@ type Worker struct {
 
 	// Warnings are what is unwise in the settings, for the log.
 	Warnings []string `yaml:"-"`
+	// AskHealth is --health: nothing is to be started.
+	AskHealth bool `yaml:"-"`
 }
 
 // NATS is how to reach the message server. At most one of user and password,

@@ -429,3 +429,24 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// --health changes no setting, and is none itself.
+func TestAskHealth(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	for _, ask := range []bool{false, true} {
+		args := []string{"--config", write(t, sample(t))}
+		if ask {
+			args = append(args, "--health")
+		}
+		d, err := LoadDispatcher(args, environ(), &out, rules())
+		if err != nil || d.AskHealth != ask {
+			t.Errorf("dispatcher %v: asks %v, %v", args, d.AskHealth, err)
+		}
+		args[1] = write(t, "staging: {endpoint: http://s3}\nhealth: {listen: 127.0.0.1:8081}\n")
+		w, err := LoadWorker(args, nil, &out)
+		if err != nil || w.AskHealth != ask || w.Health.Listen != "127.0.0.1:8081" {
+			t.Errorf("worker %v: %+v, %v", args, w, err)
+		}
+	}
+}

@@ -58,7 +58,7 @@ type AccountRules struct {
 // ErrPrinted; help and the printed settings go to stdout.
 func LoadDispatcher(args, environ []string, stdout io.Writer, rules AccountRules) (Dispatcher, error) {
 	cfg := dispatcherDefaults()
-	warnings, err := load("dispatcher", args, environ, stdout, &cfg, func() []error {
+	more, err := load("dispatcher", args, environ, stdout, &cfg, func() []error {
 		for i := range cfg.Accounts {
 			cfg.Accounts[i].setDefaults()
 		}
@@ -67,7 +67,7 @@ func LoadDispatcher(args, environ []string, stdout io.Writer, rules AccountRules
 		}
 		return cfg.problems(rules).errs
 	})
-	cfg.Warnings = warnings
+	cfg.Warnings, cfg.AskHealth = more.warnings, more.askHealth
 	return cfg, err
 }
 
@@ -78,38 +78,45 @@ func LoadWorker(args, environ []string, stdout io.Writer) (Worker, error) {
 		host = "worker" // the process id still tells workers of this host apart
 	}
 	cfg := workerDefaults(host, os.Getpid())
-	cfg.Warnings, err = load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems().errs })
+	more, err := load("worker", args, environ, stdout, &cfg, func() []error { return cfg.problems().errs })
+	cfg.Warnings, cfg.AskHealth = more.warnings, more.askHealth
 	return cfg, err
+}
+
+// beside is what load finds beside the settings.
+type beside struct {
+	warnings  []string // what is unwise and no problem
+	askHealth bool     // --health
 }
 
 // load fills cfg, which holds the defaults, and then asks check for problems
 // of the whole. A field whose value could not be read is not checked: it would
-// be reported twice. warnings are what is unwise and no problem.
-func load(program string, args, environ []string, stdout io.Writer, cfg any, check func() []error) (warnings []string, err error) {
+// be reported twice.
+func load(program string, args, environ []string, stdout io.Writer, cfg any, check func() []error) (more beside, err error) {
 	settings := leaves("", reflect.TypeOf(cfg).Elem())
 	flags := newFlags(program, settings, reflect.TypeOf(cfg).Elem(), stdout)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			return nil, ErrPrinted
+			return beside{}, ErrPrinted
 		}
-		return nil, &uploads.FieldError{Field: "flags", Detail: err.Error() + "; --help lists them"}
+		return beside{}, &uploads.FieldError{Field: "flags", Detail: err.Error() + "; --help lists them"}
 	}
 	if flags.NArg() > 0 {
-		return nil, &uploads.FieldError{Field: "flags", Detail: fmt.Sprintf("%.40q is not a flag; --help lists them", flags.Arg(0))}
+		return beside{}, &uploads.FieldError{Field: "flags", Detail: fmt.Sprintf("%.40q is not a flag; --help lists them", flags.Arg(0))}
 	}
 
 	k := koanf.New(".")
 	if path := flags.Lookup("config").Value.String(); path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			return nil, &uploads.FieldError{Field: "config", Detail: fileProblem(path, err)}
+			return beside{}, &uploads.FieldError{Field: "config", Detail: fileProblem(path, err)}
 		}
-		warnings = clearSecrets(k.Raw(), path)
+		more.warnings = clearSecrets(k.Raw(), path)
 	}
 	problems := unknownKeys("", k.Raw(), reflect.TypeOf(cfg).Elem())
 	if err := loadOverrides(k, settings, environ, flags); err != nil {
-		return nil, &uploads.FieldError{Field: "config", Detail: err.Error()}
+		return beside{}, &uploads.FieldError{Field: "config", Detail: err.Error()}
 	}
-	problems = append(problems, decode(k, cfg, environ, func(w string) { warnings = append(warnings, w) })...)
+	problems = append(problems, decode(k, cfg, environ, func(w string) { more.warnings = append(more.warnings, w) })...)
 	unread := map[string]bool{}
 	for _, p := range problems {
 		unread[p.(*uploads.FieldError).Field] = true //nolint:forcetypeassert,errorlint // all are
@@ -121,17 +128,21 @@ func load(program string, args, environ []string, stdout io.Writer, cfg any, che
 	}
 
 	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+		return beside{}, errors.Join(problems...)
 	}
 	if wanted, err := flags.GetBool("print-config"); err == nil && wanted {
 		// Only settings that passed: a secret in a field that is none, such as
 		// credentials in nats.url, is a problem and would be printed.
 		if err := printYAML(stdout, cfg); err != nil {
-			return nil, err
+			return beside{}, err
 		}
-		return nil, ErrPrinted
+		return beside{}, ErrPrinted
 	}
-	return warnings, nil
+	more.askHealth, err = flags.GetBool("health")
+	if err != nil {
+		return beside{}, fmt.Errorf("read the flags: %w", err)
+	}
+	return more, nil
 }
 
 // leaf is a setting that is one value.
@@ -191,6 +202,7 @@ func newFlags(program string, settings []leaf, of reflect.Type, stdout io.Writer
 	}
 	flags.String("config", "", "YAML file with the settings")
 	flags.Bool("print-config", false, "print the settings without secrets and exit")
+	flags.Bool("health", false, "ask the "+program+" that runs here with these settings whether it is ready, and exit with 0 if it is")
 	for _, s := range settings {
 		if s.secret {
 			continue

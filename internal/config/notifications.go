@@ -76,7 +76,7 @@ func (p *problemList) submissionOf(at string, n Notification, a Account, rules A
 	if err == nil && rules.CheckMedia != nil {
 		err = rules.CheckMedia(a.Provider, providers.Media{Name: name, ContentType: "video/mp4", Size: 1 << 30, PartSize: 16 << 20, Options: n.Options})
 	}
-	for _, f := range fieldsOf(err) {
+	for _, f := range fieldErrors(err) {
 		for _, ours := range []string{"options", "labels", "priority"} {
 			if f.Field == ours || strings.HasPrefix(f.Field, ours+".") {
 				p.add(at+"."+f.Field, "account %s: %s", a.Name, f.Detail)
@@ -85,8 +85,8 @@ func (p *problemList) submissionOf(at string, n Notification, a Account, rules A
 	}
 }
 
-// fieldsOf returns every *uploads.FieldError of a join.
-func fieldsOf(err error) []*uploads.FieldError {
+// fieldErrors returns every *uploads.FieldError of a join.
+func fieldErrors(err error) []*uploads.FieldError {
 	switch e := err.(type) { //nolint:errorlint // walks the tree itself
 	case nil:
 		return nil
@@ -95,11 +95,11 @@ func fieldsOf(err error) []*uploads.FieldError {
 	case interface{ Unwrap() []error }:
 		var all []*uploads.FieldError
 		for _, sub := range e.Unwrap() {
-			all = append(all, fieldsOf(sub)...)
+			all = append(all, fieldErrors(sub)...)
 		}
 		return all
 	case interface{ Unwrap() error }:
-		return fieldsOf(e.Unwrap())
+		return fieldErrors(e.Unwrap())
 	}
 	return nil
 }
