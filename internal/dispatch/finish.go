@@ -111,7 +111,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
 			}
 		}
-		if step.Tries+1 >= maxDeniedTries {
+		denied, err := d.denied(ctx, step)
+		if err != nil {
+			return err
+		}
+		if denied {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
 		return d.postpone(ctx, step, grown, 1, false, notes...)

@@ -17,7 +17,7 @@ type renewStore interface {
 	ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error)
 	RecordRenewed(ctx context.Context, step uploads.Step, session []byte, expires time.Time, keepLease bool) (bool, error)
 	ReleaseLease(ctx context.Context, step uploads.Step) error
-	LapseSession(ctx context.Context, id uploads.ID, epoch int) (bool, error)
+	RefuseSession(ctx context.Context, id uploads.ID, epoch, number int) (refusals int, waits time.Duration, present bool, err error)
 }
 
 // renewMargin is how long before its end a session is renewed, at most: longer
@@ -45,7 +45,7 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 	}
 	for _, step := range steps {
 		d.take(ctx, step, func(ctx context.Context) error {
-			if d.hand.refused(step.ID) {
+			if d.hand.rests(step.ID) {
 				return d.store.ReleaseLease(ctx, step)
 			}
 			session, p, err := d.session(step)
@@ -54,9 +54,10 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 			}
 			if err != nil {
 				// The old session may last yet, and parts tell when it does not.
-				d.hand.refuse(step.ID)
+				time.AfterFunc(d.hand.notRenewed(step.ID), d.renews.wake)
 				return errors.Join(err, d.store.ReleaseLease(context.WithoutCancel(ctx), step))
 			}
+			d.hand.wasRenewed(step.ID)
 			return nil
 		})
 	}

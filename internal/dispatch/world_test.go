@@ -43,6 +43,7 @@ type world struct {
 	limits   providers.Limits
 	platform *guarded
 	queue    *memoryQueue
+	renews   bool // the platform renews sessions
 	sealer   *sealing.Sealer
 	log      *journal // what the dispatchers say
 }
@@ -111,8 +112,12 @@ func (w *world) process(cfg dispatch.Config) *process {
 	if cfg.Lease == 0 {
 		cfg.Lease = time.Minute
 	}
+	var platform providers.Provider = w.platform
+	if w.renews {
+		platform = renewing{w.platform}
+	}
 	p.Dispatcher = dispatch.New(cfg, p.store, mortalQueue{w.queue, p.store}, objects{}, w.sealer,
-		map[string]providers.Provider{"fake": w.platform},
+		map[string]providers.Provider{"fake": platform},
 		[]dispatch.Account{{
 			Account: providers.Account{Name: accountName}, Tenant: "default", Provider: "fake", Pool: "default", Window: 1 << 20,
 		}}, w.log.logger())
