@@ -109,9 +109,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
+		lost := false
 		if _, ok := p.(providers.Renewer); ok {
 			if _, err := d.renew(ctx, step, p, session, true); err != nil {
 				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
+				lost = providers.KindOf(err) == providers.SessionLost
 			}
 		}
 		denied, err := d.denied(ctx, step)
@@ -121,7 +123,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		if denied {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
-		return d.postpone(ctx, step, grown, 1, false, notes...)
+		// A session that cannot be renewed since it is gone: the probe tells what
+		// became of it.
+		return d.postpone(ctx, step, grown, 1, lost, notes...)
 	case providers.Mismatch:
 		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
 		if err != nil {

@@ -18,7 +18,11 @@ import (
 // and the dispatcher that brought it there.
 func finishing(t *testing.T, cfg dispatch.Config) (*world, *process, uploads.ID) {
 	t.Helper()
-	w := newWorld(t)
+	return finishingIn(t, newWorld(t), cfg)
+}
+
+func finishingIn(t *testing.T, w *world, cfg dispatch.Config) (*world, *process, uploads.ID) {
+	t.Helper()
 	if err := w.empty(t.Context(), plain()); err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,46 @@ import (
 type renewing struct{ *guarded }
 
 func (r renewing) Renew(_ context.Context, _ providers.Account, _ providers.Media, s providers.Session) (providers.Session, error) {
+	if r.gone.Load() {
+		return s, &providers.Error{Kind: providers.SessionLost, Call: "renew", Message: "no such task"}
+	}
 	s.Expires = time.Now().Add(time.Hour)
 	return s, nil
+}
+
+// A session is found to be gone when it is to be renewed: the upload begins
+// again at once.
+func TestASessionLostAtItsRenewal(t *testing.T) {
+	t.Parallel()
+	h := partsInHand(t, true)
+	h.platform.LoseSessions(h.id)
+	h.platform.gone.Store(true)
+	h.refuse(t, h.session(t), 1, 2)
+	h.renew(t)
+	h.mustBe(t, h.id, uploads.Beginning)
+	if u := h.mustSettle(t, h.p, h.id); u.Epoch != 2 {
+		t.Errorf("epoch %d, want 2", u.Epoch)
+	}
+}
+
+// Finish is refused for its authorisation, and the session is gone too: it is
+// the platform's loss, not the credentials'.
+func TestASessionLostWhereFinishIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.renews = true
+	w, p, id := finishingIn(t, w, dispatch.Config{})
+	w.platform.LoseSessions(id)
+	w.platform.gone.Store(true)
+	w.platform.SetHook(func(c providers.Call, nth int) (bool, error) {
+		if c == providers.CallFinish && nth <= 3 && w.upload(t, id).Epoch == 1 {
+			return false, &providers.Error{Kind: providers.Unauthorized, Call: string(c), Message: "the token has lapsed"}
+		}
+		return true, nil
+	})
+	if u := w.mustSettle(t, p, id); u.Epoch != 2 {
+		t.Errorf("epoch %d, want 2", u.Epoch)
+	}
 }
 
 // inHand is an upload with all its parts in workers' hands.

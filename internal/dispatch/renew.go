@@ -52,6 +52,9 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 			if err == nil {
 				_, err = d.renew(ctx, step, p, session, false)
 			}
+			if providers.KindOf(err) == providers.SessionLost {
+				return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at its renewal")
+			}
 			if err != nil {
 				// The old session may last yet, and parts tell when it does not.
 				time.AfterFunc(d.hand.notRenewed(step.ID), d.renews.wake)

@@ -131,6 +131,11 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	defer l.close()
+	if err := l.warmUp(ctx); err != nil {
+		return false, err
+	}
+	before := w.still(ctx, func(stillness) bool { return true })
+	say("warm")
 	schedule := opts.schedule()
 	for _, e := range schedule {
 		say("planned: %s", e)
@@ -144,10 +149,12 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	say("settled after %s", settled.Round(100*time.Millisecond))
+	after := w.still(ctx, within(before))
 	e, err := gather(ctx, w, l, n)
 	if err != nil {
 		return false, err
 	}
+	e.before, e.after = before, after
 	return e.report(out, settled), nil
 }
 
