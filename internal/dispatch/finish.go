@@ -109,22 +109,14 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
-		lost := false
-		if _, ok := p.(providers.Renewer); ok {
-			if _, err := d.renew(ctx, step, p, session, true); err != nil {
-				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
-				lost = providers.KindOf(err) == providers.SessionLost
-			}
-		}
-		denied, err := d.denied(ctx, step)
+		denied, lost, err := d.finishRefused(ctx, step, p, session)
 		if err != nil {
 			return err
 		}
 		if denied {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
-		// A session that cannot be renewed since it is gone: the probe tells what
-		// became of it.
+		// Of a session that is lost the probe tells what became.
 		return d.postpone(ctx, step, grown, 1, lost, notes...)
 	case providers.Mismatch:
 		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
@@ -142,6 +134,26 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	default:
 		return d.postpone(ctx, step, grown, 1, true, notes...)
 	}
+}
+
+// finishRefused has the session renewed that was refused to finish, where the
+// platform can. As with parts it is sessions that count: denied says that one
+// after the other was refused, or that this one could not be renewed for long;
+// lost, that the platform does not have it any more.
+func (d *Dispatcher) finishRefused(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (denied, lost bool, err error) {
+	if _, ok := p.(providers.Renewer); !ok {
+		denied, err = d.denied(ctx, step)
+		return denied, false, err
+	}
+	refusals, waits, _, err := d.store.RefuseSession(ctx, step.ID, step.State, step.Epoch, 0)
+	if err != nil || refusals >= maxDeniedTries || waits > renewPatience {
+		return err == nil, false, err
+	}
+	if _, err := d.renew(ctx, step, p, session, true); err != nil {
+		d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
+		lost = providers.KindOf(err) == providers.SessionLost
+	}
+	return false, lost, nil
 }
 
 // probe settles what became of an earlier finishing call. again says that no

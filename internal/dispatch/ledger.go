@@ -156,7 +156,7 @@ const renewPatience = 10 * time.Minute
 // fresh authorisation: renewed where the platform can, or opened.
 func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Duration) error {
 	f := r.Failure
-	refusals, waits, present, err := d.store.RefuseSession(ctx, r.Upload, r.Epoch, f.SessionNumber)
+	refusals, waits, present, err := d.store.RefuseSession(ctx, r.Upload, uploads.Uploading, r.Epoch, f.SessionNumber)
 	if err != nil {
 		return err
 	}

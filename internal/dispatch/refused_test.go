@@ -16,8 +16,8 @@ import (
 type renewing struct{ *guarded }
 
 func (r renewing) Renew(_ context.Context, _ providers.Account, _ providers.Media, s providers.Session) (providers.Session, error) {
-	if r.gone.Load() {
-		return s, &providers.Error{Kind: providers.SessionLost, Call: "renew", Message: "no such task"}
+	if kind, ok := r.renewal.Load().(providers.Kind); ok && kind != "" {
+		return s, &providers.Error{Kind: kind, Call: "renew", Message: "injected"}
 	}
 	s.Expires = time.Now().Add(time.Hour)
 	return s, nil
@@ -29,7 +29,7 @@ func TestASessionLostAtItsRenewal(t *testing.T) {
 	t.Parallel()
 	h := partsInHand(t, true)
 	h.platform.LoseSessions(h.id)
-	h.platform.gone.Store(true)
+	h.platform.renewal.Store(providers.SessionLost)
 	h.refuse(t, h.session(t), 1, 2)
 	h.renew(t)
 	h.mustBe(t, h.id, uploads.Beginning)
@@ -46,7 +46,7 @@ func TestASessionLostWhereFinishIsRefused(t *testing.T) {
 	w.renews = true
 	w, p, id := finishingIn(t, w, dispatch.Config{})
 	w.platform.LoseSessions(id)
-	w.platform.gone.Store(true)
+	w.platform.renewal.Store(providers.SessionLost)
 	w.platform.SetHook(func(c providers.Call, nth int) (bool, error) {
 		if c == providers.CallFinish && nth <= 3 && w.upload(t, id).Epoch == 1 {
 			return false, &providers.Error{Kind: providers.Unauthorized, Call: string(c), Message: "the token has lapsed"}
@@ -55,6 +55,40 @@ func TestASessionLostWhereFinishIsRefused(t *testing.T) {
 	})
 	if u := w.mustSettle(t, p, id); u.Epoch != 2 {
 		t.Errorf("epoch %d, want 2", u.Epoch)
+	}
+}
+
+// Finish is refused until the session is renewed, however long the platform
+// does not get round to that; but not for session after session.
+func TestFinishIsRefusedUntilTheSessionIsRenewed(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]bool{"and goes on": true, "and again": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.renews = true
+			w, p, id := finishingIn(t, w, dispatch.Config{})
+			w.platform.renewal.Store(providers.Transient)
+			w.platform.SetHook(func(c providers.Call, nth int) (bool, error) {
+				if nth == 5 {
+					w.platform.renewal.Store(providers.Kind(""))
+				}
+				if c == providers.CallFinish && (nth <= 5 || !ends) {
+					return false, &providers.Error{Kind: providers.Unauthorized, Call: string(c), Message: "the token has lapsed"}
+				}
+				return true, nil
+			})
+			if ends {
+				w.mustSettle(t, p, id)
+				return
+			}
+			if err := w.settleAll(t.Context(), p, 20); err != nil {
+				t.Fatal(err)
+			}
+			if u := w.mustBe(t, id, uploads.Failed); u.Failure.Cause != uploads.CauseUnauthorized || w.platform.Seen(id).Finishes != 7 {
+				t.Errorf("failed with %+v after %d calls, want unauthorized after 7: five of one session, and two more", u.Failure, w.platform.Seen(id).Finishes)
+			}
+		})
 	}
 }
 

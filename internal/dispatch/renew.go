@@ -17,7 +17,7 @@ type renewStore interface {
 	ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error)
 	RecordRenewed(ctx context.Context, step uploads.Step, session []byte, expires time.Time, keepLease bool) (bool, error)
 	ReleaseLease(ctx context.Context, step uploads.Step) error
-	RefuseSession(ctx context.Context, id uploads.ID, epoch, number int) (refusals int, waits time.Duration, present bool, err error)
+	RefuseSession(ctx context.Context, id uploads.ID, state uploads.State, epoch, number int) (refusals int, waits time.Duration, present bool, err error)
 }
 
 // renewMargin is how long before its end a session is renewed, at most: longer

@@ -467,7 +467,7 @@ type guarded struct {
 	midFinish func(id uploads.ID)
 	// covered tells whether the ledger has every byte of an upload.
 	covered func(id uploads.ID) bool
-	gone    atomic.Bool // sessions cannot be renewed
+	renewal atomic.Value // a providers.Kind: how renewals fail
 }
 
 func (g *guarded) Finish(ctx context.Context, s providers.Session, stored []parts.Stored) (uploads.Asset, error) {

@@ -400,10 +400,14 @@ func (s *Store) ReleaseLease(ctx context.Context, step uploads.Step) error {
 // RefuseSession notes that the platform refused an upload's session of a number,
 // which makes it due for renewal at once. It returns how many sessions were
 // refused in a row, and for how long this one has waited for its renewal;
-// present is false if it is not the upload's any more. It may be repeated: each
-// session counts once.
-func (s *Store) RefuseSession(ctx context.Context, id uploads.ID, epoch, number int) (refusals int, waits time.Duration, present bool, err error) {
-	r, err := s.q.RefuseSession(ctx, s.pool, id, int32(epoch), int32(number)) //nolint:gosec // count sessions
+// present is false if it is not that of an upload in the state any more. It may
+// be repeated: each session counts once.
+func (s *Store) RefuseSession(
+	ctx context.Context, id uploads.ID, state uploads.State, epoch, number int,
+) (refusals int, waits time.Duration, present bool, err error) {
+	r, err := s.q.RefuseSession(ctx, s.pool, db.RefuseSessionParams{
+		ID: id, State: db.UploadState(state), Epoch: int32(epoch), Number: int32(number), //nolint:gosec // count sessions
+	})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, 0, false, nil

@@ -19,7 +19,7 @@ const (
 	moreHeap       = 16 * mib // live after a collection; a worker's slots keep their buffers beside that
 	quietPatience  = 20 * time.Second
 	quietRest      = 2 * time.Second // until connections that are closed are gone
-	warmUploads    = 1 // of every account, before anything is measured
+	warmUploads    = 1               // of every account, before anything is measured
 )
 
 // stillness is what a process holds while it has nothing to do.

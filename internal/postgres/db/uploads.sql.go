@@ -1044,9 +1044,16 @@ UPDATE uploads SET
     refusals = refusals + (session_refused < session_number)::int,
     session_expires = CASE WHEN session_refused < session_number THEN now() ELSE session_expires END,
     session_refused = session_number
-WHERE id = $1 AND epoch = $2 AND state = 'uploading' AND $3::int IN (0, session_number)
+WHERE id = $1 AND epoch = $2 AND state = $3 AND $4::int IN (0, session_number)
 RETURNING refusals, (now() - session_expires)::interval AS waits
 `
+
+type RefuseSessionParams struct {
+	ID     uuid.UUID
+	Epoch  int32
+	State  UploadState
+	Number int32
+}
 
 type RefuseSessionRow struct {
 	Refusals int32
@@ -1056,8 +1063,13 @@ type RefuseSessionRow struct {
 // The platform refuses a session: counted once, however many parts it is refused
 // to, and due for renewal at once. A session of before says nothing of the
 // present one, which number 0 stands for, of a worker that knows of none.
-func (q *Queries) RefuseSession(ctx context.Context, db DBTX, iD uuid.UUID, epoch int32, number int32) (RefuseSessionRow, error) {
-	row := db.QueryRow(ctx, refuseSession, iD, epoch, number)
+func (q *Queries) RefuseSession(ctx context.Context, db DBTX, arg RefuseSessionParams) (RefuseSessionRow, error) {
+	row := db.QueryRow(ctx, refuseSession,
+		arg.ID,
+		arg.Epoch,
+		arg.State,
+		arg.Number,
+	)
 	var i RefuseSessionRow
 	err := row.Scan(&i.Refusals, &i.Waits)
 	return i, err

@@ -281,7 +281,7 @@ UPDATE uploads SET
     refusals = refusals + (session_refused < session_number)::int,
     session_expires = CASE WHEN session_refused < session_number THEN now() ELSE session_expires END,
     session_refused = session_number
-WHERE id = @id AND epoch = @epoch AND state = 'uploading' AND @number::int IN (0, session_number)
+WHERE id = @id AND epoch = @epoch AND state = @state AND @number::int IN (0, session_number)
 RETURNING refusals, (now() - session_expires)::interval AS waits;
 
 -- name: RenewLeases :many
