@@ -52,12 +52,12 @@ func (l *load) warmUp(ctx context.Context) error {
 		}
 	}
 	for {
-		n, err := unended(ctx, l.w.postgres.DSN())
-		if err != nil || n == 0 {
+		now, err := progressOf(ctx, l.w.postgres.DSN())
+		if err != nil || now.unended == 0 {
 			return err
 		}
 		if !wait(ctx, 100*time.Millisecond) {
-			return fmt.Errorf("%d uploads have not ended before any fault: %w", n, context.Cause(ctx))
+			return fmt.Errorf("%d uploads have not ended before any fault: %w", now.unended, context.Cause(ctx))
 		}
 	}
 }
