@@ -78,6 +78,7 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 	}
 	compare := uploads.ReadDigest(a.Known, p.Limits().PartDigest, out.Plan.Count())
 	out.Known, out.KnownFrom = compare.Digest, compare.From
+	out.SessionNumber = a.SessionNumber
 	if out.Session, err = d.sealer.Open(a.Session, sessionUse(job.Upload, a.Epoch)); err != nil {
 		return parts.Assignment{}, fmt.Errorf("session of %s: %w", job.Upload, err)
 	}

@@ -33,6 +33,13 @@ func (d *Dispatcher) StepsPass(ctx context.Context) error {
 	return err
 }
 
+// RenewPass is a pass of the loop that renews sessions.
+func (d *Dispatcher) RenewPass(ctx context.Context) error {
+	err := d.renewSessions(ctx)
+	d.taking.Wait()
+	return err
+}
+
 // SweepPass is a pass of the loop that feeds again what was lost.
 func (d *Dispatcher) SweepPass(ctx context.Context) error { return d.sweep(ctx) }
 

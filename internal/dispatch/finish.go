@@ -37,12 +37,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 		} // else the call itself tells whether the session has lapsed
 	}
 	var notes []uploads.Evidence
-	links, agrees, err := d.checkSource(ctx, step, p, session, stored)
-	if err != nil || !agrees {
-		return err
-	}
 	if !step.Intent.IsZero() {
-		note, again, err := d.probe(ctx, step, p, session, links)
+		// Before all else: whatever is known of the bytes by now, to discard the
+		// session of an asset, or to send it again, would make a second one.
+		links, wrong := sourceLinks(step.Known(), p.Limits().PartDigest, stored)
+		note, again, err := d.probe(ctx, step, p, session, links, wrong)
 		if err != nil || !again {
 			return err
 		}
@@ -50,6 +49,10 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 			return d.cancelClaimed(ctx, step)
 		}
 		notes = append(notes, note)
+	}
+	links, agrees, err := d.checkSource(ctx, step, p, session, stored)
+	if err != nil || !agrees {
+		return err
 	}
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
@@ -106,15 +109,15 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
-		if _, ok := p.(providers.Renewer); ok {
-			if _, err := d.renew(ctx, step, p, session, true); err != nil {
-				d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
-			}
+		denied, lost, err := d.finishRefused(ctx, step, p, session)
+		if err != nil {
+			return err
 		}
-		if step.Tries+1 >= maxDeniedTries {
+		if denied {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
-		return d.postpone(ctx, step, grown, 1, false, notes...)
+		// Of a session that is lost the probe tells what became.
+		return d.postpone(ctx, step, grown, 1, lost, notes...)
 	case providers.Mismatch:
 		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
 		if err != nil {
@@ -133,11 +136,33 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 }
 
+// finishRefused has the session renewed that was refused to finish, where the
+// platform can. As with parts it is sessions that count: denied says that one
+// after the other was refused, or that this one could not be renewed for long;
+// lost, that the platform does not have it any more.
+func (d *Dispatcher) finishRefused(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (denied, lost bool, err error) {
+	if _, ok := p.(providers.Renewer); !ok {
+		denied, err = d.denied(ctx, step)
+		return denied, false, err
+	}
+	refusals, waits, _, err := d.store.RefuseSession(ctx, step.ID, step.State, step.Epoch, 0)
+	if err != nil || refusals >= maxDeniedTries || waits > renewPatience {
+		return err == nil, false, err
+	}
+	if _, err := d.renew(ctx, step, p, session, true); err != nil {
+		d.log.Warn("session is not renewed", zap.Stringer("upload", step.ID), zap.Error(err))
+		lost = providers.KindOf(err) == providers.SessionLost
+	}
+	return false, lost, nil
+}
+
 // probe settles what became of an earlier finishing call. again says that no
 // asset came of it: the session is still open, so that finish may be called, or
-// the upload is cancelled.
+// the upload is cancelled. The links are what is known of the bytes that were
+// read, and wrong is the first of them that does not match.
 func (d *Dispatcher) probe(
-	ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session, links []uploads.DigestLink,
+	ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session,
+	links []uploads.DigestLink, wrong *uploads.DigestLink,
 ) (note uploads.Evidence, again bool, err error) {
 	account := d.accounts[step.Account]
 	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
@@ -173,6 +198,12 @@ func (d *Dispatcher) probe(
 				Cause: uploads.CauseMismatch, Stage: uploads.StagePlatform,
 				Message: fmt.Sprintf("asset %s was made of bytes that are not the object's", outcome.Asset.ID),
 			})
+		}
+		if wrong != nil {
+			return note, false, errors.Join(d.store.RecordLinks(ctx, step.ID, step.Epoch, links), d.fail(ctx, step, uploads.Failure{
+				Cause: sourceCause(wrong.ExpectedFrom), Stage: uploads.StageStaging,
+				Message: fmt.Sprintf("asset %s was made before it was found that %s", outcome.Asset.ID, stagingFailure(*wrong).Message),
+			}))
 		}
 		return note, false, d.complete(step, outcome.Asset, false, "found by a probe after an unknown outcome",
 			append(links, uploads.Uncompared(uploads.StagePlatform, "the answer to finish was lost, a probe found the asset")))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mediaferry/internal/dispatch"
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
@@ -17,7 +18,11 @@ import (
 // and the dispatcher that brought it there.
 func finishing(t *testing.T, cfg dispatch.Config) (*world, *process, uploads.ID) {
 	t.Helper()
-	w := newWorld(t)
+	return finishingIn(t, newWorld(t), cfg)
+}
+
+func finishingIn(t *testing.T, w *world, cfg dispatch.Config) (*world, *process, uploads.ID) {
+	t.Helper()
 	if err := w.empty(t.Context(), plain()); err != nil {
 		t.Fatal(err)
 	}
@@ -256,6 +261,41 @@ func TestRetryOfAnUnknownOutcomeProbesFirst(t *testing.T) {
 			}
 			if u := w.mustSettle(t, p, id); u.Epoch != tt.epochs {
 				t.Errorf("completed in epoch %d, want %d", u.Epoch, tt.epochs)
+			}
+		})
+	}
+}
+
+// Something is learnt of the bytes after finish was called, and they are not
+// the object's. The platform is asked before the session is discarded: where the
+// asset is there, nothing is sent again, which would make a second one.
+func TestWhatIsLearntAfterFinishWaitsForTheProbe(t *testing.T) {
+	t.Parallel()
+	for name, applied := range map[string]bool{"the asset is there": true, "the session is still open": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, p, id := finishing(t, dispatch.Config{})
+			w.platform.SetHook(refusing(providers.CallFinish, applied, providers.UnknownOutcome))
+			if err := p.StepsPass(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			other, err := hashing.Sum(hashing.CRC64NVME, []byte("other bytes"))
+			if err == nil {
+				_, err = w.db.Exec(t.Context(), `UPDATE uploads SET bucket_digest = $1`, other.String())
+			}
+			if err = errors.Join(err, w.settleAll(t.Context(), p, 30)); err != nil {
+				t.Fatal(err)
+			}
+			u := w.mustBe(t, id, uploads.Failed)
+			seen := w.platform.Seen(id)
+			if u.Failure.Cause != uploads.CauseMismatch || seen.Probes == 0 {
+				t.Errorf("failure %+v after %d probes, want a mismatch after a probe", u.Failure, seen.Probes)
+			}
+			if applied && (len(seen.Assets) != 1 || u.Epoch != 1 || !strings.Contains(u.Failure.Message, seen.Assets[0].ID)) {
+				t.Errorf("epoch %d, assets %+v, failure %+v; want one asset, and the failure to name it", u.Epoch, seen.Assets, u.Failure)
+			}
+			if !applied && (len(seen.Assets) != 0 || u.Epoch == 1) {
+				t.Errorf("epoch %d, assets %+v; want the bytes sent again, and no asset of them", u.Epoch, seen.Assets)
 			}
 		})
 	}

@@ -19,7 +19,7 @@ type ledgerStore interface {
 	RecordDigested(ctx context.Context, id uploads.ID, o uploads.Object, digests []hashing.Digest) (bool, error)
 	RecordCheckpoint(ctx context.Context, id uploads.ID, o uploads.Object, c hashing.Checkpoint) error
 	Failures(ctx context.Context, id uploads.ID, epoch, part int) (int, error)
-	FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error)
+	FailedSteps(ctx context.Context, id uploads.ID, epoch int, kind string) (int, error)
 	HoldFeeding(ctx context.Context, id uploads.ID, epoch int, delay time.Duration) error
 }
 
@@ -126,22 +126,10 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	switch providers.Kind(f.Kind) {
 	case providers.Rejected:
 		return failed(uploads.CauseRejected)
-	case providers.SessionLost, providers.Unauthorized:
-		// A new session carries fresh authorisation. Where begin makes no call, it
-		// is parts that tell that the credentials themselves are refused.
-		if f.Kind == string(providers.Unauthorized) {
-			if renewed, err := d.lapsed(ctx, r, n); renewed || err != nil {
-				return err
-			}
-			refused, err := d.store.FailuresOfKind(ctx, r.Upload, f.Kind)
-			if err != nil {
-				return err
-			}
-			if refused >= maxDeniedTries {
-				return failed(uploads.CauseUnauthorized)
-			}
-		}
+	case providers.SessionLost:
 		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
+	case providers.Unauthorized:
+		return d.refused(ctx, r, grown)
 	case providers.Throttled:
 		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))
 	case providers.Mismatch:
@@ -156,25 +144,37 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	}
 }
 
-// lapsed has the session of a refused part renewed, where the platform can and
-// the part was not refused again and again. It reports whether it did.
-func (d *Dispatcher) lapsed(ctx context.Context, r parts.Report, refusals int) (bool, error) {
-	account, ok := d.accounts[r.Account]
-	if !ok || refusals >= maxDeniedTries {
-		return false, nil
+// renewPatience is how long a refused session waits for its renewal before the
+// upload begins again.
+const renewPatience = 10 * time.Minute
+
+// refused judges a part that was refused for its authorisation. A session lapses
+// for all parts in hand at once, and a long upload outlives many, so it is sessions that count: where
+// maxDeniedTries of them were refused one after the other, with nothing
+// acknowledged between, it is the account's credentials that are refused. (Where
+// begin makes no call, it is parts that tell.) Else a fresh session carries
+// fresh authorisation: renewed where the platform can, or opened.
+func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Duration) error {
+	f := r.Failure
+	refusals, waits, present, err := d.store.RefuseSession(ctx, r.Upload, uploads.Uploading, r.Epoch, f.SessionNumber)
+	if err != nil {
+		return err
 	}
-	if _, ok := d.providers[account.Provider].(providers.Renewer); !ok {
-		return false, nil
+	if refusals >= maxDeniedTries {
+		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
+			uploads.Failure{Cause: uploads.CauseUnauthorized, Code: f.Code, Message: f.Message, Part: f.Part})
 	}
-	took, err := d.store.LapseSession(ctx, r.Upload, r.Epoch)
-	if err != nil || !took {
-		return false, err
+	_, renews := d.providers[d.accounts[r.Account].Provider].(providers.Renewer)
+	if present && (!renews || waits > renewPatience) {
+		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
 	}
-	d.renews.wake()
-	delay := backoff(refusals, time.Second, time.Minute)
-	if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
-		return true, err
+	// One of before was renewed meanwhile, so the part only has to be sent again.
+	if present {
+		d.renews.wake()
+		if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {
+			return err
+		}
 	}
 	time.AfterFunc(delay, d.sweeps.wake)
-	return true, nil
+	return nil
 }

@@ -17,7 +17,7 @@ type renewStore interface {
 	ClaimRenewals(ctx context.Context, margins map[string]time.Duration, most int, lease time.Duration) ([]uploads.Step, error)
 	RecordRenewed(ctx context.Context, step uploads.Step, session []byte, expires time.Time, keepLease bool) (bool, error)
 	ReleaseLease(ctx context.Context, step uploads.Step) error
-	LapseSession(ctx context.Context, id uploads.ID, epoch int) (bool, error)
+	RefuseSession(ctx context.Context, id uploads.ID, state uploads.State, epoch, number int) (refusals int, waits time.Duration, present bool, err error)
 }
 
 // renewMargin is how long before its end a session is renewed, at most: longer
@@ -45,18 +45,22 @@ func (d *Dispatcher) renewSessions(ctx context.Context) error {
 	}
 	for _, step := range steps {
 		d.take(ctx, step, func(ctx context.Context) error {
-			if d.hand.refused(step.ID) {
+			if d.hand.rests(step.ID) {
 				return d.store.ReleaseLease(ctx, step)
 			}
 			session, p, err := d.session(step)
 			if err == nil {
 				_, err = d.renew(ctx, step, p, session, false)
 			}
+			if providers.KindOf(err) == providers.SessionLost {
+				return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at its renewal")
+			}
 			if err != nil {
 				// The old session may last yet, and parts tell when it does not.
-				d.hand.refuse(step.ID)
+				time.AfterFunc(d.hand.notRenewed(step.ID), d.renews.wake)
 				return errors.Join(err, d.store.ReleaseLease(context.WithoutCancel(ctx), step))
 			}
+			d.hand.wasRenewed(step.ID)
 			return nil
 		})
 	}

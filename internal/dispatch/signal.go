@@ -101,7 +101,13 @@ type hand struct {
 	mu       sync.Mutex
 	held     map[uploads.ID]heldStep
 	accounts map[string]*accountHand
-	refusals map[uploads.ID]time.Time // renewals that failed lately, and when
+	unmade   map[uploads.ID]unmade // renewals that failed lately
+}
+
+// unmade is a renewal that failed, so many times in a row.
+type unmade struct {
+	times int
+	until time.Time // the next try
 }
 
 // heldStep is a claimed step: its lease, and a time from which that lasts.
@@ -110,8 +116,8 @@ type heldStep struct {
 	from  time.Time
 }
 
-// refusalRest is how long a session whose renewal failed is left alone.
-const refusalRest = 2 * time.Minute
+// renewRest is how long a session is left alone at most after its renewal failed.
+const renewRest = 2 * time.Minute
 
 // accountHand is an account's share of it.
 type accountHand struct {
@@ -122,7 +128,7 @@ type accountHand struct {
 func newHand() *hand {
 	return &hand{
 		held: make(map[uploads.ID]heldStep), accounts: make(map[string]*accountHand),
-		refusals: make(map[uploads.ID]time.Time),
+		unmade: make(map[uploads.ID]unmade),
 	}
 }
 
@@ -152,20 +158,33 @@ func (h *hand) remove(step uploads.Step) bool {
 	return a.claimed == maxInHand/2-1
 }
 
-// refuse notes that a renewal failed.
-func (h *hand) refuse(id uploads.ID) {
+// notRenewed notes that a renewal failed, and returns when to try again: soon,
+// since the session may have lapsed, and later each time.
+func (h *hand) notRenewed(id uploads.ID) (rest time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refusals[id] = time.Now()
+	now := time.Now()
+	maps.DeleteFunc(h.unmade, func(_ uploads.ID, u unmade) bool { return now.Sub(u.until) > renewRest })
+	u := h.unmade[id]
+	u.times++
+	rest = backoff(u.times, time.Second, renewRest)
+	u.until = now.Add(rest)
+	h.unmade[id] = u
+	return rest
 }
 
-// refused reports whether a renewal failed lately.
-func (h *hand) refused(id uploads.ID) bool {
+// rests reports whether a renewal failed so lately that it is not tried yet.
+func (h *hand) rests(id uploads.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	maps.DeleteFunc(h.refusals, func(_ uploads.ID, at time.Time) bool { return time.Since(at) > refusalRest })
-	_, there := h.refusals[id]
-	return there
+	return time.Now().Before(h.unmade[id].until)
+}
+
+// wasRenewed forgets the renewals that failed.
+func (h *hand) wasRenewed(id uploads.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.unmade, id)
 }
 
 // full returns the accounts that have enough in hand for now.

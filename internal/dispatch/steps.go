@@ -403,7 +403,14 @@ func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err err
 	case providers.Throttled:
 		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false)
 	case providers.Unauthorized:
-		return retry(uploads.CauseUnauthorized, maxDeniedTries, grown)
+		denied, err := d.denied(ctx, step)
+		if err != nil {
+			return err
+		}
+		if denied {
+			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
+		}
+		return d.postpone(ctx, step, grown, 1, false)
 	case providers.Mismatch:
 		return retry(uploads.CauseMismatch, maxDeniedTries, grown)
 	case providers.Rejected:
@@ -411,6 +418,17 @@ func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err err
 	default:
 		return retry(uploads.CauseAttempts, maxStepTries, grown)
 	}
+}
+
+// denied reports whether a control step, with the try that was recorded just
+// now, was refused for its authorisation so often that it is the credentials.
+// Tries that failed for other reasons say nothing of them.
+func (d *Dispatcher) denied(ctx context.Context, step uploads.Step) (bool, error) {
+	if step.Tries+1 < maxDeniedTries {
+		return false, nil
+	}
+	n, err := d.store.FailedSteps(ctx, step.ID, step.Epoch, string(providers.Unauthorized))
+	return n >= maxDeniedTries, err
 }
 
 // abort discards the upstream session of an upload that has ended.

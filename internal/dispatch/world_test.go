@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type world struct {
 	limits   providers.Limits
 	platform *guarded
 	queue    *memoryQueue
+	renews   bool // the platform renews sessions
 	sealer   *sealing.Sealer
 	log      *journal // what the dispatchers say
 }
@@ -111,8 +113,12 @@ func (w *world) process(cfg dispatch.Config) *process {
 	if cfg.Lease == 0 {
 		cfg.Lease = time.Minute
 	}
+	var platform providers.Provider = w.platform
+	if w.renews {
+		platform = renewing{w.platform}
+	}
 	p.Dispatcher = dispatch.New(cfg, p.store, mortalQueue{w.queue, p.store}, objects{}, w.sealer,
-		map[string]providers.Provider{"fake": w.platform},
+		map[string]providers.Provider{"fake": platform},
 		[]dispatch.Account{{
 			Account: providers.Account{Name: accountName}, Tenant: "default", Provider: "fake", Pool: "default", Window: 1 << 20,
 		}}, w.log.logger())
@@ -461,6 +467,7 @@ type guarded struct {
 	midFinish func(id uploads.ID)
 	// covered tells whether the ledger has every byte of an upload.
 	covered func(id uploads.ID) bool
+	renewal atomic.Value // a providers.Kind: how renewals fail
 }
 
 func (g *guarded) Finish(ctx context.Context, s providers.Session, stored []parts.Stored) (uploads.Asset, error) {

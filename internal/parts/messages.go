@@ -50,8 +50,11 @@ type Failure struct {
 	// Against is who gave the digest that the bytes read from staging differ from.
 	Against    string        `json:"against,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
-	Started    time.Time     `json:"started"`
-	Failed     time.Time     `json:"failed"`
+	// SessionNumber tells the session that the try was made with from those that
+	// the upload had before and after; 0 is not known.
+	SessionNumber int       `json:"session_number,omitempty"`
+	Started       time.Time `json:"started"`
+	Failed        time.Time `json:"failed"`
 }
 
 // Kinds of a Failure that are about staging, beside those of providers.Kind.
@@ -96,10 +99,11 @@ type Report struct {
 // Assignment is what a worker is told of an upload: how to read it and where to
 // send it. It is sealed to the worker's one-time key on its way.
 type Assignment struct {
-	Provider string         `json:"provider"`
-	Source   uploads.Object `json:"source"`
-	Plan     Plan           `json:"plan"`
-	Session  []byte         `json:"session,omitempty"` // providers.Session, encoded
+	Provider      string         `json:"provider"`
+	Source        uploads.Object `json:"source"`
+	Plan          Plan           `json:"plan"`
+	Session       []byte         `json:"session,omitempty"`        // providers.Session, encoded
+	SessionNumber int            `json:"session_number,omitempty"` // as in Failure
 	// Reach is where the platform may send the worker; nil, from a dispatcher that
 	// knows no bounds yet, is everywhere.
 	Reach *reach.Reach `json:"reach,omitempty"`

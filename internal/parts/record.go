@@ -125,13 +125,15 @@ type RecordMark struct {
 
 // Assignable is what the record knows of an upload that a worker asks about.
 type Assignable struct {
-	Account    string
-	Provider   string
-	State      uploads.State
-	Epoch      int
-	Source     uploads.Object
-	PartSize   int64 // bytes
-	Known      []uploads.KnownDigest
-	Session    []byte // sealed
-	Checkpoint *hashing.Checkpoint
+	Account  string
+	Provider string
+	State    uploads.State
+	Epoch    int
+	Source   uploads.Object
+	PartSize int64 // bytes
+	Known    []uploads.KnownDigest
+	Session  []byte // sealed
+	// SessionNumber is as in Failure.
+	SessionNumber int
+	Checkpoint    *hashing.Checkpoint
 }

@@ -128,10 +128,10 @@ func (s *Store) Failures(ctx context.Context, id uploads.ID, epoch, part int) (i
 	return int(n), nil
 }
 
-// FailuresOfKind counts the failed tries of an upload that were of a kind, over
-// all its epochs.
-func (s *Store) FailuresOfKind(ctx context.Context, id uploads.ID, kind string) (int, error) {
-	n, err := s.q.CountKind(ctx, s.pool, id, kind)
+// FailedSteps counts the failed control steps of an upload in an epoch that were
+// of a kind.
+func (s *Store) FailedSteps(ctx context.Context, id uploads.ID, epoch int, kind string) (int, error) {
+	n, err := s.q.CountSteps(ctx, s.pool, id, int32(epoch), kind) //nolint:gosec // counts sessions
 	if err != nil {
 		return 0, unavailable("count failures", err)
 	}

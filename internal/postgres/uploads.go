@@ -397,14 +397,24 @@ func (s *Store) ReleaseLease(ctx context.Context, step uploads.Step) error {
 	return nil
 }
 
-// LapseSession makes the session of an upload due for renewal at once. It
-// reports whether the upload is still in that epoch.
-func (s *Store) LapseSession(ctx context.Context, id uploads.ID, epoch int) (bool, error) {
-	n, err := s.q.LapseSession(ctx, s.pool, id, int32(epoch)) //nolint:gosec // counts sessions
-	if err != nil {
-		return false, unavailable("lapse session", err)
+// RefuseSession notes that the platform refused an upload's session of a number,
+// which makes it due for renewal at once. It returns how many sessions were
+// refused in a row, and for how long this one has waited for its renewal;
+// present is false if it is not that of an upload in the state any more. It may
+// be repeated: each session counts once.
+func (s *Store) RefuseSession(
+	ctx context.Context, id uploads.ID, state uploads.State, epoch, number int,
+) (refusals int, waits time.Duration, present bool, err error) {
+	r, err := s.q.RefuseSession(ctx, s.pool, db.RefuseSessionParams{
+		ID: id, State: db.UploadState(state), Epoch: int32(epoch), Number: int32(number), //nolint:gosec // count sessions
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return 0, 0, false, nil
+	case err != nil:
+		return 0, 0, false, unavailable("note a refused session", err)
 	}
-	return n == 1, nil
+	return int(r.Refusals), r.Waits, true, nil
 }
 
 // RenewLeases keeps steps in hand from being claimed by another process while
@@ -514,7 +524,7 @@ func (s *Store) Assignable(ctx context.Context, ids []uploads.ID) (map[uploads.I
 			Source: uploads.Object{
 				Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag, Size: r.Size,
 			},
-			PartSize: value(r.PartSize), Session: r.Session,
+			PartSize: value(r.PartSize), Session: r.Session, SessionNumber: int(r.SessionNumber),
 		}
 		if a.Known, err = toKnown(r.Digests, r.PassDigests, r.BucketDigest); err != nil {
 			return nil, fmt.Errorf("digests of %s: %w", r.ID, err)

@@ -39,6 +39,7 @@ type assignment struct {
 	provider providers.Provider
 	limits   providers.Limits
 	session  providers.Session
+	number   int // of the session, for whoever is told that it was refused
 	source   uploads.Object
 	plan     parts.Plan
 	reach    reach.Reach
@@ -132,7 +133,7 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 	}
 	value := &assignment{
 		name: a.Provider, source: a.Source, plan: a.Plan, reach: reach.Everywhere(),
-		known: uploads.KnownDigest{Digest: a.Known, From: a.KnownFrom},
+		known: uploads.KnownDigest{Digest: a.Known, From: a.KnownFrom}, number: a.SessionNumber,
 	}
 	if a.Reach != nil {
 		value.reach = *a.Reach

@@ -52,6 +52,7 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 	case err != nil:
 		return h.unreported(ctx, err)
 	default:
+		failure.SessionNumber = a.number
 		return h.handBack(ctx, name(work, failure))
 	}
 }

@@ -49,6 +49,12 @@ func Serve(ctx context.Context, address string, handler http.Handler) (*Server, 
 	return s, nil
 }
 
+// CloseIdle closes the connections on which no call is under way.
+func (s *Server) CloseIdle() {
+	s.server.SetKeepAlivesEnabled(false)
+	s.server.SetKeepAlivesEnabled(true)
+}
+
 // Close stops listening, breaks off the calls in hand and waits for the
 // server's end.
 func (s *Server) Close() error {

@@ -44,6 +44,8 @@ type evidence struct {
 	calls   []platformCall
 	samples map[string][]sample
 	wiped   []wiped
+	before  []stillness // processes at rest, before any fault
+	after   []stillness // and when all is done
 }
 
 // platformCall is a call of a platform's log with the meaning that it has for
@@ -178,6 +180,7 @@ func checks() []check {
 		{"8 window", windowHeld},
 		{"8 rates", ratesHeld},
 		{"9 memory", memory},
+		{"9 nothing grows", leaks},
 		{"10 deploys count no attempt", deploysHarmless},
 		{"10 nothing is sent twice", sentTwice},
 		{"11 no secret in a log", noSecrets},

@@ -77,12 +77,13 @@ func planLoad(opts options, accounts []*account) []*submission {
 // load submits, cancels and retries.
 type load struct {
 	w    *world
-	all  []*submission
+	all  []*submission               // in the order of time, those of the warm-up last
+	due  []*submission               // of these, what run submits
 	apis map[string][]*client.Client // by tenant, one for each dispatcher
 }
 
 func newLoad(w *world, all []*submission) (*load, error) {
-	l := &load{w: w, all: all, apis: make(map[string][]*client.Client)}
+	l := &load{w: w, all: all, due: all, apis: make(map[string][]*client.Client)}
 	for _, tenant := range tenants {
 		clients, err := w.clients(tenant)
 		if err != nil {
@@ -106,8 +107,8 @@ func (l *load) close() {
 func (l *load) run(ctx context.Context) error {
 	start := time.Now()
 	var submitting sync.WaitGroup
-	errs := make(chan error, len(l.all))
-	for _, s := range l.all {
+	errs := make(chan error, len(l.due))
+	for _, s := range l.due {
 		select {
 		case <-time.After(time.Until(start.Add(s.at))):
 		case <-ctx.Done():

@@ -26,6 +26,8 @@ import (
 	"mediaferry/internal/devstack"
 )
 
+const settleAtMost = 4 // times the time in which nothing may get on
+
 // options say what a run is like.
 type options struct {
 	scenario    string
@@ -65,7 +67,7 @@ func readOptions(args []string) (options, error) {
 	flags.StringVar(&o.scenario, "scenario", scenarioStorm, "what to run: chaos, queue-wipe or deploy-storm")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides load and faults")
 	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long uploads are submitted and faults come")
-	flags.DurationVar(&o.settle, "settle", 3*time.Minute, "within what time everything must have ended then")
+	flags.DurationVar(&o.settle, "settle", 90*time.Second, "how long nothing may get on then before everything has ended")
 	flags.IntVar(&o.uploads, "uploads", 0, "how many; 0 for three a second")
 	flags.StringVar(&kinds, "faults", "", "kinds of faults, with commas; all if empty, none for none")
 	flags.StringVar(&o.dispatcher, "dispatcher", "bin/dispatcher", "binary of the dispatcher")
@@ -131,6 +133,11 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	defer l.close()
+	if err := l.warmUp(ctx); err != nil {
+		return false, err
+	}
+	before := w.still(ctx, func(stillness) bool { return true })
+	say("warm")
 	schedule := opts.schedule()
 	for _, e := range schedule {
 		say("planned: %s", e)
@@ -144,10 +151,12 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, err
 	}
 	say("settled after %s", settled.Round(100*time.Millisecond))
+	after := w.still(ctx, within(before))
 	e, err := gather(ctx, w, l, n)
 	if err != nil {
 		return false, err
 	}
+	e.before, e.after = before, after
 	return e.report(out, settled), nil
 }
 
@@ -176,17 +185,23 @@ func (n *nemesis) storm(ctx context.Context, schedule []event) error {
 	return err
 }
 
-// settle waits until nothing is left to do, but not for ever: what has not
-// ended then is for the checks to report.
+// settle waits until nothing is left to do. It gives up when nothing has got on
+// for so long as most says, however fast the machine is, and in any case after
+// settleAtMost times that: what has not ended then is for the checks to report.
 func settle(ctx context.Context, w *world, most time.Duration) (time.Duration, error) {
 	start := time.Now()
-	for time.Since(start) < most {
-		n, err := unended(ctx, w.postgres.DSN())
+	var last progress
+	moved := start
+	for time.Since(moved) < most && time.Since(start) < settleAtMost*most {
+		now, err := progressOf(ctx, w.postgres.DSN())
 		if err != nil {
 			return 0, err
 		}
-		if n == 0 {
+		if now.unended == 0 {
 			break
+		}
+		if now != last {
+			last, moved = now, time.Now()
 		}
 		if !wait(ctx, 200*time.Millisecond) {
 			return 0, context.Cause(ctx)

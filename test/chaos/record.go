@@ -113,16 +113,22 @@ func readRecord(ctx context.Context, dsn string) (*record, error) {
 	return r, nil
 }
 
-// unended counts the uploads on which work is still due.
-func unended(ctx context.Context, dsn string) (n int, err error) {
+// progress is how far all uploads are.
+type progress struct {
+	unended int // uploads on which work is still due
+	acked   int // rows of the ledger
+}
+
+func progressOf(ctx context.Context, dsn string) (p progress, err error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
-		return 0, fmt.Errorf("connect: %w", err)
+		return p, fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, `SELECT count(*) FROM uploads WHERE state NOT IN ('completed', 'failed', 'cancelled')`).Scan(&n)
+	err = conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM uploads WHERE state NOT IN ('completed', 'failed', 'cancelled')),
+		(SELECT count(*) FROM part_acks)`).Scan(&p.unended, &p.acked)
 	if err != nil {
-		return 0, fmt.Errorf("count what has not ended: %w", err)
+		return p, fmt.Errorf("count what has not ended: %w", err)
 	}
-	return n, nil
+	return p, nil
 }

@@ -148,6 +148,7 @@ func (e *evidence) figures(say func(string, ...any), counts map[string]int, sett
 	}
 	figure("sent_twice_pct", "%.2f", sentTwice, "%")
 	figure("settle_s", "%.1f", settled.Seconds(), "s")
+	e.sayStillness(figure)
 	switch e.w.opts.scenario {
 	case scenarioQueueWipe:
 		var most time.Duration

@@ -94,6 +94,7 @@ type world struct {
 	roles     []*role
 	apis      []string // of the dispatchers
 	transport *http.Transport
+	servers   []*upstreams.Server // before staging and the platforms
 	stops     []func() error
 }
 
@@ -102,7 +103,8 @@ type role struct {
 	name    string
 	kind    string // dispatcher, worker or nats
 	command devstack.Command
-	wire    *wire // of a worker, to NATS
+	wire    *wire  // of a worker, to NATS
+	metrics string // address; "" for none
 
 	mu    sync.Mutex
 	index int // in processes; -1 while it does not run
@@ -173,6 +175,7 @@ func (w *world) serve(ctx context.Context, name string, pace int, next http.Hand
 		return nil, "", err
 	}
 	w.onStop(server.Close)
+	w.servers = append(w.servers, server)
 	return g, server.URL, nil
 }
 
@@ -447,9 +450,13 @@ func (w *world) startProcesses(ctx context.Context) error {
 		}
 		w.apis = append(w.apis, "http://"+listen)
 		name := "dispatcher-" + strconv.Itoa(n+1)
-		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, command: devstack.Command{
+		metrics, err := metricsAddress(ctx)
+		if err != nil {
+			return err
+		}
+		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, metrics: metrics, command: devstack.Command{
 			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
-			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_API_AUTH=none"),
+			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_API_AUTH=none", "MEDIAFERRY_METRICS_LISTEN="+metrics),
 		}})
 	}
 	for n := range w.opts.workers {
@@ -459,9 +466,13 @@ func (w *world) startProcesses(ctx context.Context) error {
 			return err
 		}
 		w.onStop(toNATS.close)
-		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, wire: toNATS, command: devstack.Command{
-			Name: name, Path: w.opts.worker,
-			Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots), "MEDIAFERRY_NATS_URL=nats://"+toNATS.address()),
+		metrics, err := metricsAddress(ctx)
+		if err != nil {
+			return err
+		}
+		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, wire: toNATS, metrics: metrics, command: devstack.Command{
+			Name: name, Path: w.opts.worker, Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots),
+				"MEDIAFERRY_NATS_URL=nats://"+toNATS.address(), "MEDIAFERRY_METRICS_LISTEN="+metrics),
 		}})
 	}
 	for _, r := range w.roles {
@@ -599,8 +610,14 @@ type sums struct {
 }
 
 // freeAddress returns a loopback address that nobody listens on now.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) { return freeAddressOn(ctx, "127.0.0.1") }
+
+// metricsAddress is on a host that no connection goes out from, so that nobody
+// takes the port while its process is down.
+func metricsAddress(ctx context.Context) (string, error) { return freeAddressOn(ctx, "127.0.0.2") }
+
+func freeAddressOn(ctx context.Context, host string) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

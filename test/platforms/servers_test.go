@@ -21,6 +21,7 @@ type platform struct {
 	clear    func()
 	calls    func() []upstreams.Call
 	files    func() []file
+	read     func(file) (io.ReadCloser, error) // nil where media are fetched by their URL
 }
 
 // file is what a server received of one upload.

@@ -48,12 +48,12 @@ func (q *Queries) CountFailures(ctx context.Context, db DBTX, uploadID uuid.UUID
 	return count, err
 }
 
-const countKind = `-- name: CountKind :one
-SELECT count(*) FROM part_failures WHERE upload_id = $1 AND kind = $2
+const countSteps = `-- name: CountSteps :one
+SELECT count(*) FROM part_failures WHERE upload_id = $1 AND epoch = $2 AND part = 0 AND kind = $3
 `
 
-func (q *Queries) CountKind(ctx context.Context, db DBTX, uploadID uuid.UUID, kind string) (int64, error) {
-	row := db.QueryRow(ctx, countKind, uploadID, kind)
+func (q *Queries) CountSteps(ctx context.Context, db DBTX, uploadID uuid.UUID, epoch int32, kind string) (int64, error) {
+	row := db.QueryRow(ctx, countSteps, uploadID, epoch, kind)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -349,7 +349,7 @@ UPDATE uploads u SET
     acked_bytes = u.acked_bytes + c.bytes,
     found_bytes = u.found_bytes + c.found,
     first_ack_at = coalesce(u.first_ack_at, now()),
-    last_ack_at = now(),
+    last_ack_at = now(), refusals = 0,
     state = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'finishing' ELSE u.state END,
     reason = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'last byte acknowledged' ELSE u.reason END,
     step_at = CASE WHEN u.acked_parts + c.parts = u.part_count THEN now() ELSE u.step_at END

@@ -883,6 +883,9 @@ type Upload struct {
 	KnownBy          string
 	Flight           *string
 	Waits            bool
+	SessionNumber    int32
+	SessionRefused   int32
+	Refusals         int32
 }
 
 type UploadEpoch struct {

@@ -61,7 +61,7 @@ func (q *Queries) AccountLoads(ctx context.Context, db DBTX) ([]AccountLoadsRow,
 
 const assignable = `-- name: Assignable :many
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
-    digests, pass_digests, bucket_digest, session, digest_checkpoint
+    digests, pass_digests, bucket_digest, session, session_number, digest_checkpoint
 FROM uploads WHERE id = ANY($1::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
   AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
   AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant')
@@ -83,6 +83,7 @@ type AssignableRow struct {
 	PassDigests      []string
 	BucketDigest     string
 	Session          []byte
+	SessionNumber    int32
 	DigestCheckpoint json.RawMessage
 }
 
@@ -112,6 +113,7 @@ func (q *Queries) Assignable(ctx context.Context, db DBTX, ids []uuid.UUID) ([]A
 			&i.PassDigests,
 			&i.BucketDigest,
 			&i.Session,
+			&i.SessionNumber,
 			&i.DigestCheckpoint,
 		); err != nil {
 			return nil, err
@@ -724,19 +726,6 @@ func (q *Queries) KnownDigests(ctx context.Context, db DBTX, arg KnownDigestsPar
 	return items, nil
 }
 
-const lapseSession = `-- name: LapseSession :execrows
-UPDATE uploads SET session_expires = now() WHERE id = $1 AND epoch = $2 AND state = 'uploading'
-`
-
-// The platform refuses the session: it is renewed at once.
-func (q *Queries) LapseSession(ctx context.Context, db DBTX, iD uuid.UUID, epoch int32) (int64, error) {
-	result, err := db.Exec(ctx, lapseSession, iD, epoch)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const moveClaimed = `-- name: MoveClaimed :many
 UPDATE uploads SET state = $1, reason = $2, digests = $3::text[], pass_digests = $4::text[],
     lease_token = CASE WHEN $5::bool THEN lease_token END,
@@ -922,7 +911,7 @@ const recordBegun = `-- name: RecordBegun :many
 UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_size = b.part_size,
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
-    begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
+    begun_at = coalesce(u.begun_at, now()), session_number = u.session_number + 1, lease_token = NULL, lease_until = NULL, step_tries = 0,
     digest_checkpoint = NULL, finish_intent_at = NULL, finish_log = '[]',
     bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS lease_token, unnest($3::text[]) AS bucket_digest,
@@ -1018,7 +1007,7 @@ func (q *Queries) RecordDigested(ctx context.Context, db DBTX, digests []string,
 }
 
 const recordRenewed = `-- name: RecordRenewed :execrows
-UPDATE uploads SET session = $1, session_expires = $2::timestamptz,
+UPDATE uploads SET session = $1, session_expires = $2::timestamptz, session_number = session_number + 1,
     lease_token = CASE WHEN $3::bool THEN lease_token END,
     lease_until = CASE WHEN $3::bool THEN lease_until END
 WHERE id = $4 AND epoch = $5 AND lease_token = $6 AND state IN ('uploading', 'finishing')
@@ -1048,6 +1037,42 @@ func (q *Queries) RecordRenewed(ctx context.Context, db DBTX, arg RecordRenewedP
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const refuseSession = `-- name: RefuseSession :one
+UPDATE uploads SET
+    refusals = refusals + (session_refused < session_number)::int,
+    session_expires = CASE WHEN session_refused < session_number THEN now() ELSE session_expires END,
+    session_refused = session_number
+WHERE id = $1 AND epoch = $2 AND state = $3 AND $4::int IN (0, session_number)
+RETURNING refusals, (now() - session_expires)::interval AS waits
+`
+
+type RefuseSessionParams struct {
+	ID     uuid.UUID
+	Epoch  int32
+	State  UploadState
+	Number int32
+}
+
+type RefuseSessionRow struct {
+	Refusals int32
+	Waits    time.Duration
+}
+
+// The platform refuses a session: counted once, however many parts it is refused
+// to, and due for renewal at once. A session of before says nothing of the
+// present one, which number 0 stands for, of a worker that knows of none.
+func (q *Queries) RefuseSession(ctx context.Context, db DBTX, arg RefuseSessionParams) (RefuseSessionRow, error) {
+	row := db.QueryRow(ctx, refuseSession,
+		arg.ID,
+		arg.Epoch,
+		arg.State,
+		arg.Number,
+	)
+	var i RefuseSessionRow
+	err := row.Scan(&i.Refusals, &i.Waits)
+	return i, err
 }
 
 const releaseLease = `-- name: ReleaseLease :exec

@@ -93,7 +93,7 @@ WITH chosen AS MATERIALIZED (
 UPDATE uploads u SET state = (CASE WHEN u.finish_intent_at IS NULL THEN 'queued' ELSE 'finishing' END)::upload_state,
     reason = 'retry', failure = NULL, finished_at = NULL,
     finish_intent_at = CASE WHEN u.finish_intent_at IS NOT NULL THEN now() END, -- its patience begins anew
-    step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
+    step_at = now(), step_tries = 0, refusals = 0, lease_token = NULL, lease_until = NULL
 FROM chosen c WHERE u.id = c.id
 RETURNING u.id;
 

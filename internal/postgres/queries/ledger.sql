@@ -33,7 +33,7 @@ UPDATE uploads u SET
     acked_bytes = u.acked_bytes + c.bytes,
     found_bytes = u.found_bytes + c.found,
     first_ack_at = coalesce(u.first_ack_at, now()),
-    last_ack_at = now(),
+    last_ack_at = now(), refusals = 0,
     state = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'finishing' ELSE u.state END,
     reason = CASE WHEN u.acked_parts + c.parts = u.part_count THEN 'last byte acknowledged' ELSE u.reason END,
     step_at = CASE WHEN u.acked_parts + c.parts = u.part_count THEN now() ELSE u.step_at END
@@ -56,8 +56,8 @@ ON CONFLICT DO NOTHING;
 -- name: CountFailures :one
 SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = @part AND NOT excused;
 
--- name: CountKind :one
-SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND kind = @kind;
+-- name: CountSteps :one
+SELECT count(*) FROM part_failures WHERE upload_id = @upload_id AND epoch = @epoch AND part = 0 AND kind = @kind;
 
 -- name: Receipts :many
 -- What finish is given: the parts of the current epoch in order.

@@ -125,7 +125,7 @@ RETURNING waits;
 UPDATE uploads u SET state = 'uploading', reason = '', epoch = b.epoch, part_size = b.part_size,
     part_count = b.part_count, session = b.session, session_expires = nullif(b.expires, '0001-01-01 00:00:00+00'::timestamptz),
     fed = 0, fed_bytes = 0, found_bytes = 0, acked_parts = 0, acked_bytes = 0, feed_after = now(),
-    begun_at = coalesce(u.begun_at, now()), lease_token = NULL, lease_until = NULL, step_tries = 0,
+    begun_at = coalesce(u.begun_at, now()), session_number = u.session_number + 1, lease_token = NULL, lease_until = NULL, step_tries = 0,
     digest_checkpoint = NULL, finish_intent_at = NULL, finish_log = '[]',
     bucket_digest = coalesce(nullif(b.bucket_digest, ''), u.bucket_digest)
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@lease_tokens::uuid[]) AS lease_token, unnest(@bucket_digests::text[]) AS bucket_digest,
@@ -241,7 +241,7 @@ WHERE id = @id AND state = 'digesting' AND NOT paused AND NOT withdraw_due
 -- name: Assignable :many
 -- What workers ask for; only uploads that may be worked on answer.
 SELECT id, account, provider, state, epoch, source_bucket, source_key, source_version, source_etag, size, part_size,
-    digests, pass_digests, bucket_digest, session, digest_checkpoint
+    digests, pass_digests, bucket_digest, session, session_number, digest_checkpoint
 FROM uploads WHERE id = ANY(@ids::uuid[]) AND state::text IN ('uploading', 'digesting') AND NOT paused AND NOT withdraw_due AND probe_since IS NULL
   AND account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
   AND tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant');
@@ -265,7 +265,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 -- name: RecordRenewed :execrows
 -- The same session, prolonged: the epoch and its parts stay. The lease is given
 -- up where it was taken for the renewal alone.
-UPDATE uploads SET session = @session, session_expires = sqlc.narg(expires)::timestamptz,
+UPDATE uploads SET session = @session, session_expires = sqlc.narg(expires)::timestamptz, session_number = session_number + 1,
     lease_token = CASE WHEN @keep_lease::bool THEN lease_token END,
     lease_until = CASE WHEN @keep_lease::bool THEN lease_until END
 WHERE id = @id AND epoch = @epoch AND lease_token = @lease_token AND state IN ('uploading', 'finishing');
@@ -273,9 +273,16 @@ WHERE id = @id AND epoch = @epoch AND lease_token = @lease_token AND state IN ('
 -- name: ReleaseLease :exec
 UPDATE uploads SET lease_token = NULL, lease_until = NULL WHERE id = @id AND lease_token = @lease_token;
 
--- name: LapseSession :execrows
--- The platform refuses the session: it is renewed at once.
-UPDATE uploads SET session_expires = now() WHERE id = @id AND epoch = @epoch AND state = 'uploading';
+-- name: RefuseSession :one
+-- The platform refuses a session: counted once, however many parts it is refused
+-- to, and due for renewal at once. A session of before says nothing of the
+-- present one, which number 0 stands for, of a worker that knows of none.
+UPDATE uploads SET
+    refusals = refusals + (session_refused < session_number)::int,
+    session_expires = CASE WHEN session_refused < session_number THEN now() ELSE session_expires END,
+    session_refused = session_number
+WHERE id = @id AND epoch = @epoch AND state = @state AND @number::int IN (0, session_number)
+RETURNING refusals, (now() - session_expires)::interval AS waits;
 
 -- name: RenewLeases :many
 -- Keeps the steps in hand of a process that lives from being claimed by another.

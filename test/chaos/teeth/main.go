@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 			continue
 		}
 		passed[t.focus.name] = true
-		bites, said, err := b.once(ctx, t.focus, 1, 100*time.Second)
+		bites, said, err := b.once(ctx, t.focus, 1, 90*time.Second)
 		if err != nil {
 			return false, err
 		}
@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		var bites []string
 		seed := 1
 		for ; len(bites) == 0 && seed <= *seeds && time.Since(start) < *patience; seed++ {
-			if bites, _, err = b.once(ctx, t.focus, seed, time.Minute); err != nil {
+			if bites, _, err = b.once(ctx, t.focus, seed, 45*time.Second); err != nil {
 				return false, fmt.Errorf("%s: %w", t.name, err)
 			}
 		}

@@ -71,7 +71,7 @@ func teeth() []tooth {
 		},
 		{
 			name: "no-probe", what: "finish is called again after an unknown outcome, and nobody asks", focus: unheard(),
-			edits: []edit{{finishGo, "	if !step.Intent.IsZero() {\n		note, again, err := d.probe(", "	if step.CancelDue {\n		note, again, err := d.probe("}},
+			edits: []edit{{finishGo, "	if !step.Intent.IsZero() {\n		// Before all else", "	if step.CancelDue {\n		// Before all else"}},
 		},
 		{
 			name: "ack-first", what: "a worker takes its job off the queue before the report on it is stored", focus: slow(),
