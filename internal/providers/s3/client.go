@@ -33,6 +33,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -513,7 +514,7 @@ func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err //nolint:wrapcheck // a transport's error passes as it is
 	}
 	if after, ok := req.Context().Value(retryAfterKey{}).(*time.Duration); ok {
-		*after = retryAfter(resp.Header)
+		*after = webapi.RetryAfter(resp.Header)
 	}
 	return resp, nil
 }

@@ -2,12 +2,12 @@ package s3
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 )
 
 // classify turns an error of minio-go into one of the contract. A completion
@@ -22,7 +22,7 @@ func classify(call string, err error, after time.Duration) *providers.Error {
 		return providers.TransportError(call, lost, err)
 	}
 	resp := minio.ToErrorResponse(err)
-	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: resp.Message}
+	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: webapi.Words(resp.Message)}
 	switch e.Kind {
 	case providers.Throttled:
 		e.RetryAfter = after
@@ -75,16 +75,4 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		return providers.Unauthorized
 	}
 	return providers.Rejected
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }
