@@ -310,7 +310,7 @@ func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {
 		reset(w)
 		return
 	case f.ErrorCode != "":
-		a = cosRefused(f.ErrorCode, "asked to fail")
+		a = cosRefused(f.ErrorCode, "%s", asked(call.r))
 		if f.Status != 0 {
 			a.refusal.status = f.Status
 		}

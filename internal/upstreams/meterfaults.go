@@ -81,11 +81,11 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, rest) // the caller may send less
 	c.Outcome = fmt.Sprintf("fault, applied: %t", f.Apply)
 	m.calls.add(c)
-	m.fail(w, f)
+	m.fail(w, r, f)
 }
 
 // fail answers as the fault says.
-func (m *Meter) fail(w http.ResponseWriter, f Fault) {
+func (m *Meter) fail(w http.ResponseWriter, r *http.Request, f Fault) {
 	switch {
 	case f.Reset:
 		reset(w)
@@ -95,7 +95,7 @@ func (m *Meter) fail(w http.ResponseWriter, f Fault) {
 		}
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(max(f.Status, http.StatusBadRequest))
-		_ = xml.NewEncoder(w).Encode(&cosRefusal{Code: f.ErrorCode, Message: "asked to fail"}) // the client may be gone
+		_ = xml.NewEncoder(w).Encode(&cosRefusal{Code: f.ErrorCode, Message: asked(r)}) // the client may be gone
 	case f.Status != 0:
 		f.statusAnswer(w)
 	default:

@@ -442,7 +442,7 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 	case fault.Reset:
 		reset(w)
 	case fault.ErrorCode != "":
-		answer = smhRefuse(fault.ErrorCode, "asked to fail")
+		answer = smhRefuse(fault.ErrorCode, "%s", asked(r))
 		if fault.Status != 0 {
 			answer.status = fault.Status
 		}

@@ -297,7 +297,7 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	case fault.Text != "":
 		_, _ = io.WriteString(w, fault.Text) // the client may be gone
 	case fault.Code != 0:
-		writeJSON(w, vodRefusal(fault.Code, fault.CanRetry, "asked to fail"))
+		writeJSON(w, vodRefusal(fault.Code, fault.CanRetry, "%s", asked(r)))
 	default:
 		writeJSON(w, answer)
 	}

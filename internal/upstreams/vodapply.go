@@ -240,7 +240,7 @@ func (v *VODApply) serveAction(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, fault.Text) // the client may be gone
 		return
 	case fault.Code != 0 || fault.ErrorCode != "":
-		refusal = applyRefuse(fault.Code, fault.ErrorCode, "asked to fail")
+		refusal = applyRefuse(fault.Code, fault.ErrorCode, "%s", asked(r))
 	}
 	if refusal != nil {
 		answer = refusal.answer(c)

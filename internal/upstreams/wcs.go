@@ -378,7 +378,7 @@ func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
 	default:
 		reply = controlRefusal(http.StatusNotFound, http.StatusNotFound, "no call %q", c.Action)
 	}
-	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "asked to fail"))
+	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "%s", asked(r)))
 }
 
 // withinRate counts a call of the kind and reports whether there may be one more.

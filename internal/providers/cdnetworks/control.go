@@ -154,7 +154,7 @@ func (c *Client) control(ctx context.Context, t target, call string, form url.Va
 	}
 	e := &providers.Error{
 		Kind: controlKind(status, got.Code.value()), Call: call, Code: string(got.Code),
-		Message: webapi.Words(got.Message, t.secretKey.Reveal(), t.accessKey), RetryAfter: webapi.RetryAfter(resp.Header),
+		Message: webapi.Words(got.Message, req.Header.Get("Authorization"), t.secretKey.Reveal(), t.accessKey), RetryAfter: webapi.RetryAfter(resp.Header),
 	}
 	if e.Code == "" {
 		e.Code = strconv.Itoa(status)

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -13,7 +12,7 @@ import (
 // classify turns an error of minio-go into one of the contract. A completion
 // is the one call whose loss leaves the outcome unknown: putting an object or a
 // part may be repeated, and so may the rest.
-func classify(call string, err error, after time.Duration) *providers.Error {
+func classify(call string, err error, told *exchange) *providers.Error {
 	lost := providers.Transient
 	if call == callComplete {
 		lost = providers.UnknownOutcome
@@ -22,10 +21,10 @@ func classify(call string, err error, after time.Duration) *providers.Error {
 		return providers.TransportError(call, lost, err)
 	}
 	resp := minio.ToErrorResponse(err)
-	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: webapi.Words(resp.Message)}
+	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: webapi.Words(resp.Message, told.authorization)}
 	switch e.Kind {
 	case providers.Throttled:
-		e.RetryAfter = after
+		e.RetryAfter = told.retryAfter
 	case providers.Transient:
 		e.Kind = lost
 	case providers.Unauthorized, providers.SessionLost, providers.Rejected, providers.Mismatch, providers.UnknownOutcome:

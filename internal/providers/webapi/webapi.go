@@ -4,6 +4,7 @@ package webapi
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,10 @@ const MaxWords = 300
 // Words returns the platform's own, cut to MaxWords, with the secrets struck
 // from them should it echo one.
 func Words(message string, secrets ...string) string {
-	for _, secret := range secrets {
+	// The longest first: one that has another in it would not be known after that
+	// was struck.
+	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range longest {
 		if secret != "" {
 			message = strings.ReplaceAll(message, secret, "[redacted]")
 		}

@@ -17,6 +17,9 @@ func TestWordsHoldNoSecret(t *testing.T) {
 	if strings.Contains(got, "SECRET") || len(got) > webapi.MaxWords || !utf8.ValidString(got) || !strings.HasPrefix(got, "bad [redacted] ü") {
 		t.Errorf("%q", got)
 	}
+	if got := webapi.Words("signed by key ID with a MAC", "ID", "key ID with a MAC"); got != "signed by [redacted]" {
+		t.Errorf("%q", got)
+	}
 	// A secret across the cut is struck before the cut is made.
 	got = webapi.Words(strings.Repeat("x", webapi.MaxWords-3)+"SECRET", "SECRET")
 	if strings.Contains(got, "SEC") {
