@@ -98,7 +98,7 @@ func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 	if !w.begin(c, r) {
 		return
 	}
-	if reply.status == http.StatusOK && c.carriedOut() {
+	if reply.status == http.StatusOK && c.fault.carriesOut() {
 		switch p.action {
 		case ActionMakeBlock:
 			reply = w.makeBlock(c, r, v, p)
