@@ -65,9 +65,9 @@ type COSConfig struct {
 // example-1250000000.cos.ap-guangzhou.myqcloud.com, wherever it was sent. COS
 // is an http.Handler, safe for use by many goroutines.
 type COS struct {
+	local
+
 	config  COSConfig
-	calls   callLog
-	faults  faultList
 	buffers *buffers
 
 	mu       sync.Mutex
@@ -142,15 +142,6 @@ func NewCOS(config COSConfig) *COS {
 	}
 }
 
-// AddFaults puts faults into force.
-func (c *COS) AddFaults(faults ...Fault) { c.faults.add(faults...) }
-
-// ClearFaults withdraws all faults.
-func (c *COS) ClearFaults() { c.faults.clear() }
-
-// Calls returns the calls so far, oldest first.
-func (c *COS) Calls() []Call { return c.calls.all() }
-
 // Files returns what was received, by bucket and key.
 func (c *COS) Files() []COSFile {
 	c.mu.Lock()
@@ -201,14 +192,7 @@ func (c *COS) grant(account string, expires time.Time, places ...cosPlace) (secr
 
 // ServeHTTP answers the calls of the XML API and /_local.
 func (c *COS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/_local/calls":
-		writeJSON(w, c.Calls())
-	case "/_local/files":
-		writeJSON(w, c.Files())
-	case "/_local/faults":
-		c.faults.serve(w, r)
-	default:
+	if !c.serveLocal(w, r, func() any { return c.Files() }) {
 		c.serveCall(w, r)
 	}
 }
@@ -272,23 +256,15 @@ func (c *COS) serveCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := cosAnswer{refusal: refusal}
-	if refusal == nil && (!call.fault.fails() || call.fault.Apply) {
+	if refusal == nil && call.fault.carriesOut() {
 		answer = c.apply(call)
 	}
-	// The rest of the body is read in any case: a caller that is still sending
-	// when the answer comes may see a broken connection in place of it.
-	rest := int64(cosDrain)
-	if call.fault.Reset {
-		rest = call.fault.AfterBytes
+	call.fault.drain(call, cosDrain)
+	var said string
+	if answer.refusal != nil {
+		said = answer.refusal.Code + " " + answer.refusal.Message
 	}
-	_, _ = io.CopyN(io.Discard, call, rest) // the caller may send less
-	call.Outcome = "ok"
-	switch {
-	case call.fault.fails():
-		call.Outcome = fmt.Sprintf("fault, applied: %t", call.fault.Apply)
-	case answer.refusal != nil:
-		call.Outcome = answer.refusal.Code + " " + answer.refusal.Message
-	}
+	call.Outcome = call.fault.outcome(said)
 	c.record(call)
 	c.answer(w, call, answer)
 }
@@ -306,22 +282,15 @@ func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {
 	w.Header().Set("Server", "tencent-cos")
 	w.Header().Set("X-Cos-Request-Id", id)
 	switch f := call.fault; {
-	case f.Reset:
-		reset(w)
-		return
-	case f.ErrorCode != "":
-		a = cosRefused(f.ErrorCode, "asked to fail")
+	case !f.Reset && f.ErrorCode != "":
+		a = cosRefused(f.ErrorCode, "%s", asked(call.r))
 		if f.Status != 0 {
 			a.refusal.status = f.Status
 		}
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
-	case f.Status != 0:
-		f.statusAnswer(w)
-		return
-	case f.Text != "":
-		_, _ = io.WriteString(w, f.Text) // the client may be gone
+	case f.answered(w):
 		return
 	}
 	if a.refusal != nil {

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -249,4 +251,25 @@ func (f Fault) statusAnswer(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 	}
 	http.Error(w, "asked to fail", f.Status)
+}
+
+// asked are the platform's words for a call that a fault refuses. They quote, in
+// << and >>, what authorised the call, as servers do that say too much: whoever
+// passes them on is to strike it.
+func asked(r *http.Request) string {
+	var words strings.Builder
+	words.WriteString("asked to fail")
+	for _, name := range []string{"Authorization", "X-Cos-Security-Token"} {
+		if value := r.Header.Get(name); value != "" {
+			words.WriteString(" <<" + value + ">>")
+		}
+	}
+	params := r.URL.Query()
+	maps.Copy(params, r.PostForm) // of calls that have read their form
+	for _, name := range []string{"signature", "Signature", "SecretId", "vodSessionKey", "library_secret", "access_token"} {
+		if value := params.Get(name); value != "" {
+			words.WriteString(" <<" + value + ">>")
+		}
+	}
+	return words.String()
 }

@@ -18,10 +18,10 @@ import (
 // misbehaves on request. Host and path pass through as they came, so signatures
 // hold. It streams.
 type Meter struct {
+	local
+
 	proxy          *httputil.ReverseProxy
 	bytesPerSecond int
-	calls          callLog
-	faults         faultList
 
 	mu    sync.Mutex
 	files map[string]*MeterFile // by bucket/key
@@ -74,15 +74,7 @@ func (m *Meter) Files() []MeterFile {
 
 // ServeHTTP counts and passes on, and answers /_local.
 func (m *Meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/_local/calls":
-		writeJSON(w, m.Calls())
-		return
-	case "/_local/files":
-		writeJSON(w, m.Files())
-		return
-	case "/_local/faults":
-		m.faults.serve(w, r)
+	if m.serveLocal(w, r, func() any { return m.Files() }) {
 		return
 	}
 	key := strings.TrimPrefix(r.URL.Path, "/")

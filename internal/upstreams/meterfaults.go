@@ -2,7 +2,6 @@ package upstreams
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,10 +19,7 @@ const (
 
 // AddFaults puts faults into force. Those of a server that damage bytes or
 // lists have no effect here.
-func (m *Meter) AddFaults(faults ...Fault) { m.faults.add(faults...) }
-
-// Calls returns the calls so far, oldest first.
-func (m *Meter) Calls() []Call { return m.calls.all() }
+func (m *Meter) AddFaults(faults ...Fault) { m.local.AddFaults(faults...) }
 
 // s3Action names the call.
 func s3Action(method string, query url.Values) string {
@@ -74,32 +70,24 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	if f.Apply {
 		m.proxy.ServeHTTP(&unsaid{header: make(http.Header)}, r)
 	}
-	rest := int64(cosDrain)
-	if f.Reset {
-		rest = f.AfterBytes
-	}
-	_, _ = io.CopyN(io.Discard, r.Body, rest) // the caller may send less
-	c.Outcome = fmt.Sprintf("fault, applied: %t", f.Apply)
+	f.drain(r.Body, cosDrain)
+	c.Outcome = f.outcome("")
 	m.calls.add(c)
-	m.fail(w, f)
+	m.fail(w, r, f)
 }
 
 // fail answers as the fault says.
-func (m *Meter) fail(w http.ResponseWriter, f Fault) {
+func (m *Meter) fail(w http.ResponseWriter, r *http.Request, f Fault) {
 	switch {
-	case f.Reset:
-		reset(w)
-	case f.ErrorCode != "":
+	case !f.Reset && f.ErrorCode != "":
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(max(f.Status, http.StatusBadRequest))
-		_ = xml.NewEncoder(w).Encode(&cosRefusal{Code: f.ErrorCode, Message: "asked to fail"}) // the client may be gone
-	case f.Status != 0:
-		f.statusAnswer(w)
+		_ = xml.NewEncoder(w).Encode(&cosRefusal{Code: f.ErrorCode, Message: asked(r)}) // the client may be gone
 	default:
-		_, _ = io.WriteString(w, f.Text) // as above
+		f.answered(w)
 	}
 }
 

@@ -76,10 +76,10 @@ type SMHConfig struct {
 // storage that takes the parts, both at one address. Of the ways to upload it
 // knows the one in parts. It is an http.Handler, safe for use by many goroutines.
 type SMH struct {
+	local
+
 	config SMHConfig
 	key    string // that headers are signed with
-	calls  callLog
-	faults faultList
 
 	mu       sync.Mutex // guards what follows and all that hangs on it
 	tokens   map[string]smhToken
@@ -200,15 +200,6 @@ func smhRandom(n int) string {
 	return hex.EncodeToString(raw)
 }
 
-// AddFaults puts faults into force.
-func (s *SMH) AddFaults(faults ...Fault) { s.faults.add(faults...) }
-
-// ClearFaults withdraws all faults.
-func (s *SMH) ClearFaults() { s.faults.clear() }
-
-// Calls returns the calls so far, oldest first.
-func (s *SMH) Calls() []Call { return s.calls.all() }
-
 // Files returns what was received, by the time of the start.
 func (s *SMH) Files() []SMHFile {
 	s.mu.Lock()
@@ -264,20 +255,14 @@ func (s *SMH) ExpireTokens() {
 
 // ServeHTTP answers the API, the object storage and /_local.
 func (s *SMH) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/_local/calls":
-		writeJSON(w, s.Calls())
-	case "/_local/files":
-		writeJSON(w, s.Files())
-	case "/_local/faults":
-		s.faults.serve(w, r)
-	default:
-		c := s.route(r)
-		if c.Action == "" && r.Method == http.MethodGet && s.serveObject(w, r) {
-			return
-		}
-		s.serveCall(w, r, c)
+	if s.serveLocal(w, r, func() any { return s.Files() }) {
+		return
 	}
+	c := s.route(r)
+	if c.Action == "" && r.Method == http.MethodGet && s.serveObject(w, r) {
+		return
+	}
+	s.serveCall(w, r, c)
 }
 
 // smhCall is one call on its way through the server.
@@ -420,29 +405,21 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 		s.Forget(c.task.confirmKey)
 	}
 	var answer smhAnswer
-	if !fault.fails() || fault.Apply {
+	if fault.carriesOut() {
 		answer = s.apply(c)
 	}
-	// The rest of the body is read in any case: a caller that is still sending
-	// when the answer comes may see a broken connection in place of it.
-	rest := int64(smhMaxPart)
-	if fault.Reset {
-		rest = fault.AfterBytes
+	fault.drain(c, smhMaxPart)
+	var refusal string
+	if answer.code != "" {
+		refusal = answer.code + " " + answer.message
 	}
-	_, _ = io.CopyN(io.Discard, c, rest) // the caller may send less
-	c.Outcome = "ok"
-	switch {
-	case fault.fails():
-		c.Outcome = fmt.Sprintf("fault, applied: %t", fault.Apply)
-	case answer.code != "":
-		c.Outcome = answer.code + " " + answer.message
-	}
+	c.Outcome = fault.outcome(refusal)
 	s.record(c)
 	switch {
 	case fault.Reset:
 		reset(w)
 	case fault.ErrorCode != "":
-		answer = smhRefuse(fault.ErrorCode, "asked to fail")
+		answer = smhRefuse(fault.ErrorCode, "%s", asked(r))
 		if fault.Status != 0 {
 			answer.status = fault.Status
 		}

@@ -24,7 +24,7 @@ func (s *SMH) uploadInfo(c *smhCall, t *smhTask) map[string]any {
 	s.issued++
 	now := time.Now()
 	expires := now.Add(s.config.InfoLife)
-	token := "local-" + strconv.FormatUint(s.issued, 10)
+	token := "local-token-" + strconv.FormatUint(s.issued, 10)
 	times := fmt.Sprintf("%d;%d", now.Unix(), expires.Unix())
 	headers := map[string]any{
 		"Content-Type":         "application/octet-stream",
@@ -57,7 +57,7 @@ func (s *SMH) checkHeaders(c *smhCall, t *smhTask) smhAnswer {
 	_, until, _ := strings.Cut(times, ";")
 	// Both numbers are ours once the signature is right, which is judged first.
 	end, _ := strconv.ParseInt(until, 10, 64)
-	number, _ := strconv.ParseUint(strings.TrimPrefix(token, "local-"), 10, 64)
+	number, _ := strconv.ParseUint(strings.TrimPrefix(token, "local-token-"), 10, 64)
 	limit, kind := h.Get("X-Cos-Traffic-Limit"), h.Get("Content-Type")
 	switch {
 	case authorization != s.authorize(t, token, times):

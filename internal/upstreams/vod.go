@@ -62,10 +62,10 @@ type VODConfig struct {
 // the two differ in who signs what, and know uploads by the same keys. It is
 // an http.Handler, safe for use by many goroutines.
 type VOD struct {
+	local
+
 	config  VODConfig
 	started time.Time
-	calls   callLog
-	faults  faultList
 	buffers sync.Pool // of *[]byte, a part each
 
 	mu       sync.Mutex
@@ -122,15 +122,6 @@ func NewVOD(config VODConfig) *VOD {
 	}
 }
 
-// AddFaults puts faults into force.
-func (v *VOD) AddFaults(faults ...Fault) { v.faults.add(faults...) }
-
-// ClearFaults withdraws all faults.
-func (v *VOD) ClearFaults() { v.faults.clear() }
-
-// Calls returns the calls so far, oldest first.
-func (v *VOD) Calls() []Call { return v.calls.all() }
-
 // Files returns what was received, by account and SHA-1.
 func (v *VOD) Files() []VODFile {
 	v.mu.Lock()
@@ -160,12 +151,7 @@ func (v *VOD) Forget(account, fileSHA string) {
 // ServeHTTP answers the actions, finished media and /_local.
 func (v *VOD) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/_local/calls":
-		writeJSON(w, v.Calls())
-	case r.URL.Path == "/_local/files":
-		writeJSON(w, v.Files())
-	case r.URL.Path == "/_local/faults":
-		v.faults.serve(w, r)
+	case v.serveLocal(w, r, func() any { return v.Files() }):
 	case strings.HasPrefix(r.URL.Path, "/media/"):
 		v.serveMedia(w, r)
 	case r.URL.Path == "/v2/index.php" || (!v.config.Strict && r.URL.Path == "/v3/index.php"):
@@ -271,33 +257,20 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		v.Forget(c.Account, c.File)
 	}
 	answer := refused
-	if ok && (!fault.fails() || fault.Apply) {
+	if ok && fault.carriesOut() {
 		answer = v.misreport(c, v.apply(c), fault)
 	}
-	// The rest of the body is read in any case: a caller that is still sending
-	// when the answer comes may see a broken connection in place of it.
-	rest := int64(maxBody)
-	if fault.Reset {
-		rest = fault.AfterBytes
+	fault.drain(c, maxBody)
+	var refusal string
+	if answer.Code < 0 || answer.Code > 2 {
+		refusal = strconv.Itoa(answer.Code) + " " + answer.Message
 	}
-	_, _ = io.CopyN(io.Discard, c, rest) // the caller may send less
-	c.Outcome = "ok"
-	switch {
-	case fault.fails():
-		c.Outcome = fmt.Sprintf("fault, applied: %t", fault.Apply)
-	case answer.Code < 0 || answer.Code > 2:
-		c.Outcome = strconv.Itoa(answer.Code) + " " + answer.Message
-	}
+	c.Outcome = fault.outcome(refusal)
 	v.record(c)
 	switch {
-	case fault.Reset:
-		reset(w)
-	case fault.Status != 0:
-		fault.statusAnswer(w)
-	case fault.Text != "":
-		_, _ = io.WriteString(w, fault.Text) // the client may be gone
+	case fault.answered(w):
 	case fault.Code != 0:
-		writeJSON(w, vodRefusal(fault.Code, fault.CanRetry, "asked to fail"))
+		writeJSON(w, vodRefusal(fault.Code, fault.CanRetry, "%s", asked(r)))
 	default:
 		writeJSON(w, answer)
 	}

@@ -218,29 +218,20 @@ func (v *VODApply) serveAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer any
-	if refusal == nil && (!fault.fails() || fault.Apply) {
+	if refusal == nil && fault.carriesOut() {
 		answer, refusal = v.apply(c, session)
 	}
-	c.Outcome = "ok"
-	switch {
-	case fault.fails():
-		c.Outcome = fmt.Sprintf("fault, applied: %t", fault.Apply)
-	case refusal != nil:
-		c.Outcome = refusal.name + " " + refusal.message
+	var said string
+	if refusal != nil {
+		said = refusal.name + " " + refusal.message
 	}
+	c.Outcome = fault.outcome(said)
 	v.storage.calls.add(c.Call)
 	switch {
-	case fault.Reset:
-		reset(w)
-		return
-	case fault.Status != 0:
-		fault.statusAnswer(w)
-		return
-	case fault.Text != "":
-		_, _ = io.WriteString(w, fault.Text) // the client may be gone
+	case fault.answered(w):
 		return
 	case fault.Code != 0 || fault.ErrorCode != "":
-		refusal = applyRefuse(fault.Code, fault.ErrorCode, "asked to fail")
+		refusal = applyRefuse(fault.Code, fault.ErrorCode, "%s", asked(r))
 	}
 	if refusal != nil {
 		answer = refusal.answer(c)

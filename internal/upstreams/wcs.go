@@ -75,13 +75,13 @@ type WCSConfig struct {
 // WCS stands in for CDNetworks' video service: its control API and the storage
 // that the bytes go to. It is an http.Handler, safe for use by many goroutines.
 type WCS struct {
+	local
+
 	config    WCSConfig
 	now       func() time.Time
 	started   time.Time
 	accessKey string // of the bucket, by which tokens are signed
 	secretKey string
-	calls     callLog
-	faults    faultList
 	keeper    *keeper
 	forms     atomic.Int64 // names the files that form uploads are kept in
 
@@ -164,13 +164,7 @@ func randomHex(n int) string {
 // AddFaults puts faults into force. Code is a status of the storage with its
 // JSON, or a code of the control API; File is an object key, or the fileId or
 // videoId of a call to the control API. A form upload is known by its Action alone.
-func (w *WCS) AddFaults(faults ...Fault) { w.faults.add(faults...) }
-
-// ClearFaults withdraws all faults.
-func (w *WCS) ClearFaults() { w.faults.clear() }
-
-// Calls returns the calls so far, oldest first.
-func (w *WCS) Calls() []Call { return w.calls.all() }
+func (w *WCS) AddFaults(faults ...Fault) { w.local.AddFaults(faults...) }
 
 // Files returns what was received, by object key.
 func (w *WCS) Files() []WCSFile {
@@ -206,12 +200,7 @@ func (w *WCS) Purge(key string) {
 // ServeHTTP answers the control API, the storage, finished media and /_local.
 func (w *WCS) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/_local/calls":
-		writeJSON(rw, w.Calls())
-	case r.URL.Path == "/_local/files":
-		writeJSON(rw, w.Files())
-	case r.URL.Path == "/_local/faults":
-		w.faults.serve(rw, r)
+	case w.serveLocal(rw, r, func() any { return w.Files() }):
 	case strings.HasPrefix(r.URL.Path, "/media/"):
 		w.serveMedia(rw, r)
 	case strings.HasPrefix(r.URL.Path, "/vod/videoManage/"):
@@ -315,13 +304,11 @@ func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed
 		rest = max(c.fault.AfterBytes-c.Received, 0)
 	}
 	_, _ = io.CopyN(io.Discard, c, rest) // the caller may send less
-	c.Outcome = "ok"
-	switch {
-	case c.fault.fails():
-		c.Outcome = fmt.Sprintf("fault, applied: %t", c.fault.Apply)
-	case reply.status != http.StatusOK:
-		c.Outcome = fmt.Sprintf("%d %+v", reply.status, reply.body)
+	var refusal string
+	if reply.status != http.StatusOK {
+		refusal = fmt.Sprintf("%d %+v", reply.status, reply.body)
 	}
+	c.Outcome = c.fault.outcome(refusal)
 	w.calls.add(c.Call)
 	if v != nil && c.Action != ActionMakeFile { // whose body is a list, not media
 		v.mu.Lock()
@@ -329,21 +316,13 @@ func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed
 		v.mu.Unlock()
 	}
 	switch {
-	case c.fault.Reset:
-		reset(rw)
-	case c.fault.Status != 0:
-		c.fault.statusAnswer(rw)
-	case c.fault.Text != "":
-		_, _ = io.WriteString(rw, c.fault.Text) // the client may be gone
+	case c.fault.answered(rw):
 	case c.fault.Code != 0:
 		failed.write(rw)
 	default:
 		reply.write(rw)
 	}
 }
-
-// carriedOut reports whether the call is to take effect.
-func (c *wcsCall) carriedOut() bool { return !c.fault.fails() || c.fault.Apply }
 
 // serveControl authenticates a call of the control API, lets a fault have its
 // way and carries it out.
@@ -370,7 +349,7 @@ func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
 		reply = controlRefusal(http.StatusOK, wcsParameter, "%v", perr)
 	case !w.withinRate(account + " " + c.Action):
 		reply = controlRefusal(http.StatusTooManyRequests, http.StatusTooManyRequests, "more than %d calls in %s", w.config.Rate, wcsRatePer)
-	case !c.carriedOut():
+	case !c.fault.carriesOut():
 	case c.Action == ActionGetUploadToken:
 		reply = w.getUploadToken(c, r.Host, params)
 	case c.Action == ActionGetVideoList:
@@ -378,7 +357,7 @@ func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
 	default:
 		reply = controlRefusal(http.StatusNotFound, http.StatusNotFound, "no call %q", c.Action)
 	}
-	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "asked to fail"))
+	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "%s", asked(r)))
 }
 
 // withinRate counts a call of the kind and reports whether there may be one more.

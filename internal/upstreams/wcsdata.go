@@ -98,7 +98,7 @@ func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 	if !w.begin(c, r) {
 		return
 	}
-	if reply.status == http.StatusOK && c.carriedOut() {
+	if reply.status == http.StatusOK && c.fault.carriesOut() {
 		switch p.action {
 		case ActionMakeBlock:
 			reply = w.makeBlock(c, r, v, p)
@@ -110,7 +110,7 @@ func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 			v, reply = w.form(c, r)
 		}
 	}
-	w.end(rw, c, v, reply, dataRefusal(max(c.fault.Code, http.StatusBadRequest), "asked to fail"))
+	w.end(rw, c, v, reply, dataRefusal(max(c.fault.Code, http.StatusBadRequest), "%s", asked(r)))
 }
 
 // admit checks the token and the headers that every call of a file carries.

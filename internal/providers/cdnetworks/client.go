@@ -32,6 +32,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -51,9 +52,7 @@ var (
 // New returns the provider over the client's transport. Redirects are not
 // followed: they would carry the token to another host.
 func New(client *http.Client) *Client {
-	own := *client
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{http: &own, now: time.Now}
+	return &Client{http: webapi.Direct(client), now: time.Now}
 }
 
 // controlRate is what the platform recommends to stay below for each call of
@@ -320,7 +319,7 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	out := providers.Outcome{Evidence: fmt.Sprintf("%s for video %s: not listed", callList, s.VideoID)}
 	if listed {
 		out.Evidence = fmt.Sprintf("%s for video %s: %s bytes, videoState %s, transcodeState %s",
-			callList, s.VideoID, v.Size, clean(string(v.State)), clean(string(v.Transcode)))
+			callList, s.VideoID, v.Size, webapi.Words(string(v.State)), webapi.Words(string(v.Transcode)))
 	}
 	now := c.now()
 	switch {

@@ -9,9 +9,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/settings"
+	"mediaferry/internal/providers/webapi"
 )
 
 // The control API's names of the calls, and where they are.
@@ -59,7 +60,7 @@ type grant struct {
 // check says what of the grant cannot be used, without quoting the token.
 func (g grant) check() error {
 	switch {
-	case !bare(g.UploadURL):
+	case !settings.IsOrigin(g.UploadURL):
 		return fmt.Errorf("uploadUrl is %q", g.UploadURL)
 	case g.UploadToken == "" || strings.ContainsFunc(g.UploadToken, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("uploadToken is none")
@@ -153,7 +154,7 @@ func (c *Client) control(ctx context.Context, t target, call string, form url.Va
 	}
 	e := &providers.Error{
 		Kind: controlKind(status, got.Code.value()), Call: call, Code: string(got.Code),
-		Message: clean(got.Message, t.secretKey.Reveal(), t.accessKey), RetryAfter: retryAfter(resp.Header),
+		Message: webapi.Words(got.Message, req.Header.Get("Authorization"), t.secretKey.Reveal(), t.accessKey), RetryAfter: webapi.RetryAfter(resp.Header),
 	}
 	if e.Code == "" {
 		e.Code = strconv.Itoa(status)
@@ -175,33 +176,4 @@ func controlKind(status int, code int64) providers.Kind {
 	default:
 		return providers.Rejected
 	}
-}
-
-// maxMessage bounds what is kept of the platform's words, in bytes.
-const maxMessage = 300
-
-// clean cuts the platform's words short and strikes the secrets from them,
-// should it echo one.
-func clean(message string, secrets ...string) string {
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage]
-	}
-	return strings.ToValidUTF8(message, "")
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }

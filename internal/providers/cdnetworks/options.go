@@ -3,7 +3,6 @@ package cdnetworks
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"path"
@@ -14,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"mediaferry/internal/providers"
-	"mediaferry/internal/uploads"
+	"mediaferry/internal/providers/settings"
 )
 
 // maxName bounds a file name, its extension included, in characters.
@@ -40,10 +39,8 @@ type category struct {
 // as joined *uploads.FieldError.
 func readOptions(media providers.Media) (options, error) {
 	var o options
-	var errs []error
-	bad := func(name, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "options." + name, Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
+	bad := func(name, format string, args ...any) { r.Bad("options."+name, format, args...) }
 	for _, name := range slices.Sorted(maps.Keys(media.Options)) {
 		value := media.Options[name]
 		if value == "" {
@@ -70,13 +67,9 @@ func readOptions(media providers.Media) (options, error) {
 				bad(name, `%v; give a list such as [{"parentName":"news","childName":"local"}]`, err)
 			}
 		case "overwrite":
-			b, err := strconv.ParseBool(value)
-			if err != nil {
-				bad(name, "is %q; give true or false", value)
-			}
-			o.overwrite = &b
+			o.overwrite = new(r.Bool("options.overwrite", value))
 		default:
-			bad(name, "is not known here; there are domain, workflow_id, watermark, transcode_template, subtitle_id, categories and overwrite")
+			r.Unknown("options."+name, "domain", "workflow_id", "watermark", "transcode_template", "subtitle_id", "categories", "overwrite")
 		}
 	}
 	if o.workflow != "" {
@@ -90,7 +83,7 @@ func readOptions(media providers.Media) (options, error) {
 			}
 		}
 	}
-	return o, errors.Join(errs...)
+	return o, r.Err()
 }
 
 func readCategories(value string) ([]category, error) {
@@ -139,18 +132,15 @@ func flag(set bool) string {
 // CheckMedia says what of the name and the options the platform would refuse.
 // Nothing is shortened or replaced silently: the name is what viewers see.
 func (c *Client) CheckMedia(media providers.Media) error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "name", Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
 	if n := utf8.RuneCountInString(media.Name); n > maxName {
-		bad("has %d characters; the platform takes at most %d with the extension, so submit a shorter name", n, maxName)
+		r.Bad("name", "has %d characters; the platform takes at most %d with the extension, so submit a shorter name", n, maxName)
 	}
 	if ext := path.Ext(media.Name); len(ext) < 2 || ext == media.Name {
-		bad("%q has no extension; the platform wants one, so submit a name such as film.mp4", media.Name)
+		r.Bad("name", "%q has no extension; the platform wants one, so submit a name such as film.mp4", media.Name)
 	}
 	_, err := readOptions(media)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(r.Err(), err)
 }
 
 // Defaults of the settings.
@@ -187,75 +177,43 @@ type target struct {
 // as joined *uploads.FieldError.
 func readAccount(account providers.Account) (target, error) {
 	t := target{endpoint: defaultEndpoint, scheme: schemeWS3, keyStyle: keyBase64, chunk: blockSize, listDelay: defaultListDelay}
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
 	for _, name := range slices.Sorted(maps.Keys(account.Settings)) {
 		value := account.Settings[name]
 		switch name {
 		case "endpoint":
-			t.endpoint = strings.TrimSuffix(value, "/")
-			if !bare(t.endpoint) {
-				bad("settings.endpoint", "is %q; give scheme and host only, such as %s", value, defaultEndpoint)
-			}
+			t.endpoint = r.Origin("settings.endpoint", value, defaultEndpoint)
 		case "auth_scheme":
-			t.scheme = scheme(value)
-			if t.scheme != schemeWS3 && t.scheme != schemeCNC {
-				bad("settings.auth_scheme", "is %q; give %s or %s", value, schemeWS3, schemeCNC)
-			}
+			t.scheme = settings.OneOf(&r, "settings.auth_scheme", value, schemeWS3, schemeCNC)
 		case "key_header":
-			t.keyStyle = keyStyle(value)
-			if t.keyStyle != keyBase64 && t.keyStyle != keyPlain {
-				bad("settings.key_header", "is %q; give %s or %s", value, keyBase64, keyPlain)
-			}
+			t.keyStyle = settings.OneOf(&r, "settings.key_header", value, keyBase64, keyPlain)
 		case "chunk_size":
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil || n < chunkUnit || n > blockSize || n%chunkUnit != 0 {
-				bad("settings.chunk_size", "is %q; give bytes, a multiple of %d up to %d", value, chunkUnit, blockSize)
+				r.Bad("settings.chunk_size", "is %q; give bytes, a multiple of %d up to %d", value, chunkUnit, blockSize)
 			}
 			t.chunk = n
 		case "list_delay":
 			d, err := time.ParseDuration(value)
 			if err != nil || d < 0 {
-				bad("settings.list_delay", "is %q; give a duration such as %s", value, defaultListDelay)
+				r.Bad("settings.list_delay", "is %q; give a duration such as %s", value, defaultListDelay)
 			}
 			t.listDelay = d
 		case "playback_url":
 			t.playback = strings.TrimSuffix(value, "/")
 			u, err := url.Parse(value)
 			if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.User != nil {
-				bad("settings.playback_url", "is %q; give the address that file keys are appended to, such as https://play.example.com", value)
+				r.Bad("settings.playback_url", "is %q; give the address that file keys are appended to, such as https://play.example.com", value)
 			}
 		default:
-			bad("settings."+name, "is not known here; there are endpoint, auth_scheme, key_header, chunk_size, list_delay and playback_url")
+			r.Unknown("settings."+name, "endpoint", "auth_scheme", "key_header", "chunk_size", "list_delay", "playback_url")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(account.Secrets)) {
-		value := account.Secrets[name]
-		switch name {
-		case "access_key":
-			t.accessKey = value.Reveal()
-		case "secret_key":
-			t.secretKey = value
-		default:
-			bad("secrets."+name, "is not known here; there are access_key and secret_key")
-		}
-	}
-	if t.accessKey == "" {
-		bad("secrets.access_key", "is missing; give the account's AccessKey ID")
-	}
-	if t.secretKey == "" {
-		bad("secrets.secret_key", "is missing; give the account's SecretKey")
-	}
-	return t, errors.Join(errs...)
-}
-
-// bare reports whether address is scheme and host, and nothing else.
-func bare(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
-		u.Path == "" && u.RawQuery == "" && u.Fragment == "" && u.User == nil
+	secrets := r.Secrets(account.Secrets,
+		settings.Secret{Name: "access_key", Words: "the account's AccessKey ID"},
+		settings.Secret{Name: "secret_key", Words: "the account's SecretKey"})
+	t.accessKey, t.secretKey = secrets[0].Reveal(), secrets[1]
+	return t, r.Err()
 }
 
 // CheckAccount says what is wrong with the settings and secrets of an account.

@@ -20,6 +20,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/providers/webapi"
 )
 
 // The storage's names of the calls.
@@ -200,7 +201,7 @@ func (p plane) refusal(call string, resp *http.Response, body []byte) error {
 	_ = json.Unmarshal(body, &said) // a gateway in between answers no JSON, the status tells enough
 	return &providers.Error{
 		Kind: planeKind(call, resp.StatusCode, p.lapsed()), Call: call, Code: strconv.Itoa(resp.StatusCode),
-		Message: clean(said.Message, p.Token), RetryAfter: retryAfter(resp.Header),
+		Message: webapi.Words(said.Message, p.Token), RetryAfter: webapi.RetryAfter(resp.Header),
 	}
 }
 

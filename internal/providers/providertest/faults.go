@@ -167,10 +167,10 @@ func testLost(by providers.Call, apply bool) func(t *testing.T, s *subject) {
 			err := s.once(t, upstreams.Fault{Action: action, Apply: apply, Reset: true}, func() error { return a.try(t, by) })
 			switch {
 			case by == providers.CallFinish:
-				wantKind(t, err, providers.UnknownOutcome)
-				a.settle(t)
+				s.wantKind(t, err, providers.UnknownOutcome)
+				a.settle(t, apply && action == s.last(by))
 			case err != nil: // a transport may have repeated the call by itself, as it may be
-				wantKind(t, err, providers.Transient)
+				s.wantKind(t, err, providers.Transient)
 				fallthrough
 			default:
 				if err := a.try(t, by); err != nil {
@@ -194,13 +194,25 @@ func testLost(by providers.Call, apply bool) func(t *testing.T, s *subject) {
 	}
 }
 
+// last returns the platform's call that completes the method.
+func (s *subject) last(by providers.Call) (last string) {
+	for action := range s.callsOf(by) {
+		last = action
+	}
+	return last
+}
+
 // settle does what is right after an unknown outcome of Finish: ask, and finish
-// again only if the session is still there.
-func (a *attempt) settle(t *testing.T) {
+// again only if the session is still there. made is whether the asset is: then
+// no other answer will do, since to finish again could make another.
+func (a *attempt) settle(t *testing.T, made bool) {
 	t.Helper()
 	out, err := a.Provider.Probe(t.Context(), a.Account, a.media, a.session)
 	if err != nil {
 		t.Fatalf("probe: %v", err)
+	}
+	if made && out.Holding != providers.HoldsAsset {
+		t.Errorf("the asset was made and probe says %s (%s), want %s", out.Holding, out.Evidence, providers.HoldsAsset)
 	}
 	switch out.Holding {
 	case providers.HoldsAsset:
@@ -233,6 +245,7 @@ func testThrottled(t *testing.T, s *subject) {
 			if !ok || e.Kind != providers.Throttled || e.RetryAfter != wait {
 				t.Errorf("%s of status %d: %v, want %s after %s", c.Action, status, err, providers.Throttled, wait)
 			}
+			s.hides(t, err)
 		}
 		if c.By != providers.CallAbort {
 			a.complete(t)
@@ -264,7 +277,7 @@ func testRefusals(t *testing.T, s *subject) {
 				case e.Code != r.code():
 					t.Errorf("%s: %s answered %s, the error says %q", by, action, r.code(), e.Code)
 				}
-				s.hides(t, err, s.Account)
+				s.hides(t, err)
 			}
 			if by != providers.CallAbort {
 				a.complete(t)

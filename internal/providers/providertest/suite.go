@@ -16,6 +16,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/upstreams"
 )
 
 // Case names a case of the suite that a platform may have no answer to.
@@ -258,9 +259,10 @@ func (s *subject) check(t *testing.T, asset uploads.Asset, data []byte) {
 	}
 }
 
-// wantKind fails unless err is a *providers.Error of the kind.
-func wantKind(t *testing.T, err error, want providers.Kind) {
+// wantKind fails unless err is a *providers.Error of the kind that shows no secret.
+func (s *subject) wantKind(t *testing.T, err error, want providers.Kind) {
 	t.Helper()
+	s.hides(t, err)
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || e.Kind != want {
 		t.Errorf("error %v, want a *providers.Error of kind %s", err, want)
@@ -319,8 +321,32 @@ func testResume(t *testing.T, s *subject) {
 	if begun.PartSize != 0 && begun.PartSize != media.PartSize {
 		t.Errorf("the part size became %d", begun.PartSize)
 	}
+	before := len(s.Upstream.Calls())
 	stored := []parts.Stored{want[0], s.put(t, begun.Session, media, data, 2), s.put(t, begun.Session, media, data, 3), want[1]}
 	s.check(t, s.finish(t, begun.Session, stored), data)
+	s.wantParts(t, s.Upstream.Calls()[before:], media, 2, 3)
+}
+
+// wantParts fails unless the calls put just these parts, each once: what the
+// platform listed does not travel again.
+func (s *subject) wantParts(t *testing.T, calls []upstreams.Call, media providers.Media, want ...int) {
+	t.Helper()
+	var got []int
+	for _, c := range calls {
+		for action := range s.callsOf(providers.CallPut) {
+			switch {
+			case c.Action != action:
+			case c.Part > 0:
+				got = append(got, c.Part)
+			default:
+				got = append(got, int(c.Offset/media.PartSize)+1)
+			}
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("after the resume parts %v were put, want %v", got, want)
+	}
 }
 
 func testInstant(t *testing.T, s *subject) {
@@ -356,7 +382,7 @@ func testMismatch(t *testing.T, s *subject) {
 			body.Forge(other)
 		}
 		_, err = s.Provider.PutPart(t.Context(), session, part, body)
-		wantKind(t, err, providers.Mismatch)
+		s.wantKind(t, err, providers.Mismatch)
 		s.check(t, s.finish(t, session, s.putAll(t, session, media, data)), data)
 	}
 }
@@ -411,7 +437,7 @@ func testLostSession(t *testing.T, s *subject) {
 	s.LoseSession(t, media, session)
 	part := planOf(media).Part(2)
 	_, err := s.Provider.PutPart(t.Context(), session, part, NewBody(s.limits, data[part.Offset:]))
-	wantKind(t, err, providers.SessionLost)
+	s.wantKind(t, err, providers.SessionLost)
 	s.probe(t, session, media, providers.HoldsNothing)
 }
 
@@ -442,7 +468,7 @@ func testLapsedSession(t *testing.T, s *subject) {
 			t.Fatalf("renew: %v", err)
 		}
 	default:
-		wantKind(t, err, providers.SessionLost)
+		s.wantKind(t, err, providers.SessionLost)
 	}
 	if session.Data == nil { // a new epoch, which may find what is there
 		media.Epoch++
@@ -477,28 +503,33 @@ func testRevoked(t *testing.T, s *subject) {
 	t.Helper()
 	media, _ := s.media(t, 2*s.partSize())
 	_, err := s.Provider.Begin(t.Context(), s.Revoked, media)
-	s.wantUnauthorized(t, err)
+	s.wantKind(t, err, providers.Unauthorized)
 }
 
 func testRevokedProbe(t *testing.T, s *subject) {
 	t.Helper()
 	media, _ := s.media(t, 2*s.partSize())
 	_, err := s.Provider.Probe(t.Context(), s.Revoked, media, providers.Session{})
-	s.wantUnauthorized(t, err)
+	s.wantKind(t, err, providers.Unauthorized)
 }
 
-func (s *subject) wantUnauthorized(t *testing.T, err error) {
+// hides fails if the error shows a secret of the accounts, or what authorised a
+// call: the local servers quote that when they refuse, in << and >>.
+func (s *subject) hides(t *testing.T, err error) {
 	t.Helper()
-	wantKind(t, err, providers.Unauthorized)
-	s.hides(t, err, s.Revoked)
-}
-
-// hides fails if the error shows a secret of the account.
-func (s *subject) hides(t *testing.T, err error, account providers.Account) {
-	t.Helper()
-	for _, secret := range account.Secrets {
-		if err != nil && secret != "" && bytes.Contains([]byte(err.Error()), []byte(secret.Reveal())) {
-			t.Errorf("the error shows a secret: %v", err)
+	if err == nil {
+		return
+	}
+	for _, account := range []providers.Account{s.Account, s.Revoked} {
+		for name, secret := range account.Secrets {
+			if secret != "" && strings.Contains(err.Error(), secret.Reveal()) {
+				t.Errorf("the error shows %s: %v", name, err)
+			}
+		}
+	}
+	for _, quoted := range strings.Split(err.Error(), "<<")[1:] {
+		if !strings.HasPrefix(quoted, "[redacted]>>") {
+			t.Errorf("the error shows what authorised the call: %v", err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package providertest_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -33,11 +34,12 @@ func TestConforms(t *testing.T) {
 				t.Helper()
 				fake := providertest.NewFake(limits)
 				fake.Revoke("revoked", true)
+				upstream := newHooked(fake)
 				h := providertest.Harness{
-					Provider:  fake,
+					Provider:  logged{fake, upstream},
 					Account:   providers.Account{Name: "good"},
 					Revoked:   providers.Account{Name: "revoked"},
-					Upstream:  newHooked(fake),
+					Upstream:  upstream,
 					Calls:     methods(),
 					Refusals:  kinds(),
 					SmallPart: 10,
@@ -97,7 +99,6 @@ func (h *hooked) hook(call providers.Call, _ int) (bool, error) {
 	defer h.mu.Unlock()
 	at := slices.IndexFunc(h.faults, func(f upstreams.Fault) bool { return f.Action == string(call) })
 	if at < 0 {
-		h.calls = append(h.calls, upstreams.Call{Action: string(call), Outcome: "ok"})
 		return true, nil
 	}
 	f := h.faults[at]
@@ -113,6 +114,21 @@ func (h *hooked) hook(call providers.Call, _ int) (bool, error) {
 		e.Kind = providers.Transient
 	}
 	return f.Apply, e
+}
+
+// logged is the Fake with its parts in the log of calls, where a hook is not
+// told of them.
+type logged struct {
+	*providertest.Fake
+
+	upstream *hooked
+}
+
+func (l logged) PutPart(ctx context.Context, session providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
+	l.upstream.mu.Lock()
+	l.upstream.calls = append(l.upstream.calls, upstreams.Call{Action: string(providers.CallPut), Part: part.Number, Outcome: "ok"})
+	l.upstream.mu.Unlock()
+	return l.Fake.PutPart(ctx, session, part, body)
 }
 
 func all() []providers.Call {

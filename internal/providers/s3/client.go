@@ -33,6 +33,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -120,10 +121,10 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 		opts := s.options()
 		opts.UserMetadata["X-Amz-Checksum-Algorithm"] = minio.ChecksumCRC64NVME.String()
 		opts.UserMetadata["X-Amz-Checksum-Type"] = minio.ChecksumFullObjectMode.String()
-		ctx, after := noteRetryAfter(ctx)
+		ctx, told := note(ctx)
 		s.UploadID, err = core.NewMultipartUpload(ctx, s.Bucket, s.Key, opts)
 		if err != nil {
-			return providers.Begun{}, classify(callCreate, err, *after)
+			return providers.Begun{}, classify(callCreate, err, told)
 		}
 	}
 	data, err := json.Marshal(s)
@@ -153,7 +154,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	}
 	var loan lent.Loan
 	defer loan.Return()
-	ctx, after := noteRetryAfter(ctx)
+	ctx, told := note(ctx)
 	got, err := put(ctx, core, s, part, body, &loan)
 	if err != nil && call == callPart && unanswered(err) && ctx.Err() == nil {
 		// A server may refuse a part and close before it has read the body; the
@@ -164,7 +165,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 		}
 	}
 	if err != nil {
-		return parts.Receipt{}, classify(call, err, *after)
+		return parts.Receipt{}, classify(call, err, told)
 	}
 	sent := base64.StdEncoding.EncodeToString(body.Digest().Bytes())
 	switch {
@@ -273,10 +274,10 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 			minio.ChecksumCRC64NVME.Key(): whole.Encoded(),
 		}
 	}
-	ctx, after := noteRetryAfter(ctx)
+	ctx, told := note(ctx)
 	info, err := core.CompleteMultipartUpload(ctx, s.Bucket, s.Key, s.UploadID, list, opts)
 	if err != nil {
-		return uploads.Asset{}, classify(callComplete, err, *after)
+		return uploads.Asset{}, classify(callComplete, err, told)
 	}
 	asset := s.asset(info.ETag, info.ChecksumCRC64NVME)
 	if want := whole.Encoded(); want != "" && info.ChecksumCRC64NVME != "" {
@@ -314,11 +315,11 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	if err != nil {
 		return providers.Outcome{}, err
 	}
-	ctx, after := noteRetryAfter(ctx)
+	ctx, told := note(ctx)
 	info, err := core.StatObject(ctx, s.Bucket, s.Key, minio.StatObjectOptions{Checksum: true})
 	missing := minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	if err != nil && !missing {
-		return providers.Outcome{}, classify(callHead, err, *after)
+		return providers.Outcome{}, classify(callHead, err, told)
 	}
 	// Of whatever epoch: all of them bring the same bytes.
 	if identity := info.UserMetadata[identityKey]; strings.HasPrefix(identity, media.Upload.String()+"/") && !missing {
@@ -336,7 +337,7 @@ func (c *Client) Probe(ctx context.Context, account providers.Account, media pro
 	case minio.ToErrorResponse(err).Code == minio.NoSuchUpload:
 		return providers.Outcome{Holding: providers.HoldsNothing, Evidence: evidence + "; " + callList + ": no such upload"}, nil
 	case err != nil:
-		return providers.Outcome{}, classify(callList, err, *after)
+		return providers.Outcome{}, classify(callList, err, told)
 	}
 	return providers.Outcome{
 		Holding: providers.HoldsSession, Found: found, Listed: true,
@@ -389,10 +390,10 @@ func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
 	if err != nil {
 		return err
 	}
-	ctx, after := noteRetryAfter(ctx)
+	ctx, told := note(ctx)
 	err = core.AbortMultipartUpload(ctx, s.Bucket, s.Key, s.UploadID)
 	if err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
-		return classify(callAbort, err, *after)
+		return classify(callAbort, err, told)
 	}
 	return nil
 }
@@ -494,17 +495,22 @@ func readTag(r parts.Receipt) tag {
 	return tag{etag: etag, crc: crc}
 }
 
-// noting is a transport that notes the Retry-After of an answer for a caller
-// that asked for it; minio-go drops the header.
+// exchange is what a caller is told of a request and its answer beside what
+// minio-go passes on.
+type exchange struct {
+	retryAfter    time.Duration // 0 if the bucket did not say
+	authorization string        // which no error may show
+}
+
+// noting is a transport that notes the exchange for a caller that asked for it.
 type noting struct{ http.RoundTripper }
 
-type retryAfterKey struct{}
+type exchangeKey struct{}
 
-// noteRetryAfter returns a context for one call, and where the wait that the
-// bucket asked for will stand, 0 for none.
-func noteRetryAfter(ctx context.Context) (context.Context, *time.Duration) {
-	after := new(time.Duration)
-	return context.WithValue(ctx, retryAfterKey{}, after), after
+// note returns a context for one call, and where its last exchange will stand.
+func note(ctx context.Context) (context.Context, *exchange) {
+	told := new(exchange)
+	return context.WithValue(ctx, exchangeKey{}, told), told
 }
 
 func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -512,8 +518,8 @@ func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a transport's error passes as it is
 	}
-	if after, ok := req.Context().Value(retryAfterKey{}).(*time.Duration); ok {
-		*after = retryAfter(resp.Header)
+	if told, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
+		told.retryAfter, told.authorization = webapi.RetryAfter(resp.Header), req.Header.Get("Authorization")
 	}
 	return resp, nil
 }

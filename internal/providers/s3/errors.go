@@ -2,18 +2,17 @@ package s3
 
 import (
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 )
 
 // classify turns an error of minio-go into one of the contract. A completion
 // is the one call whose loss leaves the outcome unknown: putting an object or a
 // part may be repeated, and so may the rest.
-func classify(call string, err error, after time.Duration) *providers.Error {
+func classify(call string, err error, told *exchange) *providers.Error {
 	lost := providers.Transient
 	if call == callComplete {
 		lost = providers.UnknownOutcome
@@ -22,10 +21,10 @@ func classify(call string, err error, after time.Duration) *providers.Error {
 		return providers.TransportError(call, lost, err)
 	}
 	resp := minio.ToErrorResponse(err)
-	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: resp.Message}
+	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: webapi.Words(resp.Message, told.authorization)}
 	switch e.Kind {
 	case providers.Throttled:
-		e.RetryAfter = after
+		e.RetryAfter = told.retryAfter
 	case providers.Transient:
 		e.Kind = lost
 	case providers.Unauthorized, providers.SessionLost, providers.Rejected, providers.Mismatch, providers.UnknownOutcome:
@@ -75,16 +74,4 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		return providers.Unauthorized
 	}
 	return providers.Rejected
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }

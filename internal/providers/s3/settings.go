@@ -1,15 +1,14 @@
 package s3
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/settings"
 	"mediaferry/internal/uploads"
 )
 
@@ -38,23 +37,13 @@ type place struct {
 // as joined *uploads.FieldError.
 func readAccount(account providers.Account) (place, error) {
 	p := place{Region: defaultRegion}
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-	}
-	truth := func(name, value string) bool {
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			bad("settings."+name, "is %q; give true or false", value)
-		}
-		return b
-	}
+	var r settings.Reader
 	for _, name := range slices.Sorted(maps.Keys(account.Settings)) {
 		value := account.Settings[name]
 		switch name {
 		case "endpoint":
 			if err := p.setEndpoint(value); err != nil {
-				bad("settings.endpoint", "%v", err)
+				r.Bad("settings.endpoint", "%v", err)
 			}
 		case "region":
 			p.Region = value
@@ -63,37 +52,27 @@ func readAccount(account providers.Account) (place, error) {
 		case "prefix":
 			p.prefix = value
 		case "path_style":
-			style := truth(name, value)
-			p.PathStyle = &style
+			p.PathStyle = new(r.Bool("settings.path_style", value))
 		case "require_checksum":
-			p.Unconfirmed = !truth(name, value)
+			p.Unconfirmed = !r.Bool("settings.require_checksum", value)
 		default:
-			bad("settings."+name, "is not known here; there are endpoint, region, bucket, prefix, path_style and require_checksum")
+			r.Unknown("settings."+name, "endpoint", "region", "bucket", "prefix", "path_style", "require_checksum")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(account.Secrets)) {
-		value := account.Secrets[name].Reveal()
-		switch name {
-		case "access_key":
-			p.AccessKey = value
-		case "secret_key":
-			p.SecretKey = value
-		default:
-			bad("secrets."+name, "is not known here; there are access_key and secret_key")
-		}
-	}
-	for _, needed := range []struct{ field, value string }{
-		{"settings.endpoint", account.Settings["endpoint"]},
-		{"settings.region", p.Region},
-		{"settings.bucket", p.Bucket},
-		{"secrets.access_key", p.AccessKey},
-		{"secrets.secret_key", p.SecretKey},
+	for _, needed := range []struct{ field, value, words string }{
+		{"endpoint", account.Settings["endpoint"], "host:port or a URL"},
+		{"region", p.Region, "a region such as " + defaultRegion + ", or leave it out"},
+		{"bucket", p.Bucket, "the bucket's name"},
 	} {
 		if needed.value == "" {
-			bad(needed.field, "is missing")
+			r.Bad("settings."+needed.field, "is missing; give %s", needed.words)
 		}
 	}
-	return p, errors.Join(errs...)
+	secrets := r.Secrets(account.Secrets,
+		settings.Secret{Name: "access_key", Words: "the access key's id"},
+		settings.Secret{Name: "secret_key", Words: "the access key's secret"})
+	p.AccessKey, p.SecretKey = secrets[0].Reveal(), secrets[1].Reveal()
+	return p, r.Err()
 }
 
 // setEndpoint reads host:port, which means https, or an http or https URL.
@@ -128,16 +107,16 @@ func (c *Client) CheckAccount(account providers.Account) error {
 // CheckMedia says what is wrong with the options. There is one: key, the
 // object's key below the account's prefix in place of the name.
 func (c *Client) CheckMedia(media providers.Media) error {
-	var errs []error
+	var r settings.Reader
 	for _, name := range slices.Sorted(maps.Keys(media.Options)) {
 		if name != "key" {
-			errs = append(errs, &uploads.FieldError{Field: "options." + name, Detail: "is not known here; there is key"})
+			r.Unknown("options."+name, "key")
 		}
 	}
 	if key, ok := media.Options["key"]; ok && (key == "" || len(key) > uploads.MaxKeyLength) {
-		errs = append(errs, &uploads.FieldError{Field: "options.key", Detail: fmt.Sprintf("has %d bytes; give 1 to %d", len(key), uploads.MaxKeyLength)})
+		r.Bad("options.key", "has %d bytes; give 1 to %d", len(key), uploads.MaxKeyLength)
 	}
-	return errors.Join(errs...)
+	return r.Err()
 }
 
 // keyOf returns the key that the media gets.

@@ -26,6 +26,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -45,9 +46,7 @@ var (
 // New returns the provider over the client's transport. Redirects are not
 // followed: they would carry the signature to another host.
 func New(client *http.Client) *Client {
-	own := *client
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{http: &own, now: time.Now}
+	return &Client{http: webapi.Direct(client), now: time.Now}
 }
 
 // maxCover bounds a cover image, in bytes. The platform publishes no bound;

@@ -1,9 +1,7 @@
 package tencentcos
 
 import (
-	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -29,48 +27,19 @@ func start(t *testing.T, config upstreams.VODApplyConfig) (*Client, *upstreams.V
 	t.Helper()
 	config.Keys = map[string]string{dummyID: dummyKey}
 	vod := upstreams.NewVODApply(config)
-	server, err := upstreams.Serve(t.Context(), "", vod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	client, address := providertest.Serve(t, vod)
 	account := providers.Account{
 		Name:     "vod",
-		Settings: map[string]string{"endpoint": server.URL, "cos_endpoint": server.URL},
+		Settings: map[string]string{"endpoint": address, "cos_endpoint": address},
 		Secrets:  map[string]providers.Secret{"secret_id": dummyID, "secret_key": dummyKey},
 	}
-	return New(&http.Client{Transport: transport}), vod, account
+	return New(client), vod, account
 }
 
 func with(account providers.Account, name, value string) providers.Account {
 	account.Settings = maps.Clone(account.Settings)
 	account.Settings[name] = value
 	return account
-}
-
-// fetch returns what is at an address of the local platform.
-func fetch(t *testing.T, client *Client, address string) []byte {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("status %d, %v", resp.StatusCode, err)
-	}
-	return data
 }
 
 // smallPart is a part size, in bytes, that the local storage takes here.
@@ -195,7 +164,7 @@ func TestConforms(t *testing.T) {
 					},
 					Content: func(t *testing.T, asset uploads.Asset) []byte {
 						t.Helper()
-						return fetch(t, client, asset.URL)
+						return providertest.Fetch(t, client.http, asset.URL)
 					},
 					NotApplicable: map[providertest.Case]string{
 						providertest.CaseResume:       "every session has a place of its own, unless storage_path says where; see TestAdopts",

@@ -21,6 +21,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/providertest"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 	"mediaferry/internal/upstreams"
 )
@@ -225,7 +226,7 @@ func TestEchoedSecrets(t *testing.T) {
 		_, err = w.client.Finish(t.Context(), w.session, w.stored)
 		wantKind(t, err, providers.Rejected)
 		w.noSecret(t, err)
-		if err == nil || strings.Contains(err.Error(), dummyID) || len(err.Error()) > 2*maxMessage {
+		if err == nil || strings.Contains(err.Error(), dummyID) || len(err.Error()) > 2*webapi.MaxWords {
 			t.Errorf("the error is %v", err)
 		}
 	}
@@ -243,7 +244,7 @@ func TestFlippedBits(t *testing.T) {
 		)
 		wantKind(t, w.put(t.Context(), 1), providers.Mismatch)
 		w.putAll(t)
-		if asset := w.finish(t); !bytes.Equal(fetch(t, w.client, asset.URL), w.data) {
+		if asset := w.finish(t); !bytes.Equal(providertest.Fetch(t, w.client.http, asset.URL), w.data) {
 			t.Errorf("%d bytes: the media is not what was sent", size)
 		}
 	}
@@ -306,10 +307,10 @@ func TestCover(t *testing.T) {
 			w.begin(t)
 			w.putAll(t)
 			asset := w.finish(t)
-			if !bytes.Equal(fetch(t, w.client, asset.URL), w.data) {
+			if !bytes.Equal(providertest.Fetch(t, w.client.http, asset.URL), w.data) {
 				t.Error("the media is not what was sent")
 			}
-			if got := fetch(t, w.client, asset.Detail["cover_url"]); !bytes.Equal(got, image) {
+			if got := providertest.Fetch(t, w.client.http, asset.Detail["cover_url"]); !bytes.Equal(got, image) {
 				t.Errorf("the cover is %q", got)
 			}
 		}
@@ -382,7 +383,7 @@ func TestFinishGoesOn(t *testing.T) {
 			if _, err := w.client.Finish(t.Context(), w.session, w.stored); err == nil {
 				t.Fatal("finish succeeded")
 			}
-			if asset := w.finish(t); !bytes.Equal(fetch(t, w.client, asset.URL), w.data) {
+			if asset := w.finish(t); !bytes.Equal(providertest.Fetch(t, w.client.http, asset.URL), w.data) {
 				t.Error("the media is not what was sent")
 			}
 		})
@@ -526,7 +527,7 @@ func TestRenew(t *testing.T) {
 	if err := w.put(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	if asset := w.finish(t); !bytes.Equal(fetch(t, w.client, asset.URL), w.data) {
+	if asset := w.finish(t); !bytes.Equal(providertest.Fetch(t, w.client.http, asset.URL), w.data) {
 		t.Error("the media is not what was sent")
 	}
 
@@ -596,7 +597,7 @@ func TestAdopts(t *testing.T) {
 					}
 				}
 				slices.SortFunc(w.stored, func(a, b parts.Stored) int { return a.Number - b.Number })
-				if asset := w.finish(t); !bytes.Equal(fetch(t, w.client, asset.URL), w.data) {
+				if asset := w.finish(t); !bytes.Equal(providertest.Fetch(t, w.client.http, asset.URL), w.data) {
 					t.Error("the media is not what was sent")
 				}
 			})
@@ -608,22 +609,12 @@ func TestAdopts(t *testing.T) {
 // is no more than the handler.
 func against(t *testing.T, handler http.HandlerFunc) (*Client, providers.Session) {
 	t.Helper()
-	server, err := upstreams.Serve(t.Context(), "", handler)
+	client, address := providertest.Serve(t, handler)
+	ps, err := session{COS: address, Host: "b-1.cos.r.myqcloud.com", Key: "k", COSToken: "SECRET", UploadID: "u"}.encode(time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ps, err := session{COS: server.URL, Host: "b-1.cos.r.myqcloud.com", Key: "k", COSToken: "SECRET", UploadID: "u"}.encode(time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return New(&http.Client{Transport: transport}), ps
+	return New(client), ps
 }
 
 func putABC(ctx context.Context, client *Client, ps providers.Session) error {
@@ -794,7 +785,7 @@ func TestChecks(t *testing.T) {
 			"class_id": "x", "source_context": strings.Repeat("x", 251), "session_context": strings.Repeat("x", 1001), "expire_time": "soon", "cover": "image",
 		}}, "options.class_id options.cover options.expire_time options.session_context options.source_context options.file_type"},
 	} {
-		if got := fields(client.CheckMedia(tt.media)); got != tt.want {
+		if got := providertest.Fields(client.CheckMedia(tt.media)); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
@@ -815,23 +806,10 @@ func TestChecks(t *testing.T) {
 			"settings.storage_path settings.sub_app_id settings.z"},
 		"odd secrets": {providers.Account{Secrets: map[string]providers.Secret{"secret_id": "a", "secret_key": "b", "token": "c"}}, "secrets.token"},
 	} {
-		if got := fields(client.CheckAccount(tt.account)); got != tt.want {
+		if got := providertest.Fields(client.CheckAccount(tt.account)); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
-}
-
-// fields returns the fields that a joined error names, in order.
-func fields(err error) string {
-	if err == nil {
-		return ""
-	}
-	var names []string
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		name, _, _ := strings.Cut(line, ": ")
-		names = append(names, name)
-	}
-	return strings.Join(names, " ")
 }
 
 // TestSessionKeyTravelsWhole has the characters that a form must escape.

@@ -1,18 +1,15 @@
 package tencentcos
 
 import (
-	"errors"
-	"fmt"
 	"maps"
-	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"mediaferry/internal/providers"
-	"mediaferry/internal/uploads"
+	"mediaferry/internal/providers/settings"
+	"mediaferry/internal/providers/vodapi"
 )
 
 // Bounds of the platform, in bytes.
@@ -40,10 +37,8 @@ type options struct {
 // as joined *uploads.FieldError.
 func readOptions(media providers.Media) (options, error) {
 	o := options{fileType: extension(media.Name)}
-	var errs []error
-	bad := func(name, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "options." + name, Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
+	bad := func(name, format string, args ...any) { r.Bad("options."+name, format, args...) }
 	for _, name := range slices.Sorted(maps.Keys(media.Options)) {
 		value := media.Options[name]
 		switch name {
@@ -52,10 +47,7 @@ func readOptions(media providers.Media) (options, error) {
 		case "procedure":
 			o.procedure = value
 		case "class_id":
-			if _, err := strconv.ParseUint(value, 10, 32); err != nil {
-				bad(name, "is %q; give the category's number", value)
-			}
-			o.classID = value
+			o.classID = r.Number("options.class_id", value, 32, "the category's number")
 		case "source_context":
 			if len(value) > maxSourceContext {
 				bad(name, "has %d bytes; the platform takes at most %d", len(value), maxSourceContext)
@@ -77,13 +69,13 @@ func readOptions(media providers.Media) (options, error) {
 				bad(name, "is %q; give the key of an image with an extension, such as cover.jpg", value)
 			}
 		default:
-			bad(name, "is not known here; there are file_type, procedure, class_id, source_context, session_context, expire_time and cover")
+			r.Unknown("options."+name, "file_type", "procedure", "class_id", "source_context", "session_context", "expire_time", "cover")
 		}
 	}
 	if !plain(o.fileType) {
 		bad("file_type", "is %q; give the type without a dot, such as mp4, or a name with an extension", o.fileType)
 	}
-	return o, errors.Join(errs...)
+	return o, r.Err()
 }
 
 // extension returns that of a name, without the dot and in lower case.
@@ -142,46 +134,24 @@ type service struct {
 // as joined *uploads.FieldError.
 func readAccount(account providers.Account) (target, error) {
 	t := target{service: service{API: apiV3}, cosSuffix: defaultCOSSuffix, repeatCommit: true, renew: true}
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-	}
-	truth := func(name, value string) bool {
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			bad("settings."+name, "is %q; give true or false", value)
-		}
-		return b
-	}
+	var r settings.Reader
 	for _, name := range slices.Sorted(maps.Keys(account.Settings)) {
 		value := account.Settings[name]
 		switch name {
 		case "api":
-			t.API = api(value)
-			if t.API != apiV2 && t.API != apiV3 {
-				bad("settings.api", "is %q; give %s or %s", value, apiV2, apiV3)
-			}
+			t.API = settings.OneOf(&r, "settings.api", value, apiV2, apiV3)
 		case "endpoint":
-			t.Endpoint = strings.TrimSuffix(value, "/")
-			if !isOrigin(t.Endpoint) {
-				bad("settings.endpoint", "is %q; give scheme and host only, such as %s", value, defaultV3Endpoint)
-			}
+			t.Endpoint = r.Origin("settings.endpoint", value, defaultV3Endpoint)
 		case "region":
 			t.Region = value
 		case "sub_app_id":
-			t.SubAppID = value
-			if _, err := strconv.ParseUint(value, 10, 64); err != nil {
-				bad("settings.sub_app_id", "is %q; give the application's number", value)
-			}
+			t.SubAppID = r.Number("settings.sub_app_id", value, 64, "the application's number")
 		case "cos_endpoint":
-			t.cosEndpoint = strings.TrimSuffix(value, "/")
-			if !isOrigin(t.cosEndpoint) {
-				bad("settings.cos_endpoint", "is %q; give scheme and host only", value)
-			}
+			t.cosEndpoint = r.Origin("settings.cos_endpoint", value, "")
 		case "cos_suffix":
 			t.cosSuffix = value
 			if value == "" || strings.ContainsAny(value, "/:") {
-				bad("settings.cos_suffix", "is %q; give a domain such as %s", value, defaultCOSSuffix)
+				r.Bad("settings.cos_suffix", "is %q; give a domain such as %s", value, defaultCOSSuffix)
 			}
 		case "cos_app_id":
 			t.appID = value
@@ -190,34 +160,18 @@ func readAccount(account providers.Account) (target, error) {
 		case "storage_path":
 			t.storagePath = strings.Trim(value, "/")
 			if t.storagePath == "" {
-				bad("settings.storage_path", "is %q; give a folder such as media, or leave it out", value)
+				r.Bad("settings.storage_path", "is %q; give a folder such as media, or leave it out", value)
 			}
 		case "repeat_commit":
-			t.repeatCommit = truth(name, value)
+			t.repeatCommit = r.Bool("settings."+name, value)
 		case "renew":
-			t.renew = truth(name, value)
+			t.renew = r.Bool("settings."+name, value)
 		default:
-			bad("settings."+name, "is not known here; there are api, endpoint, region, sub_app_id, cos_endpoint, "+
-				"cos_suffix, cos_app_id, cos_region, storage_path, repeat_commit and renew")
+			r.Unknown("settings."+name, "api", "endpoint", "region", "sub_app_id", "cos_endpoint", "cos_suffix", "cos_app_id", "cos_region", "storage_path", "repeat_commit", "renew")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(account.Secrets)) {
-		value := account.Secrets[name]
-		switch name {
-		case "secret_id":
-			t.SecretID = value.Reveal()
-		case "secret_key":
-			t.SecretKey = value.Reveal()
-		default:
-			bad("secrets."+name, "is not known here; there are secret_id and secret_key")
-		}
-	}
-	if t.SecretID == "" {
-		bad("secrets.secret_id", "is missing; give the account's SecretId")
-	}
-	if t.SecretKey == "" {
-		bad("secrets.secret_key", "is missing; give the account's SecretKey")
-	}
+	id, key := vodapi.ReadKey(&r, account.Secrets)
+	t.SecretID, t.SecretKey = id, key.Reveal()
 	endpoint, region := defaultV3Endpoint, defaultV3Region
 	if t.API == apiV2 {
 		endpoint, region = defaultV2Endpoint, defaultV2Region
@@ -228,13 +182,7 @@ func readAccount(account providers.Account) (target, error) {
 	if t.Region == "" {
 		t.Region = region
 	}
-	return t, errors.Join(errs...)
-}
-
-// isOrigin reports whether text is scheme and host and nothing else.
-func isOrigin(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Path == "" && u.RawQuery == "" && u.User == nil
+	return t, r.Err()
 }
 
 // CheckAccount says what is wrong with the settings and secrets of an account.

@@ -2,17 +2,17 @@ package tencentcos
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // API v2 and the storage sign with HMAC-SHA1
+	"crypto/sha1" //nolint:gosec // the storage signs with HMAC-SHA1
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"hash"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"mediaferry/internal/providers/vodapi"
 )
 
 // storageSignatureLife is how long a signature of a storage request is good
@@ -27,22 +27,6 @@ func mac(algorithm func() hash.Hash, key []byte, text string) []byte {
 	h := hmac.New(algorithm, key)
 	_, _ = h.Write([]byte(text)) // a hash never returns an error
 	return h.Sum(nil)
-}
-
-// escape leaves letters, digits and -_.~ as they are.
-func escape(text string) string {
-	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
-}
-
-// signV2 returns the signature of API v2 over the parameters of a call, by
-// their raw values; underscores in names count as dots.
-func signV2(key string, method, host, path string, params map[string]string) string {
-	pairs := make([]string, 0, len(params))
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		pairs = append(pairs, strings.ReplaceAll(name, "_", ".")+"="+params[name])
-	}
-	text := method + host + path + "?" + strings.Join(pairs, "&")
-	return base64.StdEncoding.EncodeToString(mac(sha1.New, []byte(key), text))
 }
 
 // signTC3 returns the Authorization of a POST to API 3.0.
@@ -89,7 +73,7 @@ func (r storageRequest) sign(secretID string, key string, start, end time.Time) 
 func pairs(values map[string]string) (text, names string) {
 	lower := make(map[string]string, len(values))
 	for name, value := range values {
-		lower[strings.ToLower(escape(name))] = escape(value)
+		lower[strings.ToLower(vodapi.Escape(name))] = vodapi.Escape(value)
 	}
 	list := slices.Sorted(maps.Keys(lower))
 	joined := make([]string, len(list))

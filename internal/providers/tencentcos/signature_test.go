@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mediaferry/internal/providers/vodapi"
 )
 
 func TestSignV2Vectors(t *testing.T) {
 	t.Parallel()
 	common := map[string]string{"Nonce": "11886", "Region": "gz", "SecretId": dummyID, "Timestamp": "1465185768"}
-	for want, params := range map[string]map[string]string{
+	for want, params := range map[string]vodapi.Params{
 		"5eqsVrUITkFLxPX86nd70NF07hQ=": {
 			"Action": "ApplyUpload", "coverType": "jpg", "procedure": "QCVB_SimpleProcessFile(1,1)",
 			"videoName": "my video", "videoSize": "3", "videoType": "mp4",
@@ -20,7 +22,7 @@ func TestSignV2Vectors(t *testing.T) {
 		"u8HDx2cq5qELWGGFGVW0e8gL4UQ=": {"Action": "CommitUpload", "vodSessionKey": "3KEGq9DW/rTrx56+Uo="},
 	} {
 		maps.Copy(params, common)
-		if got := signV2(dummyKey, "GET", "vod.api.qcloud.com", v2Path, params); got != want {
+		if got := params.Signature("GET", "vod.api.qcloud.com", v2Path, vodapi.HmacSHA1, dummyKey); got != want {
 			t.Errorf("%s: got %s, want %s", params["Action"], got, want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 )
 
 // The storage's names of its calls.
@@ -119,7 +120,7 @@ func (c *Client) storage(ctx context.Context, s session, r cosRequest) (cosAnswe
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		e := statusError(r.call, resp.StatusCode, resp.Header, body)
-		e.Message = words(e.Message, s.COSID, s.COSToken, authorization)
+		e.Message = webapi.Words(e.Message, s.COSID, s.COSToken, authorization)
 		return cosAnswer{}, e
 	}
 	if resp.Header.Get(headerRequestID) == "" {
@@ -146,9 +147,9 @@ func statusError(call string, status int, header http.Header, body []byte) *prov
 	if code == "" && call == callHead && status == http.StatusNotFound {
 		code = codeNoSuchKey // an answer to HEAD has no body to say so
 	}
-	e := &providers.Error{Call: call, Code: code, Message: refused.Message, RetryAfter: retryAfter(header)}
+	e := &providers.Error{Call: call, Code: code, Message: refused.Message, RetryAfter: webapi.RetryAfter(header)}
 	if code == "" {
-		e.Code, e.Kind = strconv.Itoa(status), statusKind(status, lost(call))
+		e.Code, e.Kind = strconv.Itoa(status), webapi.StatusKind(status, lost(call))
 		return e
 	}
 	e.Kind = codeKind(call, status, refused)
@@ -179,9 +180,9 @@ func codeKind(call string, status int, refused cosError) providers.Kind {
 		"InvalidURI", "KeyTooLong", "MalformedXML", "NoSuchBucket", "NotImplemented":
 		return providers.Rejected
 	case "InternalError", "ServiceUnavailable":
-		return statusKind(max(status, http.StatusInternalServerError), lost(call))
+		return webapi.StatusKind(max(status, http.StatusInternalServerError), lost(call))
 	default:
-		return statusKind(status, lost(call))
+		return webapi.StatusKind(status, lost(call))
 	}
 }
 
@@ -354,7 +355,7 @@ func parseCompletion(body []byte) error {
 func statusErrorIn200(refused cosError) *providers.Error {
 	return &providers.Error{
 		Kind: codeKind(callComplete, http.StatusInternalServerError, refused), Call: callComplete,
-		Code: refused.Code, Message: words(refused.Message),
+		Code: refused.Code, Message: webapi.Words(refused.Message),
 	}
 }
 

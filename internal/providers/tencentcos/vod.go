@@ -2,8 +2,6 @@ package tencentcos
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/vodapi"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -31,8 +31,6 @@ const (
 	// maxAnswer bounds what is read of an answer, in bytes: a page of a thousand
 	// parts takes about 200 KiB.
 	maxAnswer = 8 << 20
-	// maxMessage bounds what is kept of the platform's words, in bytes.
-	maxMessage = 300
 )
 
 // place is what ApplyUpload hands out.
@@ -254,12 +252,10 @@ func parseV2(body []byte) (v2Answer, error) {
 // callV2 makes one call of API v2, with its parameters in the body, where no
 // log of a proxy shows them. Empty parameters are left out.
 func (c *Client) callV2(ctx context.Context, s service, action string, params map[string]string) (v2Answer, error) {
-	var random [4]byte
-	_, _ = rand.Read(random[:]) // never fails
 	params["Action"] = action
 	params["SecretId"] = s.SecretID
 	params["Timestamp"] = strconv.FormatInt(c.now().Unix(), 10)
-	params["Nonce"] = strconv.FormatUint(uint64(binary.BigEndian.Uint32(random[:]))+1, 10)
+	params["Nonce"] = strconv.FormatUint(uint64(vodapi.Nonce()), 10)
 	params["Region"] = s.Region
 	params["SubAppId"] = s.SubAppID
 	form := make(url.Values, len(params)+1)
@@ -270,7 +266,7 @@ func (c *Client) callV2(ctx context.Context, s service, action string, params ma
 		}
 		form.Set(name, value)
 	}
-	signature := signV2(s.SecretKey, http.MethodPost, s.host(), v2Path, params)
+	signature := vodapi.Params(params).Signature(http.MethodPost, s.host(), v2Path, vodapi.HmacSHA1, s.SecretKey)
 	form.Set("Signature", signature)
 	body, err := c.post(ctx, action, s.Endpoint+v2Path, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(form.Encode()))
 	if err != nil {
@@ -283,7 +279,7 @@ func (c *Client) callV2(ctx context.Context, s service, action string, params ma
 	if *a.Code != 0 {
 		return v2Answer{}, &providers.Error{
 			Kind: v2Kind(action, *a.Code), Call: action, Code: strconv.Itoa(*a.Code),
-			Message: words(a.Message, s.SecretID, signature, params["vodSessionKey"]),
+			Message: webapi.Words(a.Message, s.SecretID, signature, params["vodSessionKey"]),
 		}
 	}
 	return a, nil
@@ -298,14 +294,12 @@ func (s service) host() string {
 // v2Kind classifies a failure that the platform stated in API v2. It is a
 // definite answer, but for an error of the platform's own making.
 func v2Kind(action string, code int) providers.Kind {
-	switch {
-	case code >= 4100 && code <= 4104, code == 4110, code == 4300:
-		return providers.Unauthorized
-	case code == 4200, code == 4500, code == 6200:
-		return providers.Transient // refused for its time or its nonce, or under maintenance
-	case code == 4400:
-		return providers.Throttled
-	case code == 5100, code == 6000, code == 32001:
+	switch kind := vodapi.APIKind(code); {
+	case kind != "":
+		return kind
+	case code == vodapi.CodeRepairs:
+		return providers.Transient
+	case code == vodapi.CodeLater, code == vodapi.CodeInternal, code == 32001:
 		return lost(action)
 	case code == 31001:
 		return providers.SessionLost
@@ -385,7 +379,7 @@ func (c *Client) callV3(ctx context.Context, s service, action string, params ma
 		sessionKey, _ := params["VodSessionKey"].(string)
 		return v3Answer{}, &providers.Error{
 			Kind: v3Kind(action, a.Error.Code), Call: action, Code: a.Error.Code,
-			Message: words(a.Error.Message, s.SecretID, authorization, sessionKey),
+			Message: webapi.Words(a.Error.Message, s.SecretID, authorization, sessionKey),
 		}
 	}
 	return a, nil
@@ -416,20 +410,6 @@ func v3Kind(action, code string) providers.Kind {
 	}
 }
 
-// words returns the platform's own, cut to a length, with the secrets struck
-// from them should it echo one.
-func words(message string, secrets ...string) string {
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "")
-	}
-	return message
-}
-
 // post makes one request of the platform's API and returns the body of a 200.
 // A transport repeats a POST by itself only if nothing of it was sent.
 func (c *Client) post(ctx context.Context, action, address string, header http.Header, body []byte) ([]byte, error) {
@@ -449,40 +429,11 @@ func (c *Client) post(ctx context.Context, action, address string, header http.H
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, &providers.Error{
-			Kind: statusKind(resp.StatusCode, lost(action)), Call: action, Code: strconv.Itoa(resp.StatusCode),
-			RetryAfter: retryAfter(resp.Header),
+			Kind: webapi.StatusKind(resp.StatusCode, lost(action)), Call: action, Code: strconv.Itoa(resp.StatusCode),
+			RetryAfter: webapi.RetryAfter(resp.Header),
 		}
 	}
 	return text, nil
-}
-
-// statusKind classifies an answer that has nothing but its HTTP status.
-func statusKind(status int, lost providers.Kind) providers.Kind {
-	switch {
-	case status == http.StatusTooManyRequests:
-		return providers.Throttled
-	case status == http.StatusServiceUnavailable && lost == providers.Transient:
-		return providers.Throttled
-	case status >= 500 || status == http.StatusRequestTimeout:
-		// Of a finishing call, a 503 too: a gateway may give up on one that goes on.
-		return lost
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return providers.Unauthorized
-	default:
-		return providers.Rejected
-	}
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }
 
 // title returns the name that viewers see: that of the file, without an

@@ -16,13 +16,11 @@ import (
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 )
 
 // maxAnswer bounds what is read of an answer: 10,000 listed parts take about 2 MiB.
 const maxAnswer = 64 << 20
-
-// maxMessage bounds what is kept of the platform's words, in bytes.
-const maxMessage = 300
 
 // text is a JSON string, or the text of a number or a boolean: the documents
 // and the vendor's clients do not agree on which they are.
@@ -220,17 +218,14 @@ func refusal(call string, lost providers.Kind, resp *http.Response, secrets []st
 	} else {
 		err = json.Unmarshal(body, &said)
 	}
-	e := &providers.Error{Call: call, Code: said.Code, Message: clean(said.Message, secrets), RetryAfter: retryAfter(resp.Header)}
+	e := &providers.Error{Call: call, Code: said.Code, Message: webapi.Words(said.Message, secrets...), RetryAfter: webapi.RetryAfter(resp.Header)}
 	if err != nil || said.Code == "" {
 		e.Code, e.Message = strconv.Itoa(resp.StatusCode), ""
 	}
 	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests:
-		e.Kind = providers.Throttled
-	case status == http.StatusServiceUnavailable && lost == providers.Transient:
-		e.Kind = providers.Throttled
-	case status >= 500 || status == http.StatusRequestTimeout || status == 499:
-		// Of confirm, a 503 too: a gateway may give up on a call that goes on.
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
+		e.Kind = webapi.StatusKind(status, lost)
+	case status == 499: // a gateway gave up on the call, which may go on
 		e.Kind = lost
 	default:
 		e.Kind = kind(status, said.Code)
@@ -287,31 +282,6 @@ func objectKind(status int, code string) providers.Kind {
 	default:
 		return providers.Rejected
 	}
-}
-
-// clean strikes the secrets from what the platform said and bounds it.
-func clean(message string, secrets []string) string {
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage]
-	}
-	return strings.ToValidUTF8(message, "")
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }
 
 // hasCode reports whether err is the platform's refusal with one of the codes.

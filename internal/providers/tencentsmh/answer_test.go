@@ -14,6 +14,7 @@ import (
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 )
 
 // The answers of the documents, cut to what is read.
@@ -129,7 +130,7 @@ func TestCRCVectors(t *testing.T) {
 func TestRefusalHidesSecrets(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{callStart, callPart} {
-		words := "bad SECRET in " + strings.Repeat("é", maxMessage)
+		words := "bad SECRET in " + strings.Repeat("é", webapi.MaxWords)
 		body := `{"code":"NoPermission","message":` + strconv.Quote(words) + `}`
 		if call == callPart {
 			body = `<?xml version='1.0'?><Error><Code>NoPermission</Code><Message>` + words + `</Message></Error>`
@@ -138,7 +139,7 @@ func TestRefusalHidesSecrets(t *testing.T) {
 			StatusCode: http.StatusForbidden, Header: http.Header{"Retry-After": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}},
 			Body: io.NopCloser(strings.NewReader(body)),
 		}, []string{"", "SECRET"})
-		if text := err.Error(); strings.Contains(text, "SECRET") || !strings.Contains(text, "bad [redacted] in") || len(text) > maxMessage+100 {
+		if text := err.Error(); strings.Contains(text, "SECRET") || !strings.Contains(text, "bad [redacted] in") || len(text) > webapi.MaxWords+100 {
 			t.Errorf("%s: %q", call, text)
 		}
 	}

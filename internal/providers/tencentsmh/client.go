@@ -33,6 +33,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/lent"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
@@ -72,9 +73,7 @@ var (
 // New returns the provider over the client's transport. Redirects are not
 // followed: they would carry the token to another host.
 func New(client *http.Client) *Client {
-	own := *client
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{http: &own, now: time.Now}
+	return &Client{http: webapi.Direct(client), now: time.Now}
 }
 
 // Limits returns the documented bounds. The platform publishes no rates; how

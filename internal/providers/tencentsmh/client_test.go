@@ -46,18 +46,8 @@ func start(t *testing.T, config upstreams.SMHConfig) (*Client, *upstreams.SMH, p
 
 func serve(t *testing.T, handler http.Handler) (*Client, string) {
 	t.Helper()
-	server, err := upstreams.Serve(t.Context(), "", handler)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return New(&http.Client{Transport: transport}), server.URL
+	client, address := providertest.Serve(t, handler)
+	return New(client), address
 }
 
 // smallPart is a part size, in bytes, that the local platform takes here.

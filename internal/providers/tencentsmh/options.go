@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/settings"
 	"mediaferry/internal/uploads"
 )
 
@@ -45,10 +44,8 @@ type options struct {
 // as joined *uploads.FieldError.
 func readOptions(media providers.Media) (options, error) {
 	o := options{conflict: conflictAsk}
-	var errs []error
-	bad := func(name, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "options." + name, Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
+	bad := func(name, format string, args ...any) { r.Bad("options."+name, format, args...) }
 	for _, name := range slices.Sorted(maps.Keys(media.Options)) {
 		value := media.Options[name]
 		switch name {
@@ -75,10 +72,10 @@ func readOptions(media providers.Media) (options, error) {
 				bad(name, "is %q; give 1 to %d bytes", value, maxCategory)
 			}
 		default:
-			bad(name, "is not known here; there are conflict, directory, labels and category")
+			r.Unknown("options."+name, "conflict", "directory", "labels", "category")
 		}
 	}
-	return o, errors.Join(errs...)
+	return o, r.Err()
 }
 
 func badDirectory(name string) bool {
@@ -119,55 +116,34 @@ type target struct {
 // as joined *uploads.FieldError.
 func readAccount(account providers.Account) (target, error) {
 	t := target{endpoint: defaultEndpoint, space: "-", instant: true}
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
 	for _, name := range slices.Sorted(maps.Keys(account.Settings)) {
 		value := account.Settings[name]
 		switch name {
 		case "endpoint":
-			t.endpoint = strings.TrimSuffix(value, "/")
-			u, err := url.Parse(t.endpoint)
-			if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
-				bad("settings.endpoint", "is %q; give scheme and host only, such as %s", value, defaultEndpoint)
-			}
+			t.endpoint = r.Origin("settings.endpoint", value, defaultEndpoint)
 		case "library_id":
 			t.library = value
 		case "space_id":
 			t.space = value
 			if value == "" {
-				bad("settings.space_id", "is empty; give the space's id, or leave it out where the library has no spaces")
+				r.Bad("settings.space_id", "is empty; give the space's id, or leave it out where the library has no spaces")
 			}
 		case "user_id":
 			t.user = value
 		case "grant":
 			t.grant = value
 		case "instant_upload":
-			instant, err := strconv.ParseBool(value)
-			if err != nil {
-				bad("settings.instant_upload", "is %q; give true or false", value)
-			}
-			t.instant = instant
+			t.instant = r.Bool("settings.instant_upload", value)
 		default:
-			bad("settings."+name, "is not known here; there are endpoint, library_id, space_id, user_id, grant and instant_upload")
+			r.Unknown("settings."+name, "endpoint", "library_id", "space_id", "user_id", "grant", "instant_upload")
 		}
 	}
 	if t.library == "" {
-		bad("settings.library_id", "is missing; give the media library's id")
+		r.Bad("settings.library_id", "is missing; give the media library's id")
 	}
-	for _, name := range slices.Sorted(maps.Keys(account.Secrets)) {
-		switch name {
-		case "library_secret":
-			t.secret = account.Secrets[name]
-		default:
-			bad("secrets."+name, "is not known here; there is library_secret")
-		}
-	}
-	if t.secret == "" {
-		bad("secrets.library_secret", "is missing; give the media library's secret")
-	}
-	return t, errors.Join(errs...)
+	t.secret = r.Secrets(account.Secrets, settings.Secret{Name: "library_secret", Words: "the media library's secret"})[0]
+	return t, r.Err()
 }
 
 // CheckAccount says what is wrong with the settings and secrets of an account.

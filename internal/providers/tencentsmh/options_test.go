@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/providertest"
 )
 
 func TestChecks(t *testing.T) {
@@ -24,7 +25,7 @@ func TestChecks(t *testing.T) {
 		"long name":          {providers.Media{Name: "a.mp4", Options: map[string]string{"directory": strings.Repeat("a", 256)}}, "options.directory"},
 		"everything at once": {providers.Media{Name: "?", Options: map[string]string{"conflict": "no", "directory": "*", "labels": ",", "category": strings.Repeat("c", 17)}}, "name options.category options.conflict options.directory options.labels"},
 	} {
-		if got := fields(client.CheckMedia(tt.media)); got != tt.want {
+		if got := providertest.Fields(client.CheckMedia(tt.media)); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
@@ -38,7 +39,7 @@ func TestChecks(t *testing.T) {
 		"all bad":  {providers.Account{Secrets: good, Settings: map[string]string{"endpoint": "x", "library_id": "l", "space_id": "", "instant_upload": "y", "z": ""}}, "settings.endpoint settings.instant_upload settings.space_id settings.z"},
 		"too much": {providers.Account{Secrets: map[string]providers.Secret{"library_secret": "b", "key": "c"}, Settings: map[string]string{"library_id": "l", "grant": "admin", "endpoint": "https://l.api.tencentsmh.cn/"}}, "secrets.key"},
 	} {
-		if got := fields(client.CheckAccount(tt.account)); got != tt.want {
+		if got := providertest.Fields(client.CheckAccount(tt.account)); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
@@ -48,17 +49,4 @@ func TestChecks(t *testing.T) {
 	if got := (target{grant: "admin"}).grants(options{conflict: conflictOverwrite}); got != "admin" {
 		t.Errorf("the account's grant is asked for as %q", got)
 	}
-}
-
-// fields returns the fields that a joined error names, in order.
-func fields(err error) string {
-	if err == nil {
-		return ""
-	}
-	var names []string
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		name, _, _ := strings.Cut(line, ": ")
-		names = append(names, name)
-	}
-	return strings.Join(names, " ")
 }

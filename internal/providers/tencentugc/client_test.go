@@ -1,20 +1,16 @@
 package tencentugc
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"mediaferry/internal/parts"
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/providertest"
+	"mediaferry/internal/providers/vodapi"
 	"mediaferry/internal/uploads"
 	"mediaferry/internal/upstreams"
 )
@@ -32,23 +28,13 @@ func start(t *testing.T, config upstreams.VODConfig) (*Client, *upstreams.VOD, p
 	t.Helper()
 	config.Keys = map[string]string{dummyID: dummyKey}
 	vod := upstreams.NewVOD(config)
-	server, err := upstreams.Serve(t.Context(), "", vod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	client, address := providertest.Serve(t, vod)
 	account := providers.Account{
 		Name:     "vod",
-		Settings: map[string]string{"endpoint": server.URL},
+		Settings: map[string]string{"endpoint": address},
 		Secrets:  map[string]providers.Secret{"secret_id": dummyID, "secret_key": dummyKey},
 	}
-	return New(&http.Client{Transport: transport}), vod, account
+	return New(client), vod, account
 }
 
 const noAbort = "the platform has no call to discard an upload"
@@ -122,12 +108,12 @@ func documentedCodes() (refusals []providertest.Refusal) {
 
 func TestConforms(t *testing.T) {
 	t.Parallel()
-	for _, s := range []style{styleDocumented, styleSDK} {
+	for _, s := range []vodapi.Style{vodapi.StyleDocumented, vodapi.StyleSDK} {
 		t.Run(string(s), func(t *testing.T) {
 			t.Parallel()
 			providertest.Run(t, func(t *testing.T) providertest.Harness {
 				t.Helper()
-				client, vod, account := start(t, upstreams.VODConfig{Dir: t.TempDir(), Strict: s == styleDocumented})
+				client, vod, account := start(t, upstreams.VODConfig{Dir: t.TempDir(), Strict: s == vodapi.StyleDocumented})
 				account.Settings["param_style"] = string(s)
 				revoked := account
 				revoked.Secrets = map[string]providers.Secret{"secret_id": dummyID, "secret_key": "another-secret-key"}
@@ -149,28 +135,11 @@ func TestConforms(t *testing.T) {
 					},
 					LoseSession: func(t *testing.T, media providers.Media, _ providers.Session) {
 						t.Helper()
-						sha, err := objectSHA(media)
-						if err != nil {
-							t.Fatal(err)
-						}
-						vod.Forget(dummyID, sha)
+						vod.Forget(dummyID, media.Digest(hashing.SHA1).Sum)
 					},
 					Content: func(t *testing.T, asset uploads.Asset) []byte {
 						t.Helper()
-						req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, asset.URL, nil)
-						if err != nil {
-							t.Fatal(err)
-						}
-						resp, err := client.http.Do(req)
-						if err != nil {
-							t.Fatal(err)
-						}
-						defer func() { _ = resp.Body.Close() }()
-						data, err := io.ReadAll(resp.Body)
-						if err != nil {
-							t.Fatal(err)
-						}
-						return data
+						return providertest.Fetch(t, client.HTTP, asset.URL)
 					},
 					NotApplicable: map[providertest.Case]string{
 						providertest.CaseMostParts:    "the platform publishes no bound on the number of parts",
@@ -207,95 +176,30 @@ func TestSignVectors(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
+// TestAnotherTry obeys canRetry, and takes none for no but where the platform
+// is in trouble.
+func TestAnotherTry(t *testing.T) {
 	t.Parallel()
+	no, yes := 0, 1
 	for _, tt := range []struct {
-		action   string
 		code     int
-		canRetry int
-		want     providers.Kind
+		canRetry *int
+		want     bool
 	}{
-		{actionInit, -10001, 0, providers.Rejected},
-		{actionInit, -10002, 0, providers.Unauthorized},
-		{actionInit, -10003, 0, providers.Rejected},
-		{actionInit, -10004, 1, providers.Transient},
-		{actionInit, -10005, 1, providers.Transient},
-		{actionInit, -1, 0, providers.Rejected},
-		{actionInit, 7, 0, providers.Rejected},
-		{actionPart, -10002, 1, providers.Unauthorized},
-		{actionPart, -10004, 1, providers.Transient},
-		{actionPart, -10005, 0, providers.SessionLost},
-		{actionPart, -10005, 1, providers.SessionLost},
-		{actionPart, -10006, 1, providers.Mismatch},
-		{actionPart, -77, 1, providers.Transient},
-		{actionPart, 4100, 0, providers.Unauthorized},
-		{actionPart, 4104, 0, providers.Unauthorized},
-		{actionPart, 4400, 0, providers.Throttled},
-		{actionPart, 5000, 0, providers.Rejected},
-		{actionPart, 6000, 0, providers.Transient},
-		{actionFinish, -10003, 0, providers.Mismatch},
-		{actionFinish, -10004, 1, providers.Transient},
-		{actionFinish, -10005, 0, providers.SessionLost},
+		{-10004, &yes, true},
+		{-10004, &no, false},
+		{-10004, nil, false},
+		{-77, &yes, true},
+		{7, nil, false},
+		{5100, &yes, true},
+		{5100, nil, false},
+		{6000, nil, true},
+		{6000, &no, true},
+		{6200, &no, true},
 	} {
-		a := answer{Code: &tt.code, CanRetry: tt.canRetry, Message: "bad SIGNED thing"}
-		got := a.refusal(tt.action, "SIGNED")
-		if got.Kind != tt.want {
-			t.Errorf("%s %d, canRetry %d: %s, want %s", tt.action, tt.code, tt.canRetry, got.Kind, tt.want)
+		if got := retryable(tt.code, tt.canRetry); got != tt.want {
+			t.Errorf("%d: %t", tt.code, got)
 		}
-		if strings.Contains(got.Error(), "SIGNED") {
-			t.Errorf("the signature shows in %q", got)
-		}
-	}
-}
-
-// TestFailures runs each call into a fault and looks at the kind, and that no
-// error shows the signature.
-func TestFailures(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		fault           upstreams.Fault
-		begin, put, fin providers.Kind
-		wantRetryAfter  time.Duration
-	}{
-		"reset":        {upstreams.Fault{Reset: true}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
-		"500":          {upstreams.Fault{Status: 500}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
-		"503":          {upstreams.Fault{Status: 503, RetryAfter: 7}, providers.Throttled, providers.Throttled, providers.UnknownOutcome, 7 * time.Second},
-		"429":          {upstreams.Fault{Status: 429, RetryAfter: 7}, providers.Throttled, providers.Throttled, providers.Throttled, 7 * time.Second},
-		"403":          {upstreams.Fault{Status: 403}, providers.Unauthorized, providers.Unauthorized, providers.Unauthorized, 0},
-		"404":          {upstreams.Fault{Status: 404}, providers.Rejected, providers.Rejected, providers.Rejected, 0},
-		"no JSON":      {upstreams.Fault{Text: "<html>"}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
-		"no code":      {upstreams.Fault{Text: "{}"}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
-		"no fileId":    {upstreams.Fault{Text: `{"code":0}`, Action: actionFinish}, "", "", providers.UnknownOutcome, 0},
-		"stored, none": {upstreams.Fault{Text: `{"code":2}`, Action: actionInit}, providers.Transient, "", "", 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			client, vod, account := start(t, upstreams.VODConfig{})
-			media := testMedia(t, 3)
-			begun, err := client.Begin(t.Context(), account, media)
-			if err != nil {
-				t.Fatal(err)
-			}
-			vod.AddFaults(tt.fault)
-			check := func(call string, err error, want providers.Kind) {
-				if want == "" {
-					return
-				}
-				e, ok := asError(err)
-				if !ok || e.Kind != want || e.RetryAfter != tt.wantRetryAfter {
-					t.Errorf("%s: %v, want kind %s and retry after %s", call, err, want, tt.wantRetryAfter)
-				}
-				if err != nil && (strings.Contains(err.Error(), "ignature=") || strings.Contains(err.Error(), "fileSha")) {
-					t.Errorf("%s: the query shows in %q", call, err)
-				}
-			}
-			_, err = client.Begin(t.Context(), account, media)
-			check("begin", err, tt.begin)
-			_, err = client.PutPart(t.Context(), begun.Session, planOf(media).Part(1), providertest.NewBody(client.Limits(), []byte("abc")))
-			check("put part", err, tt.put)
-			_, err = client.Finish(t.Context(), begun.Session, nil)
-			check("finish", err, tt.fin)
-		})
 	}
 }
 
@@ -303,7 +207,10 @@ func TestLapsedSignatureIsALostSession(t *testing.T) {
 	t.Parallel()
 	client, _, account := start(t, upstreams.VODConfig{})
 	media := testMedia(t, 3)
-	s := session{Endpoint: account.Settings["endpoint"], Path: defaultPath, Style: styleDocumented, FileSHA: media.Digests[0].Sum, Signature: "x"}
+	s := session{
+		Target:    vodapi.Target{Endpoint: account.Settings["endpoint"], Path: vodapi.DefaultPath, Style: vodapi.StyleDocumented, FileSHA: media.Digests[0].Sum},
+		Signature: "x",
+	}
 	ps := encode(t, s)
 	ps.Expires = time.Now().Add(-time.Minute)
 	_, err := client.Finish(t.Context(), ps, nil)
@@ -314,41 +221,5 @@ func TestLapsedSignatureIsALostSession(t *testing.T) {
 	_, err = client.Finish(t.Context(), ps, nil)
 	if providers.KindOf(err) != providers.Unauthorized {
 		t.Errorf("before its time: %v, want unauthorized", err)
-	}
-}
-
-// TestCancelledWhileThePlatformIsSilent cancels a part whose answer does not come.
-func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
-	t.Parallel()
-	arrived := make(chan struct{})
-	server, err := upstreams.Serve(t.Context(), "", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // the part is all there
-		close(arrived)
-		<-r.Context().Done()
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	client := New(&http.Client{Transport: transport})
-	ps := encode(t, session{Endpoint: server.URL, Path: defaultPath, Style: styleDocumented, FileSHA: "f", Signature: "SIGNED"})
-	stopped := errors.New("the worker stops")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	go func() {
-		<-arrived
-		cancel(stopped)
-	}()
-	_, err = client.PutPart(ctx, ps, parts.Part{Number: 1, Length: 3}, providertest.NewBody(client.Limits(), []byte("abc")))
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, stopped) {
-		t.Errorf("error %v, want the cancellation in its chain", err)
-	}
-	if err != nil && strings.Contains(err.Error(), "SIGNED") {
-		t.Errorf("the signature shows in %q", err)
 	}
 }

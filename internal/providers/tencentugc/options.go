@@ -2,17 +2,14 @@ package tencentugc
 
 import (
 	"errors"
-	"fmt"
 	"maps"
-	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
-	"mediaferry/internal/hashing"
 	"mediaferry/internal/providers"
-	"mediaferry/internal/uploads"
+	"mediaferry/internal/providers/settings"
+	"mediaferry/internal/providers/vodapi"
 )
 
 // Bounds of the platform.
@@ -37,31 +34,19 @@ type options struct {
 // as joined *uploads.FieldError.
 func readOptions(media providers.Media) (options, error) {
 	o := options{fileType: strings.ToLower(strings.TrimPrefix(path.Ext(media.Name), "."))}
-	var errs []error
-	bad := func(name, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "options." + name, Detail: fmt.Sprintf(format, args...)})
-	}
-	truth := func(name, value string) *bool {
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			bad(name, "is %q; give true or false", value)
-		}
-		return &b
-	}
+	var r settings.Reader
+	bad := func(name, format string, args ...any) { r.Bad("options."+name, format, args...) }
 	for _, name := range slices.Sorted(maps.Keys(media.Options)) {
 		value := media.Options[name]
 		switch name {
 		case "transcode":
-			o.transcode = truth(name, value)
+			o.transcode = new(r.Bool("options."+name, value))
 		case "screenshot":
-			o.screenshot = truth(name, value)
+			o.screenshot = new(r.Bool("options."+name, value))
 		case "watermark":
-			o.watermark = truth(name, value)
+			o.watermark = new(r.Bool("options."+name, value))
 		case "class_id":
-			if _, err := strconv.ParseUint(value, 10, 32); err != nil {
-				bad(name, "is %q; give the category's number", value)
-			}
-			o.classID = value
+			o.classID = r.Number("options.class_id", value, 32, "the category's number")
 		case "tags":
 			o.tags = strings.Split(value, ",")
 			if len(o.tags) > maxTags || slices.Contains(o.tags, "") {
@@ -70,7 +55,7 @@ func readOptions(media providers.Media) (options, error) {
 		case "file_type":
 			o.fileType = value
 		default:
-			bad(name, "is not known here; there are transcode, screenshot, watermark, class_id, tags and file_type")
+			r.Unknown("options."+name, "transcode", "screenshot", "watermark", "class_id", "tags", "file_type")
 		}
 	}
 	transcodes := o.transcode != nil && *o.transcode
@@ -85,46 +70,27 @@ func readOptions(media providers.Media) (options, error) {
 	if o.fileType == "" || strings.ContainsAny(o.fileType, badNameChars+".") {
 		bad("file_type", "is %q; give the type without a dot, such as mp4, or a name with an extension", o.fileType)
 	}
-	return o, errors.Join(errs...)
+	return o, r.Err()
 }
 
 // CheckMedia says what of the name and the options the platform would refuse.
 // Nothing is shortened or replaced silently: the name is what viewers see.
 func (c *Client) CheckMedia(media providers.Media) error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: "name", Detail: fmt.Sprintf(format, args...)})
-	}
+	var r settings.Reader
 	if n := len(media.Name); n > maxNameBytes {
-		bad("has %d bytes; the platform takes at most %d, so submit a shorter name (a letter outside ASCII counts 2 to 4)", n, maxNameBytes)
+		r.Bad("name", "has %d bytes; the platform takes at most %d, so submit a shorter name (a letter outside ASCII counts 2 to 4)", n, maxNameBytes)
 	}
 	if strings.ContainsAny(media.Name, badNameChars) {
-		bad(`%q has one of \ / : * ? " < >; the platform forbids them, so submit another name`, media.Name)
+		r.Bad("name", `%q has one of \ / : * ? " < >; the platform forbids them, so submit another name`, media.Name)
 	}
 	_, err := readOptions(media)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(r.Err(), err)
 }
-
-// Defaults of the settings.
-const (
-	defaultEndpoint = "https://vod2.qcloud.com"
-	defaultPath     = "/v2/index.php"
-)
-
-// style is how parameters travel: as documented (GET for calls without a
-// body, "signature"), or as the vendor's SDKs send them (POST, "Signature").
-type style string
-
-const (
-	styleDocumented style = "documented"
-	styleSDK        style = "sdk"
-)
 
 // target is an account's settings, with defaults filled in.
 type target struct {
-	endpoint  string
-	path      string
-	style     style
+	vodapi.Target
+
 	uid       string
 	secretID  string
 	secretKey providers.Secret
@@ -133,67 +99,24 @@ type target struct {
 // readAccount reads the account's settings, or says what is wrong with them
 // as joined *uploads.FieldError.
 func readAccount(account providers.Account) (target, error) {
-	t := target{endpoint: defaultEndpoint, path: defaultPath, style: styleDocumented, uid: account.Name}
-	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &uploads.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-	}
+	t := target{uid: account.Name}
+	var r settings.Reader
+	t.Target = vodapi.ReadTarget(&r, account.Settings)
 	for _, name := range slices.Sorted(maps.Keys(account.Settings)) {
-		value := account.Settings[name]
-		switch name {
-		case "endpoint":
-			t.endpoint = strings.TrimSuffix(value, "/")
-			u, err := url.Parse(t.endpoint)
-			if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
-				bad("settings.endpoint", "is %q; give scheme and host only, such as %s", value, defaultEndpoint)
-			}
-		case "path":
-			t.path = value
-			if !strings.HasPrefix(value, "/") || strings.ContainsAny(value, "?#") {
-				bad("settings.path", "is %q; give a path such as %s", value, defaultPath)
-			}
-		case "param_style":
-			t.style = style(value)
-			if t.style != styleDocumented && t.style != styleSDK {
-				bad("settings.param_style", "is %q; give %s or %s", value, styleDocumented, styleSDK)
-			}
+		switch value := account.Settings[name]; name {
+		case vodapi.SettingEndpoint, vodapi.SettingPath, vodapi.SettingStyle:
 		case "uid":
 			t.uid = value
 		default:
-			bad("settings."+name, "is not known here; there are endpoint, path, param_style and uid")
+			r.Unknown("settings."+name, vodapi.SettingEndpoint, vodapi.SettingPath, vodapi.SettingStyle, "uid")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(account.Secrets)) {
-		value := account.Secrets[name]
-		switch name {
-		case "secret_id":
-			t.secretID = value.Reveal()
-		case "secret_key":
-			t.secretKey = value
-		default:
-			bad("secrets."+name, "is not known here; there are secret_id and secret_key")
-		}
-	}
-	if t.secretID == "" {
-		bad("secrets.secret_id", "is missing; give the account's SecretId")
-	}
-	if t.secretKey == "" {
-		bad("secrets.secret_key", "is missing; give the account's SecretKey")
-	}
-	return t, errors.Join(errs...)
+	t.secretID, t.secretKey = vodapi.ReadKey(&r, account.Secrets)
+	return t, r.Err()
 }
 
 // CheckAccount says what is wrong with the settings and secrets of an account.
 func (c *Client) CheckAccount(account providers.Account) error {
 	_, err := readAccount(account)
 	return err
-}
-
-// objectSHA returns the whole-object SHA-1 that the platform knows media by.
-func objectSHA(media providers.Media) (string, error) {
-	d := media.Digest(hashing.SHA1)
-	if d.IsZero() {
-		return "", errors.New("the SHA-1 of the object is not known")
-	}
-	return d.Sum, nil
 }

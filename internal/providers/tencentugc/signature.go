@@ -4,12 +4,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // the platform signs with HMAC-SHA1
 	"encoding/base64"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/vodapi"
 )
 
 // signatureLife is how long a signature of ours is good for. The platform
@@ -46,7 +46,7 @@ func (g grant) original() string {
 		if b.Len() > 0 {
 			b.WriteByte('&')
 		}
-		b.WriteString(name + "=" + escape(value))
+		b.WriteString(name + "=" + vodapi.Escape(value))
 	}
 	field("s", g.secretID)
 	field("f", g.name)
@@ -61,7 +61,7 @@ func (g grant) original() string {
 		set  *bool
 	}{{"tc", g.options.transcode}, {"ss", g.options.screenshot}, {"wm", g.options.watermark}} {
 		if f.set != nil {
-			field(f.name, flag(*f.set))
+			field(f.name, vodapi.Flag(*f.set))
 		}
 	}
 	if g.options.classID != "" {
@@ -71,17 +71,4 @@ func (g grant) original() string {
 		field("tag."+strconv.Itoa(i+1), tag)
 	}
 	return b.String()
-}
-
-func flag(set bool) string {
-	if set {
-		return "1"
-	}
-	return "0"
-}
-
-// escape is percent-encoding with %20 for a space, which form decoding and
-// path decoding read alike.
-func escape(value string) string {
-	return strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 }

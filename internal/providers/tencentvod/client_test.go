@@ -20,6 +20,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/providertest"
+	"mediaferry/internal/providers/vodapi"
 	"mediaferry/internal/uploads"
 	"mediaferry/internal/upstreams"
 )
@@ -35,18 +36,8 @@ const (
 // serve runs the handler, and returns its address and a client of its own.
 func serve(t *testing.T, handler http.Handler) (string, *Client) {
 	t.Helper()
-	server, err := upstreams.Serve(t.Context(), "", handler)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server.URL, New(&http.Client{Transport: transport})
+	client, address := providertest.Serve(t, handler)
+	return address, New(client)
 }
 
 // start returns a client and a platform for it.
@@ -72,7 +63,7 @@ func testMedia(t *testing.T, size int64) providers.Media {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return providers.Media{Upload: id, Epoch: 1, Name: "a.mp4", Size: size, PartSize: smallPart, Digests: []hashing.Digest{sum}}
+	return providers.Media{Upload: id, Epoch: 1, Name: "a.mp4", Size: size, PartSize: vodapi.SmallPart, Digests: []hashing.Digest{sum}}
 }
 
 func planOf(media providers.Media) parts.Plan {
@@ -142,6 +133,24 @@ func documentedCodes() (refusals []providertest.Refusal) {
 	return refusals
 }
 
+// TestAnotherTry obeys canRetry; where the answer has none, the table of codes
+// decides.
+func TestAnotherTry(t *testing.T) {
+	t.Parallel()
+	no, yes := 0, 1
+	for code, want := range map[int]bool{
+		-10001: false, -10004: true, -10005: true, -10006: true, -1: false, 3: false,
+		4000: false, 4600: false, 5000: false, 5100: true, 5200: false, 6000: true, 6100: false, 6200: true,
+	} {
+		if got := retryable(code, nil); got != want {
+			t.Errorf("%d: %t", code, got)
+		}
+		if retryable(code, &no) || !retryable(code, &yes) {
+			t.Errorf("%d: canRetry is not obeyed", code)
+		}
+	}
+}
+
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string]map[string]string{
@@ -173,28 +182,11 @@ func TestConforms(t *testing.T) {
 					Refusals: documentedCodes(),
 					LoseSession: func(t *testing.T, media providers.Media, _ providers.Session) {
 						t.Helper()
-						sha, err := objectSHA(media)
-						if err != nil {
-							t.Fatal(err)
-						}
-						vod.Forget(dummyID, sha)
+						vod.Forget(dummyID, media.Digest(hashing.SHA1).Sum)
 					},
 					Content: func(t *testing.T, asset uploads.Asset) []byte {
 						t.Helper()
-						req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, asset.URL, nil)
-						if err != nil {
-							t.Fatal(err)
-						}
-						resp, err := client.http.Do(req)
-						if err != nil {
-							t.Fatal(err)
-						}
-						defer func() { _ = resp.Body.Close() }()
-						data, err := io.ReadAll(resp.Body)
-						if err != nil {
-							t.Fatal(err)
-						}
-						return data
+						return providertest.Fetch(t, client.HTTP, asset.URL)
 					},
 					NotApplicable: map[providertest.Case]string{
 						providertest.CaseMostParts:     "the platform publishes no bound on the number of parts",
@@ -228,8 +220,8 @@ func TestOnTheWire(t *testing.T) {
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := New(&http.Client{Transport: transport})
-	client.now = func() time.Time { return time.Unix(1465185768, 0) }
-	client.nonce = func() uint32 { return 11886 }
+	client.Now = func() time.Time { return time.Unix(1465185768, 0) }
+	client.Nonce = func() uint32 { return 11886 }
 	media := testMedia(t, 3)
 	media.Name = "my video.mp4"
 	media.Options = map[string]string{"transcode": "false", "screenshot": "false", "watermark": "false", "class_id": "0", "tags": "foo,bar"}
@@ -252,7 +244,7 @@ func TestOnTheWire(t *testing.T) {
 		part   = "&Timestamp=1465185768&dataMd5=900150983cd24fb0d6963f7d28e17f72&dataSize=3" + sha + "&offset=0"
 		finish = "&Timestamp=1465185768" + sha
 	)
-	signed := func(signature string) string { return "&Signature=" + escape(signature) }
+	signed := func(signature string) string { return "&Signature=" + vodapi.Escape(signature) }
 	want := []sent{
 		// S1, S5 and S6.
 		{"GET", base + "InitUpload" + common + "&Signature=Af3m0siJCMLxh48QebRbBP9%2BXP0%3D" + file + "&tags.1=foo&tags.2=bar", "", ""},
@@ -296,16 +288,16 @@ func TestSignatureVectors(t *testing.T) {
 	} {
 		place, query, _ := strings.Cut(tt.text, "?")
 		host, path, _ := strings.Cut(place, "/")
-		p := make(params)
+		p := make(vodapi.Params)
 		for pair := range strings.SplitSeq(query, "&") {
 			name, value, _ := strings.Cut(pair, "=")
 			p[name] = value
 		}
-		with := hmacSHA1
+		with := vodapi.HmacSHA1
 		if p["SignatureMethod"] != "" {
-			with = algorithm(p["SignatureMethod"])
+			with = vodapi.Algorithm(p["SignatureMethod"])
 		}
-		if got := p.signature(tt.method, host, "/"+path, with, tt.key); got != tt.want {
+		if got := p.Signature(tt.method, host, "/"+path, with, tt.key); got != tt.want {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}
 	}
@@ -332,12 +324,12 @@ func TestFailures(t *testing.T) {
 		"no code":          {upstreams.Fault{Text: "{}"}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
 		"quota":            {upstreams.Fault{Code: 4400, CanRetry: 1}, providers.Throttled, providers.Throttled, providers.Throttled, 0},
 		"replay":           {upstreams.Fault{Code: 4500}, providers.Transient, providers.Transient, providers.Transient, 0},
-		"flipped bit":      {upstreams.Fault{FlipBit: true, Action: actionPart}, "", providers.Mismatch, "", 0},
+		"flipped bit":      {upstreams.Fault{FlipBit: true, Action: upstreams.ActionServerPart}, "", providers.Mismatch, "", 0},
 		"forgotten":        {upstreams.Fault{Forget: true}, "", providers.SessionLost, providers.SessionLost, 0},
-		"code 1":           {upstreams.Fault{Text: `{"code":1}`, Action: actionFinish}, "", "", providers.Rejected, 0},
-		"no fileId":        {upstreams.Fault{Text: `{"code":0}`, Action: actionFinish}, "", "", providers.UnknownOutcome, 0},
-		"stored, none":     {upstreams.Fault{Text: `{"code":2}`, Action: actionInit}, providers.Transient, "", "", 0},
-		"odd part size":    {upstreams.Fault{Text: `{"code":1,"dataSize":7}`, Action: actionInit}, providers.Rejected, "", "", 0},
+		"code 1":           {upstreams.Fault{Text: `{"code":1}`, Action: upstreams.ActionServerFinish}, "", "", providers.Rejected, 0},
+		"no fileId":        {upstreams.Fault{Text: `{"code":0}`, Action: upstreams.ActionServerFinish}, "", "", providers.UnknownOutcome, 0},
+		"stored, none":     {upstreams.Fault{Text: `{"code":2}`, Action: upstreams.ActionServerInit}, providers.Transient, "", "", 0},
+		"odd part size":    {upstreams.Fault{Text: `{"code":1,"dataSize":7}`, Action: upstreams.ActionServerInit}, providers.Rejected, "", "", 0},
 		"parts missing":    {upstreams.Fault{Action: "none"}, "", "", providers.Mismatch, 0},
 		"delayed a little": {upstreams.Fault{DelayMS: 1}, "", "", "", 0},
 	} {
@@ -380,7 +372,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	if err := put(t, client, begun.Session, planOf(media).Part(1)); err != nil {
 		t.Fatal(err)
 	}
-	vod.AddFaults(upstreams.Fault{Reset: true, Times: 1, Apply: true, Action: actionInit}, upstreams.Fault{Reset: true, Times: 1, Apply: true, Action: actionFinish})
+	vod.AddFaults(upstreams.Fault{Reset: true, Times: 1, Apply: true, Action: upstreams.ActionServerInit}, upstreams.Fault{Reset: true, Times: 1, Apply: true, Action: upstreams.ActionServerFinish})
 	if _, err := client.Begin(t.Context(), account, media); providers.KindOf(err) != providers.Transient || err == nil {
 		t.Errorf("begin: %v, want transient", err)
 	}
@@ -392,7 +384,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	for _, call := range vod.Calls() {
 		got = append(got, call.Action)
 	}
-	if diff := cmp.Diff([]string{actionInit, actionPart, actionInit, actionInit, actionFinish}, got); diff != "" {
+	if diff := cmp.Diff([]string{upstreams.ActionServerInit, upstreams.ActionServerPart, upstreams.ActionServerInit, upstreams.ActionServerInit, upstreams.ActionServerFinish}, got); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
@@ -417,12 +409,12 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func TestLyingPartList(t *testing.T) {
 	t.Parallel()
 	client, vod, account := start(t, upstreams.VODConfig{Strict: true})
-	media := testMedia(t, smallPart+1)
+	media := testMedia(t, vodapi.SmallPart+1)
 	begun := begin(t, client, account, media)
 	if err := put(t, client, begun.Session, planOf(media).Part(2)); err != nil {
 		t.Fatal(err)
 	}
-	vod.AddFaults(upstreams.Fault{Action: actionInit, Times: 1, ListAll: true}, upstreams.Fault{Action: actionInit, From: 2, Times: 1, HidePart: 2})
+	vod.AddFaults(upstreams.Fault{Action: upstreams.ActionServerInit, Times: 1, ListAll: true}, upstreams.Fault{Action: upstreams.ActionServerInit, From: 2, Times: 1, HidePart: 2})
 	if begun = begin(t, client, account, media); len(begun.Found) != 2 {
 		t.Fatalf("found %+v, want two parts", begun.Found)
 	}
@@ -452,10 +444,10 @@ func TestFirstPartSizeWins(t *testing.T) {
 	if err := put(t, client, begun.Session, planOf(media).Part(3)); err != nil {
 		t.Fatal(err)
 	}
-	media.PartSize = largePart
+	media.PartSize = vodapi.LargePart
 	again := begin(t, client, account, media)
-	if again.PartSize != smallPart || len(again.Found) != 1 || again.Found[0].Number != 3 {
-		t.Errorf("begin answered part size %d and %+v, want %d and part 3", again.PartSize, again.Found, smallPart)
+	if again.PartSize != vodapi.SmallPart || len(again.Found) != 1 || again.Found[0].Number != 3 {
+		t.Errorf("begin answered part size %d and %+v, want %d and part 3", again.PartSize, again.Found, vodapi.SmallPart)
 	}
 }
 
@@ -503,7 +495,7 @@ func TestCancelledWhileThePlatformIsSilent(t *testing.T) {
 		close(arrived)
 		<-r.Context().Done()
 	}))
-	data, err := json.Marshal(session{target: target{Endpoint: address, Path: defaultPath, SecretKey: "hush"}, FileSHA: "f"})
+	data, err := json.Marshal(session{Target: vodapi.Target{Endpoint: address, Path: vodapi.DefaultPath, FileSHA: "f"}, SecretKey: "hush"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package tencentugc
+package vodapi
 
 import (
 	"encoding/json"
@@ -8,36 +8,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/providers/webapi"
 	"mediaferry/internal/uploads"
 )
 
-// Codes of InitUploadEx that are no failure.
+// Codes of the first call that are no failure. Of the other calls, 0 is the
+// only one.
 const (
-	initNew    = 0 // start fresh
-	initResume = 1 // parts are stored
-	initStored = 2 // the media is stored
+	codeNew    = 0 // start fresh
+	codeResume = 1 // parts are stored
+	codeStored = 2 // the media is stored
 )
 
-// maxAnswer bounds what is read of an answer: 10,000 parts take about 1 MiB.
+// maxAnswer bounds what is read of an answer, in bytes: 10,000 parts take
+// about 1 MiB.
 const maxAnswer = 64 << 20
-
-// maxMessage bounds what is kept of the platform's words, in bytes.
-const maxMessage = 300
 
 // answer is the JSON that every call brings.
 type answer struct {
 	Code          *int         `json:"code"` // nil where the body was some other JSON
 	Message       string       `json:"message"`
-	CanRetry      int          `json:"canRetry"` // missing counts as 0
+	CanRetry      *int         `json:"canRetry"` // nil where the answer has none
 	ListParts     []listedPart `json:"listParts"`
 	DataSize      int64        `json:"dataSize"` // bytes
 	FileID        string       `json:"fileId"`   // beyond the range of int64
 	URL           string       `json:"url"`
-	VerifyContent string       `json:"verify_content"`
+	VerifyContent string       `json:"verify_content"` // of FinishUploadEx
 }
 
 type listedPart struct {
@@ -51,7 +50,10 @@ type listedPart struct {
 // tell what became of the call.
 func readAnswer(action string, lost providers.Kind, resp *http.Response) (answer, error) {
 	if resp.StatusCode != http.StatusOK {
-		return answer{}, statusError(action, lost, resp)
+		return answer{}, &providers.Error{
+			Kind: webapi.StatusKind(resp.StatusCode, lost), Call: action, Code: strconv.Itoa(resp.StatusCode),
+			RetryAfter: webapi.RetryAfter(resp.Header),
+		}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
@@ -77,85 +79,69 @@ func parseAnswer(body []byte) (answer, error) {
 	return a, nil
 }
 
-// statusError classifies an answer by its HTTP status.
-func statusError(action string, lost providers.Kind, resp *http.Response) error {
-	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(resp.StatusCode), RetryAfter: retryAfter(resp.Header)}
-	switch s := resp.StatusCode; {
-	case s == http.StatusTooManyRequests:
-		e.Kind = providers.Throttled
-	case s == http.StatusServiceUnavailable && lost == providers.Transient:
-		e.Kind = providers.Throttled
-	case s >= 500 || s == http.StatusRequestTimeout:
-		// Of finish, a 503 too: a gateway may give up on a call that goes on.
-		e.Kind = lost
-	case s == http.StatusUnauthorized || s == http.StatusForbidden:
-		e.Kind = providers.Unauthorized
-	}
-	return e
-}
-
-// retryAfter reads the header in either form, 0 if there is none to be read.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
-}
-
-// Codes of failures; the others are judged by canRetry.
+// Codes of failures that the part uploads document.
 const (
 	codeSignature  = -10002
 	codeParameters = -10003
-	codeCacheRead  = -10005 // the platform cannot find what it knew of the upload
-	codePacket     = -10006 // the part's bytes are not what was announced
-	codeSignature2 = 4100
-	codeSecretID   = 4104
-	codeForbidden  = 4110
-	codeExpired    = 4200
-	codeBlocked    = 4300
-	codeQuota      = 4400
-	codeReplay     = 4500
-	codeInternal   = 6000
-	codeMaintained = 6200
+	CodeCacheWrite = -10004 // the platform could not keep what it knows of the upload
+	CodeCacheRead  = -10005 // the platform cannot find what it knew of the upload
+	CodePacket     = -10006 // the part's bytes are not what was announced
 )
+
+// Codes of version 2 of the platform's API, which the part uploads refer to.
+const (
+	codeAPISignature = 4100
+	codeAPISecretID  = 4104
+	codeAPIForbidden = 4110
+	codeAPIExpired   = 4200
+	codeAPIBlocked   = 4300
+	codeAPIQuota     = 4400
+	codeAPIReplay    = 4500 // the nonce was used before, or the clock is off by two hours
+
+	CodeLater    = 5100
+	CodeInternal = 6000
+	CodeRepairs  = 6200
+)
+
+// APIKind classifies a code of version 2 of the platform's API that means the
+// same of every call: who calls, when and how often. It is "" for any other.
+func APIKind(code int) providers.Kind {
+	switch {
+	case code >= codeAPISignature && code <= codeAPISecretID, code == codeAPIForbidden, code == codeAPIBlocked:
+		return providers.Unauthorized
+	case code == codeAPIQuota:
+		return providers.Throttled
+	case code == codeAPIExpired, code == codeAPIReplay:
+		return providers.Transient // the next try has another time and nonce
+	default:
+		return ""
+	}
+}
+
+// outdated reports whether a failure says that a signature's time is over.
+func outdated(e *providers.Error) bool {
+	return e.Code == strconv.Itoa(codeAPIExpired) || e.Code == strconv.Itoa(codeAPIReplay)
+}
 
 // refusal classifies a failure that the platform stated. It is a definite
 // answer: the call did not take effect. The secrets are struck from the
 // platform's words, should it echo them.
-func (a answer) refusal(action string, secrets ...string) *providers.Error {
-	message := a.Message
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "")
-	}
-	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(*a.Code), Message: message}
+func (a answer) refusal(d Dialect, action string, secrets ...string) *providers.Error {
+	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(*a.Code), Message: webapi.Words(a.Message, secrets...)}
 	switch code := *a.Code; {
-	case code == codeSignature, code == codeSignature2, code == codeForbidden,
-		code >= 4101 && code <= codeSecretID, code == codeBlocked:
+	case APIKind(code) != "":
+		e.Kind = APIKind(code)
+	case code == codeSignature:
 		e.Kind = providers.Unauthorized
-	case code == codeCacheRead && action != actionInit:
+	case code == CodeCacheRead && action != d.Init:
 		e.Kind = providers.SessionLost
-	case code == codeParameters && action == actionFinish:
-		// The only parameter is the SHA-1 that InitUploadEx took, so what the
+	case code == codeParameters && action == d.Finish:
+		// The only parameter is the SHA-1 that the first call took, so what the
 		// platform holds is not what has it: a part is missing or wrong.
 		e.Kind = providers.Mismatch
-	case code == codePacket && action == actionPart:
+	case code == CodePacket && action == d.Part:
 		e.Kind = providers.Mismatch
-	case code == codeQuota:
-		e.Kind = providers.Throttled
-	case (code == codeExpired || code == codeReplay) && action != actionInit:
-		e.Kind = providers.SessionLost // the signature's time is over; the next InitUploadEx has another
-	case code == codeExpired, code == codeReplay:
-		e.Kind = providers.Transient
-	case a.CanRetry == 1, code == codeInternal, code == codeMaintained:
+	case d.Retryable(code, a.CanRetry):
 		e.Kind = providers.Transient
 	}
 	return e
