@@ -112,9 +112,10 @@ func keepID(ts *testscript.TestScript, _ bool, _ []string) {
 
 // memory is a staging store that the fake use cases know of.
 type memory struct {
-	uc   *apitest.UseCases
-	got  map[string]string
-	fail error
+	uc    *apitest.UseCases
+	got   map[string]string
+	fail  error
+	byURL bool // no credentials of staging are given
 }
 
 func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io.Reader, size int64) (uploads.Object, error) {
@@ -134,12 +135,17 @@ func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io
 // pushFile runs push of a file of six bytes into memory.
 func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	store.uc, store.got = useCases(), map[string]string{}
+	if store.got = map[string]string{}; store.uc == nil {
+		store.uc = useCases()
+	}
 	env := map[string]string{
 		"MEDIAFERRY_API_URL":            apitest.Start(t, store.uc),
 		"MEDIAFERRY_STAGING_ENDPOINT":   "http://s3:9000",
 		"MEDIAFERRY_STAGING_ACCESS_KEY": "reader",
 		"MEDIAFERRY_STAGING_SECRET_KEY": "hidden",
+	}
+	if store.byURL {
+		delete(env, "MEDIAFERRY_STAGING_ENDPOINT")
 	}
 	var out, progress strings.Builder
 	a := &app{

@@ -132,8 +132,10 @@ func (p *push) file(ctx context.Context, name string) error {
 		return usagef("%s is not a file; push one file, or a prefix of the staging bucket", name)
 	case info.Size() == 0:
 		return usagef("%s is empty; platforms take no empty media", name)
-	case p.staging.Endpoint == "":
-		return usagef("a local file goes through staging; give --staging-endpoint or MEDIAFERRY_STAGING_ENDPOINT")
+	}
+	p.contentType = cmp.Or(p.contentType, mime.TypeByExtension(filepath.Ext(name)))
+	if p.staging.Endpoint == "" {
+		return p.presigned(ctx, name, f, info.Size())
 	}
 	if p.key == "" {
 		// A key that is used again would change the object under an upload that
@@ -141,8 +143,6 @@ func (p *push) file(ctx context.Context, name string) error {
 		// content is to be the same.
 		p.key = path.Join("push", cmp.Or(p.idempotencyKey, uuid.NewString()), filepath.Base(name))
 	}
-	p.contentType = cmp.Or(p.contentType, mime.TypeByExtension(filepath.Ext(name)))
-
 	settings := p.staging
 	settings.AccessKey = cmp.Or(settings.AccessKey, p.getenv("MEDIAFERRY_STAGING_ACCESS_KEY"))
 	// It has no flag: other processes can read those.

@@ -277,6 +277,7 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 		"MEDIAFERRY_API_AUTH="+config.AuthNone, // refused where others can reach the address
 		"MEDIAFERRY_SEAL_KEY="+key,
 		"MEDIAFERRY_SWEEP_INTERVAL=1s",
+		"MEDIAFERRY_PRESIGN_BUCKET=staging",
 	)
 	// Secrets go by reference, so that the file holds none.
 	var accounts []map[string]any

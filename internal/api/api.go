@@ -44,6 +44,7 @@ type useCases interface {
 	pictures
 	webhookCases
 	batchCases
+	presignCases
 }
 
 // Bounds of a request.
@@ -167,6 +168,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerPictures(api, op)
 	s.registerWebhooks(api, op)
 	s.registerBatches(api, op)
+	s.registerPresign(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

@@ -94,6 +94,8 @@ func scopes() map[string]access.Scope {
 		"GET /v1/batches":      access.Read,
 		"GET /v1/batches/{id}": access.Read,
 
+		"POST /v1/staging/presign": access.Submit,
+
 		"POST /v1/reconcile":                access.Operate,
 		"GET /v1/setaside":                  access.Operate,
 		"GET /v1/setaside/{number}":         access.Operate,

@@ -43,6 +43,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
 	case errors.Is(err, uploads.ErrNoReport):
 		return huma.Error404NotFound(uploads.ErrNoReport.Error())
+	case errors.Is(err, uploads.ErrNoPresign):
+		return huma.Error409Conflict(uploads.ErrNoPresign.Error())
 	case errors.Is(err, uploads.ErrNoBatch):
 		return huma.Error404NotFound(uploads.ErrNoBatch.Error())
 	case errors.Is(err, uploads.ErrNoWebhook):

@@ -94,6 +94,7 @@ func (d Dispatcher) problems(rules AccountRules) problemList {
 	}
 	p.between("postgres.max_conns", d.Postgres.MaxConns, minConns, maxConns)
 	p.staging(d.Staging)
+	p.presign(d.Presign, d.Staging)
 	p.api(d.API)
 	p.log(d.Log)
 	p.observe(d.Metrics, d.Tracing)

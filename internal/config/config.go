@@ -28,6 +28,7 @@ type Dispatcher struct {
 
 	Postgres Postgres `yaml:"postgres"`
 	Staging  Staging  `yaml:"staging"`
+	Presign  Presign  `yaml:"presign,omitempty"`
 	API      API      `yaml:"api"`
 	Log      Log      `yaml:"log"`
 	Metrics  Metrics  `yaml:"metrics"`

@@ -40,7 +40,7 @@ func Reference(w io.Writer, rules AccountRules) error {
 		writeTable(&b, all, prefix)
 	}
 	section("Dispatcher", "", dispatcher, "")
-	for _, s := range []struct{ prefix, of string }{{"postgres.", "Postgres"}, {"api.", "API"}} {
+	for _, s := range []struct{ prefix, of string }{{"postgres.", "Postgres"}, {"api.", "API"}, {"presign.", "Presign"}} {
 		section("Dispatcher: "+strings.Trim(s.prefix, "."), said[s.of].intro, dispatcher, s.prefix)
 	}
 	section("Dispatcher: accounts", said["Account"].intro, dispatcher, "accounts[].")

@@ -53,6 +53,7 @@ type Config struct {
 	MaxAttempts    int           // failed tries of one part before the upload fails; 8
 	FinishPatience time.Duration // how long an unknown outcome is probed before a human is asked; 15 min
 	StopGrace      time.Duration // how long calls in hand may go on after a stop; 0 cuts them short
+	Presign        Presign       // URLs by which callers put files into staging; none are made
 }
 
 func (c Config) withDefaults() Config {

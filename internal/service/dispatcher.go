@@ -86,7 +86,11 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 			pools = append(pools, a.Pool)
 		}
 	}
-	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch},
+	presign, err := presignOf(cfg)
+	if err != nil {
+		return err
+	}
+	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch, Presign: presign},
 		watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accounts, log)
 	watch.Ask(telemetry.Sources{
 		Accounts: d.Accounts, Standing: store.Standing, Workers: d.Workers, Connections: store.Connections,

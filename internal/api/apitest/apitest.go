@@ -42,6 +42,8 @@ type UseCases struct {
 	// Account alters each account that is shown; nil leaves it idle.
 	Account  func(*uploads.AccountStatus)
 	Webhooks []uploads.WebhookEndpoint
+	// PutURL is where files are put into staging; "" makes no URLs.
+	PutURL string
 	// Accepted alters each upload as it is accepted; nil leaves it queued.
 	Accepted func(*uploads.Upload)
 
