@@ -49,7 +49,7 @@ type Dispatcher struct {
 
 	Accounts []Account `yaml:"accounts"`           // the destinations, one at least
 	Webhooks []Webhook `yaml:"webhooks,omitempty"` // who is told of events
-	// Notifications of buckets that become uploads.
+	// Notifications are rules for what buckets' stores tell of new objects.
 	Notifications []Notification `yaml:"notifications,omitempty"`
 
 	// Warnings are what is unwise in the settings, for the log.

@@ -14,7 +14,7 @@ import (
 // sources are the files that declare settings. What a setting means is said once,
 // beside its field; --help and the reference read it there.
 //
-//go:embed config.go presign.go webhooks.go
+//go:embed config.go notifications.go presign.go webhooks.go
 var sources embed.FS
 
 // comments is what the sources say of a struct and of its fields, by the names
@@ -28,7 +28,7 @@ type comments struct {
 // they can be parsed; tests would find that one cannot.
 func readComments() map[string]comments {
 	all := map[string]comments{}
-	for _, name := range []string{"config.go", "presign.go", "webhooks.go"} {
+	for _, name := range []string{"config.go", "notifications.go", "presign.go", "webhooks.go"} {
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			continue

@@ -11,20 +11,18 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Notification says what is submitted when a bucket's store tells of a new
-// object. An object to which several apply goes to every account that they name,
-// once, by the first of them that names it.
+// Notification is a rule for what a bucket's store tells of new objects: where
+// they are submitted to. An object to which several rules apply goes to every
+// account that they name, once, by the first of them that names it.
 type Notification struct {
-	Bucket string `yaml:"bucket"` // of staging
-	// Prefix and Suffix are what the keys begin and end with, after decoding; all
-	// keys if they are empty.
-	Prefix   string   `yaml:"prefix,omitempty"`
-	Suffix   string   `yaml:"suffix,omitempty"`
-	Accounts []string `yaml:"accounts"`
-	// Options, Labels and Priority are those of the submissions.
+	Bucket   string   `yaml:"bucket"`           // a staging bucket, and no account's
+	Prefix   string   `yaml:"prefix,omitempty"` // what the keys begin with, any if empty
+	Suffix   string   `yaml:"suffix,omitempty"` // what the keys end with, any if empty
+	Accounts []string `yaml:"accounts"`         // one at least
+	// Options are the provider's own, for each submission.
 	Options  map[string]string `yaml:"options,omitempty"`
-	Labels   map[string]string `yaml:"labels,omitempty"`
-	Priority int               `yaml:"priority,omitempty"`
+	Labels   map[string]string `yaml:"labels,omitempty"`   // of the uploads
+	Priority int               `yaml:"priority,omitempty"` // of the uploads; higher goes first
 }
 
 func (p *problemList) notifications(d Dispatcher, rules AccountRules) {
@@ -40,6 +38,7 @@ func (p *problemList) notifications(d Dispatcher, rules AccountRules) {
 		if len(n.Accounts) == 0 {
 			p.add(at+".accounts", "is empty; name at least one of the accounts")
 		}
+		p.between(at+".priority", n.Priority, -uploads.MaxPriority, uploads.MaxPriority)
 		seen := map[string]bool{}
 		for j, name := range n.Accounts {
 			field := fmt.Sprintf("%s.accounts[%d]", at, j)
@@ -70,38 +69,19 @@ func (p *problemList) submissionOf(at string, n Notification, a Account, rules A
 	const name = "media.mp4"
 	s := uploads.Submission{
 		Tenant: a.Tenant, Account: a.Name, Source: uploads.Object{Bucket: n.Bucket, Key: name},
-		Options: n.Options, Labels: n.Labels, Priority: n.Priority,
+		Options: n.Options, Labels: n.Labels,
 	}
 	err := s.Validate()
 	if err == nil && rules.CheckMedia != nil {
 		err = rules.CheckMedia(a.Provider, providers.Media{Name: name, ContentType: "video/mp4", Size: 1 << 30, PartSize: 16 << 20, Options: n.Options})
 	}
-	for _, f := range fieldErrors(err) {
-		for _, ours := range []string{"options", "labels", "priority"} {
+	for _, f := range uploads.FieldErrors(err) {
+		for _, ours := range []string{"options", "labels"} {
 			if f.Field == ours || strings.HasPrefix(f.Field, ours+".") {
 				p.add(at+"."+f.Field, "account %s: %s", a.Name, f.Detail)
 			}
 		}
 	}
-}
-
-// fieldErrors returns every *uploads.FieldError of a join.
-func fieldErrors(err error) []*uploads.FieldError {
-	switch e := err.(type) { //nolint:errorlint // walks the tree itself
-	case nil:
-		return nil
-	case *uploads.FieldError:
-		return []*uploads.FieldError{e}
-	case interface{ Unwrap() []error }:
-		var all []*uploads.FieldError
-		for _, sub := range e.Unwrap() {
-			all = append(all, fieldErrors(sub)...)
-		}
-		return all
-	case interface{ Unwrap() error }:
-		return fieldErrors(e.Unwrap())
-	}
-	return nil
 }
 
 // sameStore reports whether two endpoints are plainly one: the same host and port,

@@ -45,6 +45,7 @@ func Reference(w io.Writer, rules AccountRules) error {
 	}
 	section("Dispatcher: accounts", said["Account"].intro, dispatcher, "accounts[].")
 	section("Dispatcher: webhooks", said["Webhook"].intro, dispatcher, "webhooks[].")
+	section("Dispatcher: notifications", said["Notification"].intro, dispatcher, "notifications[].")
 	section("Worker", "", worker, "")
 	section("Worker: health", said["Health"].intro, worker, "health.")
 	for _, s := range []struct{ prefix, of string }{
@@ -70,7 +71,7 @@ Written by ` + "`make generate`" + ` from the code that reads the settings; the 
 ` + "`dispatcher --help` and `worker --help`" + `.
 
 A setting comes from the YAML file that ` + "`--config`" + ` names, is overridden by its environment variable and that
-by its flag. Lists and maps (accounts, webhooks and what is in them) come from the file alone. A variable that is
+by its flag. Lists and maps (accounts, webhooks, notifications and what is in them) come from the file alone. A variable that is
 no setting is left alone; a key of the file that is none is an error. Everything that is wrong is reported
 together, one line each, and nothing starts.
 
@@ -124,8 +125,9 @@ func accepted(rules AccountRules, provider, field string) string {
 
 func dispatcherSettings(rules AccountRules) []setting {
 	cfg := dispatcherDefaults()
-	// One account and one webhook, so that their checks are heard.
+	// One of each, so that their checks are heard.
 	cfg.Accounts, cfg.Webhooks = []Account{{}}, []Webhook{{Events: []string{""}}}
+	cfg.Notifications = []Notification{{}}
 	cfg.Accounts[0].setDefaults()
 	cfg.Webhooks[0].setDefaults()
 	return describeSettings(cfg, cfg.problems(AccountRules{Providers: rules.Providers}).allowed)

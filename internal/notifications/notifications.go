@@ -145,7 +145,7 @@ func (n *Notifications) submit(ctx context.Context, e event, r Rule, t Target) (
 	log := n.log.With(zap.String("bucket", e.bucket), zap.String("key", e.key), zap.String("account", t.Account))
 	_, away := errors.AsType[*uploads.UnavailableError](err)
 	refused, isRefused := errors.AsType[*uploads.RefusedError](err)
-	fields := fieldsOf(err)
+	fields := uploads.FieldErrors(err)
 	switch {
 	case err == nil && created:
 		log.Info("submission by notification", zap.Stringer("upload", u.ID))
@@ -273,22 +273,4 @@ func decode(r record) (string, error) {
 		return "", errors.New("is not encoded as in a URL")
 	}
 	return key, nil
-}
-
-func fieldsOf(err error) []*uploads.FieldError {
-	switch e := err.(type) { //nolint:errorlint // walks the tree itself
-	case nil:
-		return nil
-	case *uploads.FieldError:
-		return []*uploads.FieldError{e}
-	case interface{ Unwrap() []error }:
-		var all []*uploads.FieldError
-		for _, sub := range e.Unwrap() {
-			all = append(all, fieldsOf(sub)...)
-		}
-		return all
-	case interface{ Unwrap() error }:
-		return fieldsOf(e.Unwrap())
-	}
-	return nil
 }
