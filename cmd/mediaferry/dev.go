@@ -55,12 +55,14 @@ func (a *app) describe(s *stack) {
   NATS       %s
   Postgres   %s
   S3         %s   access key %s   secret key %s
-             buckets %s (staging) and %s (a destination, through a meter)
+             buckets %s (staging) and %s (a destination, through a meter); what is put below
+             %s in %s goes to %s by itself
 
   Accounts, each at a local platform. Other clients reach it by the same settings and secrets, and
   GET /_local/files at its endpoint tells what it received:
 
-`, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), stagingBucket, destBucket)
+`, s.apiURL, s.nats.URL(), s.postgres.DSN(), s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), stagingBucket, destBucket,
+		autoPrefix, stagingBucket, s.destinations[0].account)
 	var names []string
 	for _, d := range s.destinations {
 		names = append(names, d.account)

@@ -31,6 +31,7 @@ import (
 const (
 	stagingBucket = "staging"
 	destBucket    = "archive"
+	autoPrefix    = "auto/" // what is put below it in staging is submitted by itself
 	accountS3     = "local-s3"
 	ugcKeyID      = "AKIDlocalugc"
 	vodKeyID      = "AKIDlocalvod"
@@ -132,7 +133,9 @@ func (s *stack) startServers(ctx context.Context) (err error) {
 		return err
 	}
 	s.onStop(func() error { s.postgres.Stop(); return nil })
-	s.s3, err = devstack.StartS3(ctx, s.dir.Join("s3"), devstack.S3Options{Buckets: []string{stagingBucket, destBucket}})
+	s.s3, err = devstack.StartS3(ctx, s.dir.Join("s3"), devstack.S3Options{
+		Buckets: []string{stagingBucket, destBucket}, NATSURL: s.nats.URL(), Subject: "mf.notify." + stagingBucket,
+	})
 	if err != nil {
 		return err
 	}
@@ -292,7 +295,8 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 			"allow_networks": []string{"127.0.0.0/8", "::1/128"}, // where the local platforms are
 		})
 	}
-	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})
+	notifications := []map[string]any{{"bucket": stagingBucket, "prefix": autoPrefix, "accounts": []string{s.destinations[0].account}}}
+	raw, err := yaml.Marshal(map[string]any{"accounts": accounts, "notifications": notifications})
 	if err != nil {
 		return fmt.Errorf("write the accounts: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -203,9 +204,7 @@ func (d *Dispatcher) lookUpEach(ctx context.Context, items []uploads.BulkItem) (
 	}
 	for _, of := range byBucket {
 		found, err := d.lookUp(ctx, of)
-		for at, o := range found {
-			objects[at] = o
-		}
+		maps.Copy(objects, found)
 		if err == nil {
 			continue
 		}
@@ -251,7 +250,7 @@ func digestsOf(texts []string) ([]hashing.Digest, error) {
 
 // flat is a join of errors on one line.
 func flat(err error) string {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // a join and nothing below it
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err.Error()
 	}

@@ -153,12 +153,14 @@ func TestAReportThatIsRefusedHoldsUpNoOther(t *testing.T) {
 func TestARefusedSubmissionIsSetAside(t *testing.T) {
 	t.Parallel()
 	c, _ := setup(t, Config{})
-	kept := make(chan uploads.SetAside, 1)
+	kept := make(chan uploads.SetAside, 3)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
+	ids := make(chan string, 3)
 	go func() {
 		defer close(ended)
-		_ = c.ConsumeSubmissions(ctx, func(context.Context, string, string, []byte) ([]byte, error) {
+		_ = c.ConsumeSubmissions(ctx, func(_ context.Context, _, id string, _ []byte) ([]byte, error) {
+			ids <- id
 			return []byte("no"), &uploads.RefusedError{Reason: "message: is not a submission"}
 		}, func(_ context.Context, m uploads.SetAside) error { kept <- m; return nil })
 	}()
@@ -185,6 +187,54 @@ func TestARefusedSubmissionIsSetAside(t *testing.T) {
 	}
 	if again := receive(t, kept, "the submission put back"); again.Seq == m.Seq || !bytes.Equal(again.Payload, m.Payload) {
 		t.Errorf("after %+v came %+v", m, again)
+	}
+	// Put back twice, as where a dispatcher died before it forgot the message, it is
+	// the same submission each time.
+	if err := c.PutBack(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, kept, "the submission put back again")
+	if first, second, third := <-ids, <-ids, <-ids; first == "" || second != first || third != first {
+		t.Errorf("it was %s, then %s, then %s", first, second, third)
+	}
+}
+
+// A notification is acked when it is taken, set aside when it is refused, and
+// comes again otherwise.
+func TestNotificationsAreSettled(t *testing.T) {
+	t.Parallel()
+	c, _ := setup(t, Config{})
+	for _, text := range []string{"good", "bad", "later"} {
+		if _, err := c.js.Publish(t.Context(), "mf.notify.staging.x", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := make(chan uploads.SetAside, 2)
+	taken := make(chan string, 5)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.ConsumeNotifications(ctx, func(_ context.Context, payload []byte) error {
+			taken <- string(payload)
+			switch string(payload) {
+			case "bad":
+				return &uploads.RefusedError{Reason: "message: is bad"}
+			case "later":
+				return &uploads.UnavailableError{What: "staging", Err: errors.New("gone")}
+			}
+			return nil
+		}, func(_ context.Context, m uploads.SetAside) error { kept <- m; return nil })
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+	if m := receive(t, kept, "the bad one"); m.Reason != "message: is bad" || m.Stream != streamNotify || string(m.Payload) != "bad" {
+		t.Errorf("set aside %+v", m)
+	}
+	eventually(t, "one message is left", func() bool { return messages(t, c, streamNotify) == 1 })
+	for later := 0; later < 2; {
+		if receive(t, taken, "a message") == "later" {
+			later++
+		}
 	}
 }
 
