@@ -349,10 +349,15 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (st
 	return status, nil
 }
 
-// fetch sends in as JSON, unless it is nil, and returns the answer as it came.
+// fetch sends in as JSON, unless it is nil or jsonLines, and returns the answer as it came.
 func (c *Client) fetch(ctx context.Context, method, path, accept string, in any) (status int, text []byte, err error) {
 	var body io.Reader
-	if in != nil {
+	kind := "application/json"
+	switch in := in.(type) {
+	case nil:
+	case jsonLines:
+		body, kind = bytes.NewReader(in), "application/x-ndjson"
+	default:
 		text, err := json.Marshal(in)
 		if err != nil {
 			return 0, nil, fmt.Errorf("encode the request: %w", err)
@@ -365,7 +370,7 @@ func (c *Client) fetch(ctx context.Context, method, path, accept string, in any)
 	}
 	req.Header.Set("Accept", accept)
 	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	if c.tenant != "" {
 		req.Header.Set(wire.TenantHeader, c.tenant)
