@@ -31,8 +31,9 @@ func TestNATSPermissionsAreTaken(t *testing.T) {
 // Three servers take the file of the cluster, each with variables of its own, and
 // the permissions with it.
 func TestNATSClusterIsTaken(t *testing.T) {
+	t.Setenv("NATS_NAME", "nats-1")
 	for name, value := range map[string]string{
-		"NATS_NAME": "nats-1", "NATS_STORE": "/data", "NATS_ROUTE_PASSWORD": "p@ss", "NATS_DISPATCHER_PASSWORD": "d", "NATS_WORKER_PASSWORD": "w",
+		"NATS_STORE": "/data", "NATS_ROUTE_PASSWORD": "p@ss", "NATS_DISPATCHER_PASSWORD": "d", "NATS_WORKER_PASSWORD": "w",
 		"NATS_SUBMITTER_PASSWORD": "s", "NATS_ROUTE_0": "nats://routes:x@nats-0:6222", "NATS_ROUTE_1": "nats://routes:x@nats-1:6222",
 		"NATS_ROUTE_2": "nats://routes:x@nats-2:6222",
 	} {
