@@ -27,3 +27,23 @@ func TestNATSPermissionsAreTaken(t *testing.T) {
 		t.Errorf("no users for %v", want)
 	}
 }
+
+// Three servers take the file of the cluster, each with variables of its own, and
+// the permissions with it.
+func TestNATSClusterIsTaken(t *testing.T) {
+	t.Setenv("NATS_NAME", "nats-1")
+	for name, value := range map[string]string{
+		"NATS_STORE": "/data", "NATS_ROUTE_PASSWORD": "p@ss", "NATS_DISPATCHER_PASSWORD": "d", "NATS_WORKER_PASSWORD": "w",
+		"NATS_SUBMITTER_PASSWORD": "s", "NATS_ROUTE_0": "nats://routes:x@nats-0:6222", "NATS_ROUTE_1": "nats://routes:x@nats-1:6222",
+		"NATS_ROUTE_2": "nats://routes:x@nats-2:6222",
+	} {
+		t.Setenv(name, value)
+	}
+	opts, err := server.ProcessConfigFile("nats/cluster.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts.ServerName != "nats-1" || !opts.JetStream || opts.StoreDir != "/data" || opts.Cluster.Password != "p@ss" || len(opts.Routes) != 3 || len(opts.Users) != 3 {
+		t.Errorf("%s with JetStream %v in %s, routes %v, %d users", opts.ServerName, opts.JetStream, opts.StoreDir, opts.Routes, len(opts.Users))
+	}
+}

@@ -16,6 +16,9 @@ func TestCommandsOfRunbooksExist(t *testing.T) {
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("%d pages, %v", len(pages), err)
 	}
+	for _, page := range []string{"operations", "troubleshooting", "kubernetes", "recovery", "control"} {
+		pages = append(pages, "../../docs/"+page+".md")
+	}
 	command := regexp.MustCompile("(?m)(?:^    |`)mediaferry ([^`\n]+)")
 	root := (&app{getenv: func(string) string { return "" }, stdout: io.Discard, stderr: io.Discard}).command()
 	for _, page := range pages {
@@ -35,5 +38,35 @@ func TestCommandsOfRunbooksExist(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Each alert is in the table of docs/operations.md, with its severity, and has its
+// page.
+func TestEveryAlertIsExplained(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		text, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	operations := read("docs/operations.md")
+	alert := regexp.MustCompile(`(?s)- alert: (\w+)\n.*?severity: (\w+)`)
+	alerts := alert.FindAllStringSubmatch(read("deploy/prometheus/alerts.yml"), -1)
+	if len(alerts) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	for _, a := range alerts {
+		if row := "| [" + a[1] + "](runbooks/" + a[1] + ".md) | " + a[2] + " | "; !strings.Contains(operations, row) {
+			t.Errorf("docs/operations.md has no %q", row)
+		}
+		if !strings.Contains(read("docs/runbooks/"+a[1]+".md"), "## What to do") {
+			t.Errorf("the runbook of %s does not say what to do", a[1])
+		}
+	}
+	if rows := strings.Count(operations, "](runbooks/Mediaferry"); rows != len(alerts) {
+		t.Errorf("docs/operations.md has %d rows for %d alerts", rows, len(alerts))
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"mediaferry/client"
@@ -40,6 +41,7 @@ import (
 
 func TestMain(m *testing.M) {
 	runAsWorker()
+	runAsNATS()
 	devtest.Main(m)
 }
 
@@ -125,8 +127,12 @@ func (b *bundle) known() map[string]providers.Provider {
 // dispatcher starts a dispatcher and waits until it takes submissions.
 func (b *bundle) dispatcher(t *testing.T) (stop func()) {
 	t.Helper()
+	return b.loggedDispatcher(t, zaptest.NewLogger(t).Named("dispatcher"))
+}
+
+func (b *bundle) loggedDispatcher(t *testing.T, log *zap.Logger) (stop func()) {
+	t.Helper()
 	ready := make(chan string, 1)
-	log := zaptest.NewLogger(t).Named("dispatcher")
 	stop = background(t, func(ctx context.Context) error {
 		return service.RunDispatcher(ctx, b.cfg, b.known(), log, func(addr string) { ready <- addr })
 	})
