@@ -190,9 +190,10 @@ func foldSlowdown(
 			if err != nil {
 				return err
 			}
-			if folding && rest.recorded > 0 {
+			if folding && rest.recorded > 0 && rest.recorded <= run.recorded {
 				within := float64(run.recorded-rest.recorded) / float64(run.recorded)
 				shares = append(shares, 100*within*rest.cpu/(run.cpu-within*rest.cpu))
+				say("folded %.0f %% of them meanwhile at %.1f µs of CPU each, which adds %.2f %%", 100*within, rest.cpu, shares[len(shares)-1])
 			}
 		}
 		pairs = append(pairs, 100*(runs[true].cpu/runs[false].cpu-1))
