@@ -10,7 +10,9 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
+	"mediaferry/bench/movers"
 	"mediaferry/client"
 	"mediaferry/internal/config"
 	"mediaferry/internal/hashing"
@@ -62,13 +64,20 @@ func (discard) Probe(context.Context, providers.Account, providers.Media, provid
 
 func (discard) Abort(context.Context, providers.Session) error { return nil }
 
-// ackRate returns how many parts a second of so many files are recorded in the ledger: from the
+// ackRun is what it took to record parts.
+type ackRun struct {
+	recorded int     // parts
+	rate     float64 // parts a second
+	cpu      float64 // microseconds for each, in dispatcher, worker, NATS and Postgres
+}
+
+// recordAcks has the parts of so many files recorded in the ledger: from the
 // worker through the ACKS stream into Postgres, on the servers of ours. A
 // dispatcher and a worker with the discarding platform run in this process
 // beside those that were measured before, which have nothing to do.
-func ackRate(ctx context.Context, m *mediaferry, files int) (float64, error) {
+func recordAcks(ctx context.Context, m *mediaferry, files int) (ackRun, error) {
 	if err := putObject(ctx, m.source, latencyBucket, ackKey, ackSize); err != nil {
-		return 0, err
+		return ackRun{}, err
 	}
 	staging := config.Staging{
 		Endpoint: m.env.Source, Region: "us-east-1", AccessKey: m.env.AccessKey,
@@ -79,7 +88,7 @@ func ackRate(ctx context.Context, m *mediaferry, files int) (float64, error) {
 	// The other dispatcher would answer for uploads of an account that it does
 	// not have, so it is stopped first.
 	if err := m.stopProcesses(); err != nil {
-		return 0, err
+		return ackRun{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -98,28 +107,53 @@ func ackRate(ctx context.Context, m *mediaferry, files int) (float64, error) {
 			ID: "discard", Pool: "discard", Slots: oursSlots, NATS: config.NATS{URL: natsURL}, Staging: staging, StopGrace: time.Second,
 		}, known, zap.NewNop())
 	})
-	var rate float64
+	var run ackRun
 	g.Go(func() error {
 		defer cancel() // measured: the processes end
 		select {
 		case <-ctx.Done():
 			return nil
 		case addr := <-ready:
-			var err error
-			rate, err = measureAcks(ctx, "http://"+addr, files)
-			return err
+			meter, err := movers.StartMeter(map[string]int{movers.RoleNATS: m.nats.cmd.Process.Pid, movers.RolePostgres: m.postgres.PID()})
+			if err != nil {
+				return fmt.Errorf("measure: %w", err)
+			}
+			before := ownCPU()
+			recorded, took, err := measureAcks(ctx, "http://"+addr, files)
+			if err != nil {
+				return err
+			}
+			own := ownCPU() - before
+			cost, err := meter.Stop()
+			if err != nil {
+				return fmt.Errorf("measure: %w", err)
+			}
+			cpu := own + cost.CPU[movers.RoleNATS] + cost.CPU[movers.RolePostgres]
+			run = ackRun{recorded: recorded, rate: float64(recorded) / took.Seconds(), cpu: float64(cpu.Microseconds()) / float64(recorded)}
+			return nil
 		}
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return 0, err
+		return ackRun{}, err
 	}
-	return rate, nil
+	return run, nil
 }
 
-func measureAcks(ctx context.Context, url string, files int) (float64, error) {
+// ownCPU is the CPU time of this process so far.
+func ownCPU() time.Duration {
+	var used unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// measureAcks returns how many parts were recorded, and from the first session to
+// the last ack how long it took.
+func measureAcks(ctx context.Context, url string, files int) (recorded int, took time.Duration, err error) {
 	api, err := client.New(url, "default")
 	if err != nil {
-		return 0, fmt.Errorf("client: %w", err)
+		return 0, 0, fmt.Errorf("client: %w", err)
 	}
 	defer api.Close()
 	var ids []string
@@ -128,16 +162,15 @@ func measureAcks(ctx context.Context, url string, files int) (float64, error) {
 			Account: "discard", Name: fmt.Sprintf("acks-%d", i), Source: client.Source{Bucket: latencyBucket, Key: ackKey},
 		})
 		if err != nil {
-			return 0, fmt.Errorf("submit: %w", err)
+			return 0, 0, fmt.Errorf("submit: %w", err)
 		}
 		ids = append(ids, u.ID)
 	}
 	var first, last time.Time
-	recorded := 0
 	for _, id := range ids {
 		u, err := api.Wait(ctx, id, nil)
 		if err != nil || u.State != string(uploads.Completed) {
-			return 0, errors.Join(err, fmt.Errorf("upload %s is %s: %+v", id, u.State, u.Failure))
+			return 0, 0, errors.Join(err, fmt.Errorf("upload %s is %s: %+v", id, u.State, u.Failure))
 		}
 		recorded += u.AckedParts
 		if first.IsZero() || u.BegunAt.Before(first) {
@@ -147,5 +180,5 @@ func measureAcks(ctx context.Context, url string, files int) (float64, error) {
 			last = u.LastAckAt
 		}
 	}
-	return float64(recorded) / last.Sub(first).Seconds(), nil
+	return recorded, last.Sub(first), nil
 }

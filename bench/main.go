@@ -49,6 +49,7 @@ type settings struct {
 	results      string        // folder for the JSON
 	bin          string        // folder of floor, gateway, sinkserver
 	ledger       int           // rows for the reports' benchmark; 0 runs the movers'
+	keep         string        // folder in which that ledger stays for the next time
 }
 
 func parseFlags(args []string, stderr io.Writer) (settings, error) {
@@ -65,6 +66,7 @@ func parseFlags(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&c.results, "results", "bench/results", "folder for the results as JSON")
 	flags.StringVar(&c.bin, "bin", "bench/.bin", "folder of floor, gateway and sinkserver")
 	flags.IntVar(&c.ledger, "ledger", 0, "measure reports over a ledger of so many rows, and nothing else")
+	flags.StringVar(&c.keep, "keep", "", "folder to keep the ledger of -ledger in, which is made there once")
 	if err := flags.Parse(args); err != nil {
 		return c, fmt.Errorf("flags: %w", err)
 	}

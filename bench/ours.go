@@ -30,6 +30,7 @@ import (
 // process of its own, as they are deployed.
 type mediaferry struct {
 	env      movers.Env
+	keep     string // folder of the servers' data; empty for one that is removed
 	sink     sink.Client
 	source   *minio.Client
 	api      *client.Client
@@ -59,7 +60,12 @@ func (m *mediaferry) Prepare(ctx context.Context) (err error) {
 	if m.source, err = sourceClient(m.env); err != nil {
 		return err
 	}
-	if m.dir, err = devstack.TempDir(); err != nil {
+	if m.keep != "" {
+		m.dir, err = devstack.KeptDir(m.keep)
+	} else {
+		m.dir, err = devstack.TempDir()
+	}
+	if err != nil {
 		return fmt.Errorf("start ours: %w", err)
 	}
 	streams := m.dir.Join("nats")
@@ -200,11 +206,11 @@ func (m *mediaferry) Figures(ctx context.Context, sheet *figures.Sheet) error {
 	if err := m.latencies(ctx, sheet); err != nil {
 		return fmt.Errorf("latencies: %w", err)
 	}
-	rate, err := ackRate(ctx, m, ackFiles)
+	run, err := recordAcks(ctx, m, ackFiles)
 	if err != nil {
 		return fmt.Errorf("acks: %w", err)
 	}
-	sheet.Set("acks_per_second", rate, "1/s")
+	sheet.Set("acks_per_second", run.rate, "1/s")
 	return nil
 }
 

@@ -116,3 +116,16 @@ func (s *Sheet) SetPercentile(name string, samples []time.Duration, p float64) {
 	}
 	s.Set(name, float64(v)/float64(time.Millisecond), "ms")
 }
+
+// Mean returns the mean of values and its standard error, which is not a number
+// for fewer than two.
+func Mean(values []float64) (mean, stderr float64) {
+	for _, v := range values {
+		mean += v / float64(len(values))
+	}
+	n, squares := float64(len(values)), 0.0
+	for _, v := range values {
+		squares += (v - mean) * (v - mean)
+	}
+	return mean, math.Sqrt(squares / (n - 1) / n)
+}

@@ -19,10 +19,10 @@ type reportStore interface {
 // from the ledger what is younger, so nothing waits for it.
 const (
 	foldEvery = 10 * time.Second
-	// foldRest leaves the ledger nearly all of the time: folding takes a twentieth
-	// of one core at most, and so lags behind a ledger that grows by ten thousand
+	// foldRest leaves the ledger nearly all of the time: folding takes a fortieth
+	// of one core at most, and so lags behind a ledger that grows by some thousand
 	// parts a second, until that is over.
-	foldRest = 20
+	foldRest = 40
 )
 
 func (d *Dispatcher) foldLedger(ctx context.Context) error {

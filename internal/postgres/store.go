@@ -53,6 +53,10 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// state is compared as text, which hides it from the small partial indexes.
 	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
+	// Nor by bitmap: such a scan reads what was there since the last vacuum again
+	// each time, and here every upload is there for a moment. An ordinary one marks
+	// what is gone, and passes over it afterwards.
+	cfg.ConnConfig.RuntimeParams["enable_bitmapscan"] = "off"
 	// A scan that cannot be avoided, as of a table with one row, looks so dear then
 	// that Postgres would compile the statement, which takes longer than anything
 	// that is done here.
