@@ -18,6 +18,9 @@ N ?= 1000
 ROWS ?= 10000000
 FUZZTIME ?= 20s
 
+# From end to end, of what depends on the S3 server.
+MINIO_TESTS = FilesOfAllSizesArrive|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -145,6 +148,15 @@ images: ## build all images of deploy/compose.yaml here; those of servers only w
 test-compose: ## bring deploy/compose.yaml up, move a file while workers come and go, take it down
 	scripts/with-docker.sh sh -ec '$(MAKE) images; compose=$$(scripts/compose.sh); \
 		MEDIAFERRY_TEST_COMPOSE="$$compose" go test ./test/compose -count=1 -timeout 10m -v'
+
+.PHONY: test-minio
+test-minio: setup ## staging, the provider s3 and uploads from end to end on a MinIO server, which is built once
+	scripts/minio.sh
+	go build -trimpath -o bin/test-minio ./test/minio
+	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
+		go test -count=1 -timeout 15m ./internal/staging ./internal/providers/s3
+	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
+		go test -count=1 -timeout 15m -v -run '^Test($(MINIO_TESTS))$$' ./internal/service
 
 .PHONY: screenshots
 screenshots: pages ## renew the pictures in docs/images

@@ -62,6 +62,9 @@ func (c *child) stop(sig syscall.Signal, grace time.Duration) {
 	}
 }
 
+// commandGrace is how long a server that is not ours has to clear away.
+const commandGrace = 20 * time.Second
+
 // kill ends the child and its group at once, and waits until it is gone.
 func (c *child) kill() {
 	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)

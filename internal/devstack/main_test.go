@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -17,7 +20,17 @@ import (
 // roleEnv makes the test binary a process of another kind.
 const roleEnv = "DEVSTACK_TEST_ROLE"
 
+// natsArg makes the test binary a NATS server that devstack starts as a command.
+const natsArg = "serve-nats"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == natsArg {
+		if err := serveNATS(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	devstack.ChildMain()
 	switch os.Getenv(roleEnv) {
 	case "obedient": // says that it runs, ends on SIGTERM
@@ -77,4 +90,25 @@ func runStack() error {
 	}
 	report := stackReport{Dir: dir.Path(), Addresses: []string{hostOf(pg.DSN()), hostOf(s3.Endpoint())}, PIDs: processes.PIDs()}
 	return json.NewEncoder(os.Stdout).Encode(report)
+}
+
+// serveNATS serves as standard input says, until that ends.
+func serveNATS() error {
+	decoder := json.NewDecoder(os.Stdin)
+	var config devstack.NATSConfig
+	if err := decoder.Decode(&config); err != nil {
+		return err
+	}
+	_, text, _ := net.SplitHostPort(config.Address)
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	server, err := devstack.StartNATS(config.Root, port)
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	server.Stop()
+	return nil
 }

@@ -49,6 +49,10 @@ type S3Options struct {
 	NATSURL   string           // where it publishes its events; empty for nowhere
 	Subject   string           // under which
 	Output    io.Writer        // gets what the server says; nil drops it
+	// Command runs another server in place of ours. It reads an S3Config as JSON
+	// on its standard input, serves S3 as that says, and ends when its standard
+	// input does.
+	Command []string
 }
 
 // S3 is an S3 server over a folder. It is a child process, since its library
@@ -60,10 +64,17 @@ type S3 struct {
 	stdin io.WriteCloser // the child ends with it
 }
 
-// s3Config goes to the child on its standard input: secrets do not belong on
+// S3Config goes to the child on its standard input: secrets do not belong on
 // a command line or in the environment.
-type s3Config struct {
-	Root, Sidecar, Address, AccessKey, SecretKey, HealthPath, NATSURL, Subject string
+type S3Config struct {
+	Root       string // folder for the objects
+	Sidecar    string `json:",omitempty"` // folder for what is said of them; "" where Root takes attributes
+	Address    string // host:port to listen on
+	AccessKey  string
+	SecretKey  string
+	HealthPath string // of our own server
+	NATSURL    string `json:",omitempty"` // where events are published; "" for nowhere
+	Subject    string `json:",omitempty"` // under which
 }
 
 // StartS3 starts a server that keeps its objects in dir and returns when the
@@ -100,7 +111,7 @@ func (s *S3) Start(ctx context.Context) error {
 	if s.child != nil {
 		return errors.New("start S3: it runs already")
 	}
-	config := s3Config{
+	config := S3Config{
 		Root:      filepath.Join(s.dir, "objects"),
 		Address:   s.address(),
 		AccessKey: s.opts.AccessKey,
@@ -131,10 +142,14 @@ func (s *S3) Start(ctx context.Context) error {
 }
 
 // launch starts the child, hands it its config, and waits for its first answer.
-func (s *S3) launch(ctx context.Context, config s3Config) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find our own binary: %w", err)
+func (s *S3) launch(ctx context.Context, config S3Config) error {
+	command := s.opts.Command
+	if len(command) == 0 {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find our own binary: %w", err)
+		}
+		command = []string{self}
 	}
 	text, err := json.Marshal(config) //nolint:gosec // the child needs the secret, and nobody else sees the pipe
 	if err != nil {
@@ -142,7 +157,7 @@ func (s *S3) launch(ctx context.Context, config s3Config) error {
 	}
 	output := &tail{w: s.opts.Output}
 	// The child lives until Stop, not until ctx ends.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...) //nolint:gosec // our own binary, or the caller's choice
 	cmd.Env = append(os.Environ(), childEnv+"=s3")
 	cmd.Dir = config.Root
 	cmd.Stdout, cmd.Stderr = output, output
@@ -150,7 +165,11 @@ func (s *S3) launch(ctx context.Context, config s3Config) error {
 	if err != nil {
 		return fmt.Errorf("open its input: %w", err)
 	}
-	c, err := startChild(cmd, syscall.SIGKILL, nil)
+	endWith := syscall.SIGKILL
+	if len(s.opts.Command) > 0 {
+		endWith = syscall.SIGTERM // it may have something to clear away
+	}
+	c, err := startChild(cmd, endWith, nil)
 	if err != nil {
 		return err
 	}
@@ -172,6 +191,14 @@ func (s *S3) launch(ctx context.Context, config s3Config) error {
 func (s *S3) alive(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if len(s.opts.Command) > 0 {
+		store, err := staging.New(s.Config())
+		if err != nil {
+			return fmt.Errorf("ask for a sign of life: %w", err)
+		}
+		defer store.Close()
+		return store.Check(ctx)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint()+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask for a sign of life: %w", err)
@@ -223,8 +250,13 @@ func (s *S3) Stop() {
 	if s.child == nil {
 		return
 	}
-	s.child.kill()
-	_ = s.stdin.Close()
+	if len(s.opts.Command) == 0 {
+		s.child.kill()
+		_ = s.stdin.Close()
+	} else {
+		_ = s.stdin.Close()
+		s.child.stop(syscall.SIGTERM, commandGrace)
+	}
 	s.child = nil
 }
 
@@ -239,7 +271,7 @@ const (
 // does when the parent is gone.
 func serveS3(stdin io.Reader) error {
 	decoder := json.NewDecoder(stdin)
-	var config s3Config
+	var config S3Config
 	if err := decoder.Decode(&config); err != nil {
 		return fmt.Errorf("read the config of the S3 server: %w", err)
 	}

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,7 +51,6 @@ const (
 // bundle is real servers, a platform in memory, and the two processes over them.
 type bundle struct {
 	nats     *devstack.NATS
-	natsDir  string
 	s3       *devstack.S3
 	staging  *staging.Store
 	platform *providertest.Fake
@@ -73,12 +70,8 @@ func limits() providers.Limits {
 // setup starts everything but the processes.
 func setup(t *testing.T, l providers.Limits) *bundle {
 	t.Helper()
-	b := &bundle{platform: providertest.NewFake(l), natsDir: t.TempDir(), s3: devtest.S3(t, "staging")}
+	b := &bundle{platform: providertest.NewFake(l), nats: devtest.NATS(t), s3: devtest.S3(t, "staging")}
 	var err error
-	if b.nats, err = devstack.StartNATS(b.natsDir, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.nats.Stop() })
 	b.dsn = devtest.Postgres(t, func(ctx context.Context, dsn string) error {
 		_, err := postgres.MigrateUp(ctx, dsn)
 		return err
@@ -272,7 +265,7 @@ func TestTheQueueIsLostInMidUpload(t *testing.T) {
 	id := b.submit(t, "film.mp4").ID
 	<-reached
 	b.nats.Stop()
-	if err := os.RemoveAll(filepath.Join(b.natsDir, "jetstream")); err != nil {
+	if err := b.nats.Wipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.nats.Start(); err != nil {

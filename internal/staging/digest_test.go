@@ -3,6 +3,7 @@ package staging_test
 import (
 	"bytes"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -68,5 +69,23 @@ func TestStatDigestTakesOnlyTheWhole(t *testing.T) {
 				t.Errorf("%q, %v, want %q", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// What is put in one piece brings its checksum along, too: a gateway that makes
+// one of whatever arrives would not notice that it is missing.
+func TestPutInOnePieceBringsItsChecksum(t *testing.T) {
+	t.Parallel()
+	trailers := make(chan string, 1)
+	store := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			_, _ = io.Copy(io.Discard, r.Body) // the client is told of nothing
+			trailers <- r.Header.Get("X-Amz-Trailer")
+		}
+		w.Header().Set("ETag", `"e"`)
+	})
+	put(t, store, "film", random(4, 1000))
+	if got, want := <-trailers, "x-amz-checksum-crc64nvme"; got != want {
+		t.Errorf("the trailer is %q, want %q", got, want)
 	}
 }

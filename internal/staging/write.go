@@ -34,7 +34,8 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 		PartSize:              uint64(partSize),
 		NumThreads:            threads,
 		ConcurrentStreamParts: true,
-		AutoChecksum:          minio.ChecksumCRC64NVME,
+		// Not AutoChecksum, with which an object in one piece goes without any.
+		Checksum: minio.ChecksumCRC64NVME,
 		// The checksum covers the bytes; signing them too would hash them twice.
 		DisableContentSha256: true,
 	})

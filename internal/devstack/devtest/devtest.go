@@ -24,10 +24,17 @@ import (
 	"mediaferry/internal/devstack"
 )
 
-// PostgresEnv is the environment variable with the address of a Postgres
-// server that Postgres uses in place of one of its own. Its user must be
-// allowed to create databases.
-const PostgresEnv = "MEDIAFERRY_TEST_POSTGRES_DSN"
+// Environment variables that choose the servers; without them they are our own.
+const (
+	// PostgresEnv has the address of a Postgres server. Its user must be allowed
+	// to create databases.
+	PostgresEnv = "MEDIAFERRY_TEST_POSTGRES_DSN"
+	// S3Env and NATSEnv have the command of a program that runs a server, with its
+	// arguments: see devstack.S3Options and devstack.NATSConfig. Each test still
+	// has a server of its own.
+	S3Env   = "MEDIAFERRY_TEST_S3"
+	NATSEnv = "MEDIAFERRY_TEST_NATS"
+)
 
 const patience = time.Minute // for the start and the end of servers
 
@@ -169,7 +176,13 @@ func withDatabase(dsn, name string) string {
 // NATS starts a server with JetStream of the test's own, stopped when it ends.
 func NATS(tb testing.TB) *devstack.NATS {
 	tb.Helper()
-	n, err := devstack.StartNATS(tb.TempDir(), 0)
+	var n *devstack.NATS
+	var err error
+	if command := strings.Fields(os.Getenv(NATSEnv)); len(command) > 0 {
+		n, err = devstack.StartNATSCommand(tb.Context(), tb.TempDir(), command)
+	} else {
+		n, err = devstack.StartNATS(tb.TempDir(), 0)
+	}
 	if err != nil {
 		tb.Fatalf("test NATS: %v", err)
 	}
@@ -182,10 +195,15 @@ func S3(tb testing.TB, buckets ...string) *devstack.S3 {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
-	s, err := devstack.StartS3(ctx, tb.TempDir(), devstack.S3Options{Buckets: buckets})
+	s, err := StartS3(ctx, tb.TempDir(), buckets...)
 	if err != nil {
 		tb.Fatalf("test S3: %v", err)
 	}
 	tb.Cleanup(s.Stop)
 	return s
+}
+
+// StartS3 is S3 for a server that tests share; the caller stops it.
+func StartS3(ctx context.Context, dir string, buckets ...string) (*devstack.S3, error) {
+	return devstack.StartS3(ctx, dir, devstack.S3Options{Buckets: buckets, Command: strings.Fields(os.Getenv(S3Env))})
 }

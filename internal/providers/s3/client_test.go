@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -61,21 +60,21 @@ func start(t *testing.T) (*Client, *interceptor, providers.Account) {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	between := &interceptor{RoundTripper: transport}
-	return New(between), between, testAccount("http://" + os.Getenv(gatewayAddress))
+	return New(between), between, testAccount(gateway.Endpoint())
 }
 
 func testAccount(endpoint string) providers.Account {
 	return providers.Account{
 		Name:     "bucket",
 		Settings: map[string]string{"endpoint": endpoint, "bucket": bucket, "prefix": "in/"},
-		Secrets:  map[string]providers.Secret{"access_key": accessKey, "secret_key": secretKey},
+		Secrets:  map[string]providers.Secret{"access_key": gateway.Config().AccessKey, "secret_key": gateway.Config().SecretKey},
 	}
 }
 
 func content(t *testing.T, asset uploads.Asset) []byte {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
-	core, err := newCore(os.Getenv(gatewayAddress), transport)
+	core, err := newCore(transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +95,7 @@ func startMetered(t *testing.T) (*Client, *upstreams.Meter, providers.Account) {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	meter, err := upstreams.NewMeter("http://"+os.Getenv(gatewayAddress), transport, 0)
+	meter, err := upstreams.NewMeter(gateway.Endpoint(), transport, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +153,7 @@ func TestConforms(t *testing.T) {
 		t.Helper()
 		client, meter, account := startMetered(t)
 		revoked := account
-		revoked.Secrets = map[string]providers.Secret{"access_key": accessKey, "secret_key": "another-secret"}
+		revoked.Secrets = map[string]providers.Secret{"access_key": gateway.Config().AccessKey, "secret_key": "another-secret"}
 		return providertest.Harness{
 			Provider: client,
 			Account:  account,
@@ -219,7 +218,7 @@ func TestCalls(t *testing.T) {
 	t.Parallel()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	meter, err := upstreams.NewMeter("http://"+os.Getenv(gatewayAddress), transport, 0)
+	meter, err := upstreams.NewMeter(gateway.Endpoint(), transport, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
