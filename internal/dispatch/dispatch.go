@@ -82,6 +82,7 @@ type Store interface {
 	feedStore
 	ledgerStore
 	sweepStore
+	sealStore
 	assignStore
 	renewStore
 	chainStore
@@ -122,6 +123,7 @@ type Queue interface {
 type Sealer interface {
 	Seal(plain []byte, use string) []byte
 	Open(sealed []byte, use string) ([]byte, error)
+	Prefix() []byte // how all begins that Seal returns
 }
 
 // Staging is what is asked of the bucket; staging.Store meets it.
@@ -217,6 +219,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "renew", wake: d.renews, rest: time.Second, every: 20 * time.Second, pass: d.renewSessions})
 	run(loop{name: "submissions", wake: d.submissions, rest: 20 * time.Millisecond, every: submissionPoll, jitter: submissionPoll / 2, pass: d.takeSubmissions})
 	g.Go(func() error { d.listenSubmissions(ctx); return nil })
+	run(loop{name: "reseal", wake: newSignal(), every: resealEvery, pass: d.reseal})
 	run(loop{name: "sweep", wake: d.sweeps, rest: 100 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.sweep})
 	run(loop{name: "withdraw", wake: d.drops, rest: 10 * time.Millisecond, every: d.cfg.SweepInterval, pass: d.withdraw})
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})

@@ -40,6 +40,9 @@ func (d *Dispatcher) RenewPass(ctx context.Context) error {
 	return err
 }
 
+// ResealPass is a pass of the loop that seals sessions anew.
+func (d *Dispatcher) ResealPass(ctx context.Context) error { return d.reseal(ctx) }
+
 // SweepPass is a pass of the loop that feeds again what was lost.
 func (d *Dispatcher) SweepPass(ctx context.Context) error { return d.sweep(ctx) }
 

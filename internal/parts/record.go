@@ -137,3 +137,10 @@ type Assignable struct {
 	SessionNumber int
 	Checkpoint    *hashing.Checkpoint
 }
+
+// Sealed is an upload's session as the record has it.
+type Sealed struct {
+	Upload  uploads.ID
+	Epoch   int
+	Session []byte
+}

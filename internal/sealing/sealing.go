@@ -84,6 +84,9 @@ func newKey(text string) (key, error) {
 // KeyID returns the id of the key that seals, in hex: bytes 2 to 5 of what it sealed.
 func (s *Sealer) KeyID() string { return hex.EncodeToString(s.keys[0].id[:]) }
 
+// Prefix returns how all begins that is sealed under the key that seals.
+func (s *Sealer) Prefix() []byte { return append([]byte{formKeyID}, s.keys[0].id[:]...) }
+
 // NewKey returns the text of a fresh key.
 func NewKey() string {
 	key := make([]byte, 32)
@@ -94,7 +97,7 @@ func NewKey() string {
 // Seal hides plain, bound to the use that is named.
 func (s *Sealer) Seal(plain []byte, use string) []byte {
 	k := s.keys[0]
-	return k.aead.Seal(append([]byte{formKeyID}, k.id[:]...), nil, plain, []byte(use)) //nolint:gosec // this mode makes its own nonce and takes none
+	return k.aead.Seal(s.Prefix(), nil, plain, []byte(use)) //nolint:gosec // this mode makes its own nonce and takes none
 }
 
 // Open returns what Seal was given for the same use, or ErrSealed.

@@ -144,7 +144,7 @@ func (o *ours) crash(t *testing.T, c crash, s client.Submission) client.Upload {
 	// What has died holds its leases and jobs until they run out.
 	if c.worker {
 		go stopWorker()
-		o.workWith(t, o.cfg.NATS, healthy)
+		stopWorker = o.workWith(t, o.cfg.NATS, healthy)
 	} else {
 		go stopDispatcher()
 		api, stopDispatcher = o.dispatch(t, o.cfg, healthy)
@@ -372,7 +372,7 @@ func startS3(t *testing.T, accounts int) platform {
 		}),
 		files: func() (files []file) {
 			err := store.List(context.WithoutCancel(t.Context()), archive, "", func(o uploads.Object) error {
-				files = append(files, file{received: o.Size, asset: o.Key})
+				files = append(files, file{received: o.Size, asset: archive + "/" + o.Key})
 				return nil
 			})
 			if err != nil {
@@ -381,7 +381,7 @@ func startS3(t *testing.T, accounts int) platform {
 			return files
 		},
 		read: func(f file) (io.ReadCloser, error) {
-			o, err := store.Stat(t.Context(), archive, f.asset)
+			o, err := store.Stat(t.Context(), archive, strings.TrimPrefix(f.asset, archive+"/"))
 			if err != nil {
 				return nil, err
 			}
