@@ -24,7 +24,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
@@ -40,16 +44,19 @@ func main() {
 	}
 }
 
-// bite is one series of runs of the harness.
+// bite is runs of the harness.
 type bite struct {
-	harness, bin string
-	logs         string
-	out          io.Writer
+	harness string
+	root    string // folder for everything
 }
+
+// bin is the folder of the processes that were built under the name.
+func (b bite) bin(name string) string { return filepath.Join(b.root, name+"-bin") + "/" }
 
 func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
 	flags := flag.NewFlagSet("teeth", flag.ContinueOnError)
 	only := flags.String("only", "", "names of faults, with commas; all if empty")
+	atOnce := flags.Int("at-once", 2, "how many runs are under way")
 	seeds := flags.Int("seeds", 3, "with how many seeds a fault is looked for, one after the other")
 	patience := flags.Duration("patience", 12*time.Minute, "when no further run is begun")
 	if err := flags.Parse(args); err != nil {
@@ -64,7 +71,10 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		}
 	}
 	start := time.Now()
+	var saying sync.Mutex
 	say := func(format string, args ...any) {
+		saying.Lock()
+		defer saying.Unlock()
 		_, _ = fmt.Fprintf(out, "%6.1fs %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
 	root, err := os.MkdirTemp("", "mediaferry-teeth-")
@@ -72,7 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, fmt.Errorf("temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	b := bite{harness: filepath.Join(root, "chaos"), bin: filepath.Join(root, "bin"), logs: filepath.Join(root, "log"), out: out}
+	b := bite{harness: filepath.Join(root, "chaos"), root: root}
 
 	healthy := filepath.Join(root, "healthy")
 	if err := copyTree(".", healthy); err != nil {
@@ -93,59 +103,70 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 	if err := build(ctx, healthy, b.harness, "./test/chaos"); err != nil {
 		return false, err
 	}
-	if err := build(ctx, healthy, b.bin+"/", "./cmd/dispatcher", "./cmd/worker"); err != nil {
+	if err := build(ctx, healthy, b.bin("healthy"), "./cmd/dispatcher", "./cmd/worker"); err != nil {
 		return false, err
 	}
-	ok = true
+	// Runs wait more than they work, so several are under way.
+	running, ctx := errgroup.WithContext(ctx)
+	running.SetLimit(*atOnce)
+	var bitten, caught atomic.Int64
 	passed := make(map[string]bool)
 	for _, t := range chosen {
 		if passed[t.focus.name] {
 			continue
 		}
 		passed[t.focus.name] = true
-		bites, said, err := b.once(ctx, t.focus, 1, 90*time.Second)
-		if err != nil {
-			return false, err
-		}
-		if len(bites) > 0 {
-			say("healthy code does not pass %q: %s\n%s", t.focus.name, strings.Join(bites, ", "), said)
-			ok = false
-			continue
-		}
-		say("healthy code passes %q", t.focus.name)
-	}
-	caught := 0
-	for _, t := range chosen {
-		if err := build(ctx, trees[t.name], b.bin+"/", "./cmd/dispatcher", "./cmd/worker"); err != nil {
-			return false, fmt.Errorf("%s: %w", t.name, err)
-		}
-		var bites []string
-		seed := 1
-		for ; len(bites) == 0 && seed <= *seeds && time.Since(start) < *patience; seed++ {
-			if bites, _, err = b.once(ctx, t.focus, seed, 45*time.Second); err != nil {
-				return false, fmt.Errorf("%s: %w", t.name, err)
+		running.Go(func() error {
+			bites, said, err := b.once(ctx, "healthy", t.focus, 1, 90*time.Second)
+			if err != nil {
+				return err
 			}
-		}
-		if len(bites) == 0 {
+			if len(bites) > 0 {
+				bitten.Add(1)
+				say("healthy code does not pass %q: %s\n%s", t.focus.name, strings.Join(bites, ", "), said)
+				return nil
+			}
+			say("healthy code passes %q", t.focus.name)
+			return nil
+		})
+	}
+	for _, t := range chosen {
+		running.Go(func() error {
+			if err := build(ctx, trees[t.name], b.bin(t.name), "./cmd/dispatcher", "./cmd/worker"); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+			for seed := 1; seed <= *seeds && time.Since(start) < *patience; seed++ {
+				bites, _, err := b.once(ctx, t.name, t.focus, seed, 45*time.Second)
+				if err != nil {
+					return fmt.Errorf("%s: %w", t.name, err)
+				}
+				if len(bites) > 0 {
+					caught.Add(1)
+					say("caught %s (%s) with seed %d by: %s", t.name, t.what, seed, strings.Join(bites, ", "))
+					return nil
+				}
+			}
 			say("MISSED %s: %s", t.name, t.what)
-			continue
-		}
-		caught++
-		say("caught %s (%s) with seed %d by: %s", t.name, t.what, seed-1, strings.Join(bites, ", "))
+			return nil
+		})
+	}
+	if err := running.Wait(); err != nil {
+		return false, err //nolint:wrapcheck // of our own
 	}
 	say("figure teeth_planted %d count", len(chosen))
-	say("figure teeth_caught %d count", caught)
-	return ok && caught == len(chosen), nil
+	say("figure teeth_caught %d count", caught.Load())
+	say("figure teeth_s %.0f s", time.Since(start).Seconds())
+	return bitten.Load() == 0 && int(caught.Load()) == len(chosen), nil
 }
 
 var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
 
-// once runs the harness and returns the names of the checks that found
+// once runs the harness on the processes of that name and returns the names of the checks that found
 // something, with all that it said. A run that ended for another reason is an error.
-func (b bite) once(ctx context.Context, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
+func (b bite) once(ctx context.Context, name string, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
 	args := append([]string{
-		"-dispatcher", filepath.Join(b.bin, "dispatcher"), "-worker", filepath.Join(b.bin, "worker"),
-		"-log", b.logs, "-settle", settle.String(), "-seed", strconv.Itoa(seed),
+		"-dispatcher", b.bin(name) + "dispatcher", "-worker", b.bin(name) + "worker",
+		"-log", filepath.Join(b.root, name+"-"+f.name+".log"), "-settle", settle.String(), "-seed", strconv.Itoa(seed),
 	}, f.args...)
 	cmd := exec.CommandContext(ctx, b.harness, args...) //nolint:gosec // what we built
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
