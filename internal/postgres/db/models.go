@@ -481,25 +481,15 @@ type ReportSlaByTenant struct {
 	Within1d int64
 }
 
-// The same by the hour, for questions about months.
 type ReportThroughputPerHour struct {
-	// In which the worker had the platform's answer, UTC.
-	Hour time.Time
-	// Whose uploads they are of.
-	Tenant string
-	// The account.
-	Account string
-	// The account's provider.
-	Platform string
-	// The worker that sent them.
-	Worker string
-	// Parts acknowledged.
-	Parts int64
-	// Bytes acknowledged.
-	Bytes int64
-	// Mean over the whole hour.
-	BytesPerSecond int32
-	// From the start of a part to the platform's answer.
+	Hour            time.Time
+	Tenant          string
+	Account         string
+	Platform        string
+	Worker          string
+	Parts           int32
+	Bytes           int32
+	BytesPerSecond  int32
 	MeanPartSeconds int32
 }
 
