@@ -130,8 +130,8 @@ func (idle) Cancel(uploads.ID) error                            { return nil }
 // plain seals nothing.
 type plain struct{}
 
-func (plain) Seal(b []byte, _ string) []byte          { return b }
-func (plain) Prefix() []byte { return nil }
+func (plain) Seal(b []byte, _ string) []byte { return b }
+func (plain) Prefix() []byte                 { return nil }
 
 func (plain) Open(b []byte, _ string) ([]byte, error) { return b, nil }
 

@@ -2,6 +2,8 @@ package service_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"mediaferry/client"
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -110,6 +113,53 @@ func TestARecordRestoredFromAnOlderBackup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An upload that was submitted after the backup is unknown altogether. It is
+// submitted again, with its key, and a platform that finds media by their bytes
+// has the asset of before.
+func TestAnUploadThatARestoredRecordDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	l := limits()
+	l.ObjectDigests, l.KnownBy = []hashing.Kind{hashing.SHA1}, hashing.SHA1
+	b := setup(t, l)
+	data := b.put(t, "film.mp4", 3*mib)
+	stop := b.dispatcher(t)
+	b.worker(t, "w1")
+	restore := b.backup(t)
+	submission := client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "film.mp4"}, IdempotencyKey: "film"}
+	u, _, err := b.api.Submit(t.Context(), submission)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := b.mustComplete(t, u.ID, data)
+	stop()
+	restore()
+	b.dispatcher(t)
+	b.awaitError(t, first.ID, http.StatusNotFound)
+	again, created, err := b.api.Submit(t.Context(), submission)
+	if err != nil || !created || again.ID == first.ID {
+		t.Fatalf("submitted again: %+v, created %t, %v; want an upload of its own", again, created, err)
+	}
+	if got := b.wait(t, again.ID); got.Asset == nil || got.Asset.ID != first.Asset.ID {
+		t.Errorf("%s with asset %+v, want %s: that of before", got.State, got.Asset, first.Asset.ID)
+	}
+	if n := b.platform.Calls(providers.CallFinish); n != 1 {
+		t.Errorf("finish was called %d times, want once", n)
+	}
+}
+
+// awaitError asks until the API answers with the status.
+func (b *bundle) awaitError(t *testing.T, id string, status int) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		_, err = b.api.Show(t.Context(), id)
+		if e, ok := errors.AsType[*client.Error](err); ok && e.Status == status {
+			return
+		}
+	}
+	t.Fatalf("show %s: %v, want status %d", id, err, status)
 }
 
 // awaitShown asks until the record has the upload as it is wanted. The record may

@@ -119,8 +119,8 @@ func (o *ours) crash(t *testing.T, c crash, s client.Submission) client.Upload {
 	if c.worker {
 		cfg, workerNATS = o.cfg, cut.NATS
 	}
-	api, stopDispatcher := o.dispatch(t, cfg, mortal)
-	stopWorker := o.workWith(t, workerNATS, mortal)
+	api, stopDispatcher := o.dispatch(t, cfg, mortal, doomed)
+	stopWorker := o.workWith(t, workerNATS, mortal, doomed)
 	u, _, err := api.Submit(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func (o *ours) crash(t *testing.T, c crash, s client.Submission) client.Upload {
 		t.Fatalf("%s: the moment did not come", c.name)
 	}
 	if c.before != "" {
-		until(t, patience, c.before, func() bool {
+		until(t, c.before, func() bool {
 			var yes bool
 			err := o.db.QueryRow(t.Context(), `SELECT `+c.before+` FROM uploads WHERE id = $1`, u.ID).Scan(&yes)
 			return err == nil && yes
@@ -144,10 +144,10 @@ func (o *ours) crash(t *testing.T, c crash, s client.Submission) client.Upload {
 	// What has died holds its leases and jobs until they run out.
 	if c.worker {
 		go stopWorker()
-		stopWorker = o.workWith(t, o.cfg.NATS, healthy)
+		stopWorker = o.workWith(t, o.cfg.NATS, healthy, nil)
 	} else {
 		go stopDispatcher()
-		api, stopDispatcher = o.dispatch(t, o.cfg, healthy)
+		api, stopDispatcher = o.dispatch(t, o.cfg, healthy, nil)
 		_, err := o.db.Exec(t.Context(), `UPDATE uploads SET lease_until = now() WHERE lease_until > now()`)
 		if err != nil {
 			t.Fatal(err)
@@ -163,11 +163,11 @@ func (o *ours) crash(t *testing.T, c crash, s client.Submission) client.Upload {
 }
 
 // dispatch starts a dispatcher.
-func (o *ours) dispatch(t *testing.T, cfg config.Dispatcher, known map[string]providers.Provider) (*client.Client, func()) {
+func (o *ours) dispatch(t *testing.T, cfg config.Dispatcher, known map[string]providers.Provider, d *doomed) (*client.Client, func()) {
 	t.Helper()
 	ready := make(chan string, 1)
 	stop := background(t, func(ctx context.Context) error {
-		return service.RunDispatcher(ctx, cfg, known, o.log.logger(), func(addr string) { ready <- addr })
+		return d.excuse(service.RunDispatcher(ctx, cfg, known, o.log.logger(), func(addr string) { ready <- addr }))
 	})
 	select {
 	case addr := <-ready:
@@ -184,12 +184,12 @@ func (o *ours) dispatch(t *testing.T, cfg config.Dispatcher, known map[string]pr
 }
 
 // workWith starts a worker.
-func (o *ours) workWith(t *testing.T, nats config.NATS, known map[string]providers.Provider) (stop func()) {
+func (o *ours) workWith(t *testing.T, nats config.NATS, known map[string]providers.Provider, d *doomed) (stop func()) {
 	t.Helper()
 	cfg := o.cfg
 	return background(t, func(ctx context.Context) error {
 		worker := config.Worker{ID: "w1", Pool: "default", Slots: 2, NATS: nats, Staging: cfg.Staging, StopGrace: time.Nanosecond}
-		return service.RunWorker(ctx, worker, known, o.log.logger())
+		return d.excuse(service.RunWorker(ctx, worker, known, o.log.logger()))
 	})
 }
 
@@ -207,9 +207,23 @@ type doomed struct {
 
 var errCrashed = errors.New("the process has ended")
 
+// excuse drops what a process says that was cut off. Without a crash to come
+// there is no excuse.
+func (d *doomed) excuse(err error) error {
+	if d == nil {
+		return err
+	}
+	select {
+	case <-d.ended:
+		return nil
+	default:
+		return err
+	}
+}
+
 // around makes a call, unless the process ends before it; what it answers is
 // heard of, unless the process ends then.
-func (d *doomed) around(call providers.Call, make func() error) error {
+func (d *doomed) around(call providers.Call, do func() error) error {
 	d.mu.Lock()
 	if d.calls == nil {
 		d.calls = map[providers.Call]int{}
@@ -218,10 +232,10 @@ func (d *doomed) around(call providers.Call, make func() error) error {
 	now := call == d.call && d.calls[call] == d.nth
 	d.mu.Unlock()
 	if !now {
-		return make()
+		return do()
 	}
 	if d.after {
-		_ = make() // nobody hears of it
+		_ = do() // nobody hears of it
 	}
 	close(d.end)
 	select {

@@ -82,7 +82,7 @@ func TestBreakPointsOfFinish(t *testing.T) {
 					t.Fatal(err)
 				}
 				if len(b.fail) > 1 { // begin asks too, and is not what is meant
-					until(t, patience, "call of "+b.call, func() bool { return made(p.calls()[calls:], b.call) > 0 })
+					until(t, "call of "+b.call, func() bool { return made(p.calls()[calls:], b.call) > 0 })
 					p.faults(b.fail[1:]...)
 				}
 				u, err = o.api.Wait(t.Context(), u.ID, nil)

@@ -62,7 +62,7 @@ func testRestore(t *testing.T, p platform, finish []string, change, end string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, patience, "step of the upload", func() bool {
+	until(t, "step of the upload", func() bool {
 		u, err = o.api.Show(t.Context(), u.ID)
 		return err == nil && (u.State == "uploading" || u.State == "digesting")
 	})

@@ -53,7 +53,7 @@ func testResume(t *testing.T, p platform, partCall string) {
 	if _, _, err := first.api.Submit(t.Context(), submission); err != nil {
 		t.Fatal(err)
 	}
-	until(t, patience, "60 % at the platform", func() bool { return received(p) >= size*6/10 })
+	until(t, "60 % at the platform", func() bool { return received(p) >= size*6/10 })
 	first.stop()
 	p.clear()
 	killed := time.Now()

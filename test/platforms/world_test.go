@@ -158,16 +158,16 @@ func background(t *testing.T, run func(ctx context.Context) error) (stop func())
 }
 
 // until waits for a condition, and fails the test if it does not come in time.
-func until(t *testing.T, most time.Duration, what string, met func() bool) {
+func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline := time.After(most)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !met() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("after %s: no %s", most, what)
+			t.Fatalf("after %s: no %s", patience, what)
 		}
 	}
 }

@@ -151,7 +151,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		})
 	}
 	if err := running.Wait(); err != nil {
-		return false, err //nolint:wrapcheck // of our own
+		return false, err
 	}
 	say("figure teeth_planted %d count", len(chosen))
 	say("figure teeth_caught %d count", caught.Load())

@@ -39,6 +39,12 @@ func late() focus {
 	return focus{"late", []string{"-faults", "worker_late", "-duration", "26s", "-uploads", "170"}}
 }
 
+// again has parts sent by a second worker while the first stands still, and
+// reports delivered once more.
+func again() focus {
+	return focus{"again", []string{"-faults", "worker_stop,nats_consumer", "-duration", "32s", "-uploads", "200"}}
+}
+
 // unheard has calls carried out whose caller hears of a failure.
 func unheard() focus {
 	return focus{"unheard", []string{"-faults", "upstream_applied,staging_slow", "-duration", "25s", "-uploads", "120"}}
@@ -52,7 +58,7 @@ func slow() focus {
 func teeth() []tooth {
 	return []tooth{
 		{
-			name: "repeated-acks", what: "the ledger counts an ack that is repeated", focus: late(),
+			name: "repeated-acks", what: "the ledger counts an ack that is repeated", focus: again(),
 			edits: []edit{{
 				ledgerSQL, "    ON CONFLICT DO NOTHING\n    RETURNING upload_id, part, length, found",
 				"    ON CONFLICT (upload_id, epoch, part) DO UPDATE SET worker = excluded.worker\n    RETURNING upload_id, part, length, found",
