@@ -207,6 +207,7 @@ func (w Worker) problems() problemList {
 	if w.Health.Listen != "" {
 		p.address("health.listen", w.Health.Listen)
 	}
+	p.duration("stall_timeout", w.StallTimeout, time.Second, 10*time.Minute)
 	p.duration("stop_grace", w.StopGrace, 0, time.Hour)
 	return p
 }

@@ -75,6 +75,10 @@ type Worker struct {
 	Metrics Metrics `yaml:"metrics"`
 	Tracing Tracing `yaml:"tracing"`
 
+	// StallTimeout is how long a job may move no byte before the attempt is given
+	// up: the platform is silent then, or staging is.
+	StallTimeout time.Duration `yaml:"stall_timeout"`
+
 	// StopGrace is how long parts in hand may go on after a signal to stop; what
 	// is not done then is delivered again to another worker, as the parts of
 	// their runs that were not begun are at once.
@@ -198,14 +202,15 @@ func dispatcherDefaults() Dispatcher {
 
 func workerDefaults(host string, pid int) Worker {
 	return Worker{
-		ID:        workerID(host, pid),
-		Pool:      "default",
-		Slots:     16,
-		NATS:      natsDefaults(),
-		Staging:   stagingDefaults(),
-		Log:       logDefaults(),
-		Tracing:   Tracing{Sample: 1},
-		StopGrace: 20 * time.Second,
+		ID:           workerID(host, pid),
+		Pool:         "default",
+		Slots:        16,
+		NATS:         natsDefaults(),
+		Staging:      stagingDefaults(),
+		Log:          logDefaults(),
+		Tracing:      Tracing{Sample: 1},
+		StallTimeout: 30 * time.Second,
+		StopGrace:    20 * time.Second,
 	}
 }
 

@@ -58,6 +58,8 @@ type bundle struct {
 	api      *client.Client
 	cfg      config.Dispatcher
 	extra    map[string]providers.Provider
+
+	stallTimeout time.Duration // of workers that are started from here on; 0 for their default
 }
 
 func limits() providers.Limits {
@@ -150,7 +152,10 @@ func (b *bundle) worker(t *testing.T, id string) {
 
 func (b *bundle) stoppableWorker(t *testing.T, id string) (stop func()) {
 	t.Helper()
-	cfg := config.Worker{ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging, StopGrace: time.Second}
+	cfg := config.Worker{
+		ID: id, Pool: "default", Slots: 4, NATS: b.cfg.NATS, Staging: b.cfg.Staging,
+		StallTimeout: b.stallTimeout, StopGrace: time.Second,
+	}
 	log := zaptest.NewLogger(t).Named(id)
 	return background(t, func(ctx context.Context) error { return service.RunWorker(ctx, cfg, b.known(), log) })
 }

@@ -68,7 +68,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
 
-	w := transfer.New(transfer.Config{ID: cfg.ID, Slots: cfg.Slots}, log,
+	w := transfer.New(transfer.Config{ID: cfg.ID, Slots: cfg.Slots, StallTimeout: cfg.StallTimeout}, log,
 		assigner{conn: conn, worker: cfg.ID}, watch.Source(bucket), watch.Reporter(conn), progress{conn: conn}, watch.Providers(known))
 	watch.Ask(w.Stats)
 	stop, err := conn.SubscribeCancels(w.Cancel)
