@@ -34,7 +34,7 @@ func TestNATSClusterIsTaken(t *testing.T) {
 	t.Setenv("NATS_NAME", "nats-1")
 	for name, value := range map[string]string{
 		"NATS_STORE": "/data", "NATS_ROUTE_PASSWORD": "p@ss", "NATS_DISPATCHER_PASSWORD": "d", "NATS_WORKER_PASSWORD": "w",
-		"NATS_SUBMITTER_PASSWORD": "s", "NATS_ROUTE_0": "nats://routes:x@nats-0:6222", "NATS_ROUTE_1": "nats://routes:x@nats-1:6222",
+		"NATS_SUBMITTER_PASSWORD": "s", "NATS_NOTIFIER_PASSWORD": "n", "NATS_ROUTE_0": "nats://routes:x@nats-0:6222", "NATS_ROUTE_1": "nats://routes:x@nats-1:6222",
 		"NATS_ROUTE_2": "nats://routes:x@nats-2:6222",
 	} {
 		t.Setenv(name, value)
@@ -43,7 +43,7 @@ func TestNATSClusterIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if opts.ServerName != "nats-1" || !opts.JetStream || opts.StoreDir != "/data" || opts.Cluster.Password != "p@ss" || len(opts.Routes) != 3 || len(opts.Users) != 3 {
+	if opts.ServerName != "nats-1" || !opts.JetStream || opts.StoreDir != "/data" || opts.Cluster.Password != "p@ss" || len(opts.Routes) != 3 || len(opts.Users) != 4 {
 		t.Errorf("%s with JetStream %v in %s, routes %v, %d users", opts.ServerName, opts.JetStream, opts.StoreDir, opts.Routes, len(opts.Users))
 	}
 }

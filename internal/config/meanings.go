@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// sources are the files that declare settings. What a setting means is said once,
+// sources are the files of this package. What a setting means is said once,
 // beside its field; --help and the reference read it there.
 //
-//go:embed config.go notifications.go presign.go webhooks.go
+//go:embed *.go
 var sources embed.FS
 
 // comments is what the sources say of a struct and of its fields, by the names
@@ -28,7 +28,15 @@ type comments struct {
 // they can be parsed; tests would find that one cannot.
 func readComments() map[string]comments {
 	all := map[string]comments{}
-	for _, name := range []string{"config.go", "notifications.go", "presign.go", "webhooks.go"} {
+	entries, err := sources.ReadDir(".")
+	if err != nil {
+		return all
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			continue
@@ -101,7 +109,7 @@ func collectMeanings(prefix string, t reflect.Type, said map[string]comments) ma
 		case yamlName(f) == "-":
 		case f.Type.Kind() == reflect.Struct:
 			maps.Copy(all, collectMeanings(key+".", f.Type, said))
-		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
+		case isList(f.Type):
 			all[key] = said[t.Name()].fields[f.Name]
 			maps.Copy(all, collectMeanings(key+"[].", f.Type.Elem(), said))
 		default:

@@ -39,19 +39,27 @@ func Reference(w io.Writer, rules AccountRules) error {
 		}
 		writeTable(&b, all, prefix)
 	}
-	section("Dispatcher", "", dispatcher, "")
-	for _, s := range []struct{ prefix, of string }{{"postgres.", "Postgres"}, {"api.", "API"}, {"presign.", "Presign"}} {
-		section("Dispatcher: "+strings.Trim(s.prefix, "."), said[s.of].intro, dispatcher, s.prefix)
+	ofWorker := map[string]bool{}
+	for _, g := range groups("", reflect.TypeFor[Worker]()) {
+		ofWorker[g.prefix] = true
 	}
-	section("Dispatcher: accounts", said["Account"].intro, dispatcher, "accounts[].")
-	section("Dispatcher: webhooks", said["Webhook"].intro, dispatcher, "webhooks[].")
-	section("Dispatcher: notifications", said["Notification"].intro, dispatcher, "notifications[].")
+	both := map[string]bool{}
+	section("Dispatcher", "", dispatcher, "")
+	for _, g := range groups("", reflect.TypeFor[Dispatcher]()) {
+		if both[g.prefix] = ofWorker[g.prefix]; !both[g.prefix] {
+			section("Dispatcher: "+g.title, said[g.of].intro, dispatcher, g.prefix)
+		}
+	}
 	section("Worker", "", worker, "")
-	section("Worker: health", said["Health"].intro, worker, "health.")
-	for _, s := range []struct{ prefix, of string }{
-		{"nats.", "NATS"}, {"staging.", "Staging"}, {"log.", "Log"}, {"metrics.", "Metrics"}, {"tracing.", "Tracing"},
-	} {
-		section("Both: "+strings.Trim(s.prefix, "."), said[s.of].intro, worker, s.prefix)
+	for _, g := range groups("", reflect.TypeFor[Worker]()) {
+		if !both[g.prefix] {
+			section("Worker: "+g.title, said[g.of].intro, worker, g.prefix)
+		}
+	}
+	for _, g := range groups("", reflect.TypeFor[Worker]()) {
+		if both[g.prefix] {
+			section("Both: "+g.title, said[g.of].intro, worker, g.prefix)
+		}
 	}
 
 	b.WriteString(providersIntro)
@@ -123,11 +131,36 @@ func accepted(rules AccountRules, provider, field string) string {
 	return ""
 }
 
+// group is settings that stand below one key: a struct, or a list of them.
+type group struct{ title, prefix, of string }
+
+// groups lists them in the order of their fields.
+func groups(prefix string, t reflect.Type) []group {
+	var all []group
+	for f := range t.Fields() {
+		key, of := prefix+yamlName(f), f.Type
+		switch {
+		case yamlName(f) == "-":
+			continue
+		case isList(of):
+			key, of = key+"[]", of.Elem()
+		case of.Kind() != reflect.Struct:
+			continue
+		}
+		all = append(all, group{title: strings.TrimSuffix(key, "[]"), prefix: key + ".", of: of.Name()})
+		all = append(all, groups(key+".", of)...)
+	}
+	return all
+}
+
+func isList(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
 func dispatcherSettings(rules AccountRules) []setting {
 	cfg := dispatcherDefaults()
 	// One of each, so that their checks are heard.
-	cfg.Accounts, cfg.Webhooks = []Account{{}}, []Webhook{{Events: []string{""}}}
-	cfg.Notifications = []Notification{{}}
+	cfg.Accounts, cfg.Webhooks, cfg.Notifications = []Account{{}}, []Webhook{{Events: []string{""}}}, []Notification{{}}
 	cfg.Accounts[0].setDefaults()
 	cfg.Webhooks[0].setDefaults()
 	return describeSettings(cfg, cfg.problems(AccountRules{Providers: rules.Providers}).allowed)
@@ -172,9 +205,13 @@ func walkSettings(prefix string, v reflect.Value, yield func(key string, value r
 		case name == "-":
 		case value.Kind() == reflect.Struct:
 			walkSettings(key+".", value, yield)
-		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
+		case isList(value.Type()):
 			yield(key, value)
-			walkSettings(key+"[].", value.Index(0), yield)
+			element := reflect.Zero(value.Type().Elem())
+			if value.Len() > 0 {
+				element = value.Index(0)
+			}
+			walkSettings(key+"[].", element, yield)
 		default:
 			yield(key, value)
 		}

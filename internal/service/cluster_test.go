@@ -76,7 +76,7 @@ func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, servers: map[string]*exec.Cmd{}, env: map[string][]string{}}
 	common := []string{natsEnv + "=1", "NATS_ROUTE_PASSWORD=" + clusterPassword}
-	for _, user := range []string{"DISPATCHER", "WORKER", "SUBMITTER"} {
+	for _, user := range []string{"DISPATCHER", "WORKER", "SUBMITTER", "NOTIFIER"} {
 		common = append(common, "NATS_"+user+"_PASSWORD="+clusterPassword)
 	}
 	var urls []string

@@ -495,7 +495,7 @@ func TestSettingsAreTaken(t *testing.T) {
 				t.Parallel()
 				printed := printConfig(t, filepath.Join(bin, c.Name), settings, c)
 				for _, want := range map[string][]string{
-					"all mediaferry-dispatcher":                          {"listen: 0.0.0.0:8443", "cert_file: /etc/mediaferry-tls/tls.crt", "max_conns: 1000", "stop_grace: 45s", "window: 1GiB", "listen: 0.0.0.0:9999", "sample: 0.1", "level: debug"},
+					"all mediaferry-dispatcher":                          {"listen: 0.0.0.0:8443", "cert_file: /etc/mediaferry-tls/tls.crt", "max_conns: 1000", "bucket: incoming", "stop_grace: 45s", "window: 1GiB", "listen: 0.0.0.0:9999", "sample: 0.1", "level: debug"},
 					"all mediaferry-worker-far":                          {"slots: 64", "pool: far", "stop_grace: 1m0s", "endpoint: https://s3.example.com:9000"},
 					"all mediaferry-worker-default":                      {"slots: 16", "pool: default", "stop_grace: 20s"},
 					"least mf-mediaferry-dispatcher":                     {"stream_replicas: 3", "listen: 0.0.0.0:8080", "auth: token", "endpoint: https://s3.example.com"},
