@@ -18,8 +18,9 @@ N ?= 1000
 ROWS ?= 10000000
 FUZZTIME ?= 20s
 
-# From end to end, of what depends on the S3 server.
-MINIO_TESTS = FilesOfAllSizesArrive|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
+# From end to end, of what depends on the servers.
+CONTAINER_TESTS = FilesOfAllSizesArrive|TheQueueIsLostInMidUpload|AChangedSourceFailsTheUpload|NATSAwayAndBack|StagingAwayAndBack|TwoDispatchersShareTheWork|SubmissionsByNATS
+MINIO_TESTS     = FilesOfAllSizesArrive|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
 
 .DEFAULT_GOAL := help
 
@@ -149,6 +150,14 @@ test-compose: ## bring deploy/compose.yaml up, move a file while workers come an
 	scripts/with-docker.sh sh -ec '$(MAKE) images; compose=$$(scripts/compose.sh); \
 		MEDIAFERRY_TEST_COMPOSE="$$compose" go test ./test/compose -count=1 -timeout 10m -v'
 
+# A module of its own, so that the product does not depend on testcontainers.
+.PHONY: test-containers
+test-containers: ## run what depends on Postgres, NATS and S3 on servers in containers, by testcontainers-go
+	cd test/containers && go build -trimpath -o ../../bin/test-containers .
+	scripts/with-docker.sh sh -ec 'deploy/images.sh missing; \
+		bin/test-containers run -count=1 -timeout 10m ./internal/postgres ./internal/staging; \
+		bin/test-containers run -count=1 -timeout 10m -run "^Test($(CONTAINER_TESTS))\$$" ./internal/service'
+
 .PHONY: test-minio
 test-minio: setup ## staging, the provider s3 and uploads from end to end on a MinIO server, which is built once
 	scripts/minio.sh
@@ -156,7 +165,7 @@ test-minio: setup ## staging, the provider s3 and uploads from end to end on a M
 	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
 		go test -count=1 -timeout 15m ./internal/staging ./internal/providers/s3
 	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
-		go test -count=1 -timeout 15m -v -run '^Test($(MINIO_TESTS))$$' ./internal/service
+		go test -count=1 -timeout 15m -run '^Test($(MINIO_TESTS))$$' ./internal/service
 
 .PHONY: screenshots
 screenshots: pages ## renew the pictures in docs/images

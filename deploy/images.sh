@@ -64,7 +64,7 @@ servers() {
 	find "$work/go/bin" -type f -exec mv {} "$work/" \;
 	(
 		cd "$work"
-		apt-get download "busybox-static:$arch"
+		apt-get download "busybox-static:$arch" || { apt-get -qq update && apt-get download "busybox-static:$arch"; }
 		dpkg-deb --extract busybox-static_*.deb busybox-package
 		find busybox-package -path '*bin/busybox' -exec install -m 755 {} busybox \;
 		rm -rf busybox-package busybox-static_*.deb

@@ -30,7 +30,7 @@ func TestS3ByCommand(t *testing.T) {
 
 func TestNATSByCommand(t *testing.T) {
 	t.Parallel()
-	server, err := devstack.StartNATSCommand(t.Context(), t.TempDir(), []string{self(t), natsArg})
+	server, err := devstack.StartNATSCommand(t.TempDir(), []string{self(t), natsArg})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,8 @@ func StartNATS(dir string, port int) (*NATS, error) {
 
 // StartNATSCommand is StartNATS for a server that another program runs, on a free
 // port.
-func StartNATSCommand(ctx context.Context, dir string, command []string) (*NATS, error) {
-	port, err := freePort(ctx)
+func StartNATSCommand(dir string, command []string) (*NATS, error) {
+	port, err := freePort(context.Background())
 	if err != nil {
 		return nil, err
 	}

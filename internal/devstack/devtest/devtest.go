@@ -179,7 +179,7 @@ func NATS(tb testing.TB) *devstack.NATS {
 	var n *devstack.NATS
 	var err error
 	if command := strings.Fields(os.Getenv(NATSEnv)); len(command) > 0 {
-		n, err = devstack.StartNATSCommand(tb.Context(), tb.TempDir(), command)
+		n, err = devstack.StartNATSCommand(tb.TempDir(), command)
 	} else {
 		n, err = devstack.StartNATS(tb.TempDir(), 0)
 	}
