@@ -56,6 +56,7 @@ func scopes() map[string]access.Scope {
 		"GET /schemas/{schema}":        open,
 		"GET /{$}":                     open,
 		"GET /ui/":                     open, // frames without data
+		"GET /docs":                    open, // what /openapi.json says
 		"GET /ui/sign-in":              open,
 		"POST /ui/sign-in":             open,
 		"POST /ui/sign-out":            open,
@@ -95,6 +96,7 @@ func scopes() map[string]access.Scope {
 		"GET /v1/batches/{id}": access.Read,
 
 		"POST /v1/staging/presign": access.Submit,
+		"GET /v1/events":           access.Read,
 
 		"POST /v1/reconcile":                access.Operate,
 		"GET /v1/setaside":                  access.Operate,
@@ -139,12 +141,13 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, huma.Error403Forbidden("a page of another site sent this; use the pages here, or a client that is no browser"))
 		return
 	}
-	_, pattern := g.mux.Handler(r)
+	handler, pattern := g.mux.Handler(r)
+	if pattern == "" {
+		noRoute(w, r, handler)
+		return
+	}
 	need, known := g.scopes[pattern]
-	switch {
-	case pattern == "": // the mux says what is wrong with it
-		need = open
-	case !known:
+	if !known {
 		need = access.Admin
 	}
 	if need == open {
