@@ -36,8 +36,9 @@ func (a *app) changeCommand(name, short string, one changeOne,
 ) *cobra.Command {
 	var change client.Change
 	cmd := &cobra.Command{
-		Use:   name + " ID... | " + name + " FILTER... [--dry-run]",
-		Short: short,
+		Use:               name + " ID... | " + name + " FILTER... [--dry-run]",
+		Short:             short,
+		ValidArgsFunction: a.uploadIDs(),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			note := client.Note{Reason: change.Reason, By: change.By}
 			filtered := change.All || change.Account != "" || len(change.States) > 0 || change.Batch != "" || len(change.Causes) > 0 || len(change.Labels) > 0
@@ -65,6 +66,7 @@ func (a *app) changeCommand(name, short string, one changeOne,
 	f.BoolVar(&change.All, "all", false, "every upload of the tenant")
 	f.BoolVar(&change.DryRun, "dry-run", false, "say how many uploads are selected, and the first of them")
 	a.noteFlags(cmd, &change.Reason, &change.By)
+	a.completeFilter(cmd)
 	return cmd
 }
 

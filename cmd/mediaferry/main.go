@@ -77,6 +77,7 @@ func (a *app) command() *cobra.Command {
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
 	flags.StringVarP(&a.output, "output", "o", asTable, "how records are printed: table, json (an array), jsonl (an object per line) or csv")
+	mustComplete(root, "output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		a.pushCommand(),
 		a.uploadsCommand(),

@@ -24,9 +24,10 @@ type useCases interface {
 	// Submit is durable on return. created is false where the idempotency key
 	// and content are those of an upload that is there already.
 	Submit(ctx context.Context, s uploads.Submission) (u uploads.Upload, created bool, err error)
-	// SubmitPrefix submits every object below template.Source.Key; it may be
-	// repeated after an error, and then submits again what was submitted.
-	SubmitPrefix(ctx context.Context, template uploads.Submission) (uploads.PrefixResult, error)
+	// SubmitPrefix submits every object below template.Source.Key whose key is of
+	// the pattern match, "" for all; it may be repeated after an error, and then
+	// submits again what was submitted.
+	SubmitPrefix(ctx context.Context, template uploads.Submission, match string) (uploads.PrefixResult, error)
 	// SubmitMany submits the lines that can be taken, in one transaction.
 	SubmitMany(ctx context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)

@@ -73,7 +73,7 @@ func (s *server) submitPrefix(ctx context.Context, in *prefixRequest) (*prefixAn
 	res, err := s.uc.SubmitPrefix(ctx, uploads.Submission{
 		Tenant: in.Tenant, Account: b.Account, Source: uploads.Object{Bucket: b.Bucket, Key: b.Prefix},
 		ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority, NotBefore: b.NotBefore,
-	})
+	}, b.Match)
 	if err != nil {
 		return nil, s.problem("submit-prefix", err)
 	}
