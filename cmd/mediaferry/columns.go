@@ -61,6 +61,17 @@ func accountColumns(now func() time.Time) []column[client.Account] {
 	}
 }
 
+func checkColumns() []column[client.AccountCheck] {
+	return []column[client.AccountCheck]{
+		{"ACCOUNT", "account", nil},
+		{"PROVIDER", "provider", nil},
+		{"CREDENTIALS", "result", nil},
+		{"TOOK", "took_seconds", func(c client.AccountCheck) string { return fmt.Sprintf("%.2f s", c.TookSeconds) }},
+		{"DETAIL", "detail", nil},
+		{"", "at", nil},
+	}
+}
+
 func tenantColumns() []column[client.Tenant] {
 	return []column[client.Tenant]{{field: "name"}, {field: "paused"}, {field: "accounts"}}
 }

@@ -107,11 +107,11 @@ func changedText(action string, done client.Changed) string {
 func (a *app) accountsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accounts",
-		Short: "List, pause and resume accounts",
+		Short: "List, check, pause and resume accounts",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.listAccountsCommand())
+	cmd.AddCommand(a.listAccountsCommand(), a.checkAccountsCommand())
 	cmd.AddCommand(holdCommands(a, "account", (*client.Client).PauseAccount, (*client.Client).ResumeAccount, accountColumns(a.now),
 		func(x client.Account) string { return pausedText("account "+x.Name, x.Pauses) })...)
 	return cmd

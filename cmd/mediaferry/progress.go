@@ -51,9 +51,9 @@ type progress struct {
 	// What is to come in all, 0 if nobody said.
 	expected int
 	ended    int
-	drawn int       // lines on the terminal
-	last  time.Time // of drawing them
-	done  bool      // closed: a transport may read on for a moment, and so report
+	drawn    int       // lines on the terminal
+	last     time.Time // of drawing them
+	done     bool      // closed: a transport may read on for a moment, and so report
 }
 
 // line is one upload and how fast it moves.

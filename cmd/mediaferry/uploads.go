@@ -57,10 +57,10 @@ func (a *app) listCommand() *cobra.Command {
 
 func (a *app) showCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show ID",
+		Use:               "show ID",
 		ValidArgsFunction: a.uploadIDs(),
-		Short: "Show an upload",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Short:             "Show an upload",
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			u, err := api.Show(cmd.Context(), args[0])
 			if err != nil {
@@ -75,10 +75,10 @@ func (a *app) showCommand() *cobra.Command {
 func (a *app) watchCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "watch ID...",
+		Use:               "watch ID...",
 		ValidArgsFunction: a.uploadIDs(),
-		Short: "Follow uploads to the end; fails if one of them does",
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
+		Short:             "Follow uploads to the end; fails if one of them does",
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			found := make([]client.Upload, len(args))
 			for i, id := range args {

@@ -37,6 +37,7 @@ type useCases interface {
 	// Explain says why an upload is where it is.
 	Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error)
 	controls
+	checks
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
@@ -144,6 +145,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	huma.Register(api, op("GET", "/v1/uploads/{id}/explain", "explain",
 		"Say what an upload waits for", 404, 422, 503), s.explain)
 	s.registerControls(api, op)
+	s.registerChecks(api, op)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)
 	huma.Register(api, op("GET", "/v1/accounts", "accounts",
