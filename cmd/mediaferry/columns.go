@@ -194,6 +194,7 @@ func workerColumns(now func() time.Time) []column[client.Worker] {
 		{"BUSY", "busy", func(w client.Worker) string { return strconv.Itoa(w.Busy) + " of " + strconv.Itoa(w.Slots) }},
 		{"", "slots", nil},
 		{"MOVED", "bytes_moved", func(w client.Worker) string { return bytesText(w.BytesMoved) }},
+		{"VERSION", "version", nil},
 		{"SEEN", "seen_at", func(w client.Worker) string { return now().Sub(w.SeenAt).Round(time.Second).String() + " ago" }},
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"mediaferry/client"
 	"mediaferry/internal/api"
+	"mediaferry/internal/build"
 	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
 )
@@ -57,6 +58,7 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mediaferry",
 		Short:         "Bring media files to video platforms",
+		Version:       build.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usageArgs(cobra.NoArgs),
@@ -82,6 +84,7 @@ func (a *app) command() *cobra.Command {
 		a.pushCommand(),
 		a.uploadsCommand(),
 		a.explainCommand(),
+		a.doctorCommand(),
 		a.accountsCommand(),
 		a.tenantsCommand(),
 		a.workersCommand(),
@@ -95,6 +98,7 @@ func (a *app) command() *cobra.Command {
 		a.migrateCommand(),
 		a.pruneCommand(),
 		a.openAPICommand(),
+		a.referenceCommand(),
 		exitCodesCommand(),
 		a.settingsCommand(),
 	)

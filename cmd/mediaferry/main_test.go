@@ -40,7 +40,7 @@ func useCases() *apitest.UseCases {
 			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
 		},
 		Workers: []uploads.WorkerStatus{
-			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, SeenAt: time.Now().Add(-2 * time.Minute)},
+			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, Version: "v1.2.0", SeenAt: time.Now().Add(-2 * time.Minute)},
 		},
 		SetAside: []uploads.SetAside{
 			{Number: 1, Stream: "ACKS", Subject: "mf.ack.a.b", Payload: []byte("{}"), Size: 2, Reason: "is no report", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},

@@ -252,7 +252,7 @@ func (p *push) wayToStaging() (putFile, error) {
 }
 
 func (p *push) stageOne(ctx context.Context, put putFile, file localFile, key string, bar *progress) (stagedFile, error) {
-	f, err := os.Open(file.path) //nolint:gosec // the user names the file
+	f, err := os.Open(file.path)
 	if err != nil {
 		return stagedFile{}, fmt.Errorf("put into staging: %w", err)
 	}

@@ -214,6 +214,7 @@ type Worker struct {
 	Slots      int       `json:"slots" doc:"jobs that it takes at once"`
 	Busy       int       `json:"busy" doc:"of slots"`
 	BytesMoved int64     `json:"bytes_moved" doc:"since it started"`
+	Version    string    `json:"version,omitempty" doc:"of its program"`
 	SeenAt     time.Time `json:"seen_at"`
 }
 
