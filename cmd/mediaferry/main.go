@@ -87,6 +87,7 @@ func (a *app) command() *cobra.Command {
 		a.doctorCommand(),
 		a.accountsCommand(),
 		a.tenantsCommand(),
+		a.batchesCommand(),
 		a.workersCommand(),
 		a.reconcileCommand(),
 		a.setAsideCommand(),

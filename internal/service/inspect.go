@@ -108,7 +108,7 @@ func inspectNATS(ctx context.Context, cfg config.NATS, role, pool string) []Find
 	defer cancel()
 	open, stop := context.WithTimeoutCause(ctx, lookPatience, errors.New("it does not answer"))
 	defer stop()
-	conn, err := connect(open, cfg, "mediaferry-doctor", role, zap.NewNop())
+	conn, err := connect(open, cfg, "mediaferry-doctor", role, 0, zap.NewNop())
 	if err != nil {
 		return []Finding{{"nats", LookFailed, oneLine(err), "see that it runs, and that nats.url and the login of " + role + " are right"}}
 	}

@@ -57,7 +57,7 @@ func TestInspect(t *testing.T) {
 	}
 	check("new servers", InspectDispatcher(t.Context(), cfg, "staging"))
 
-	conn, err := connect(t.Context(), cfg.NATS, "test", "dispatcher", zap.NewNop())
+	conn, err := connect(t.Context(), cfg.NATS, "test", "dispatcher", 1, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,10 @@ func (c *Client) CheckCredentials(ctx context.Context, account providers.Account
 		return "", err
 	}
 	const key, upload = "mediaferry-check", "bWVkaWFmZXJyeS1jaGVjaw"
-	ctx, after := noteRetryAfter(ctx)
+	ctx, told := note(ctx)
 	_, err = core.ListObjectParts(ctx, p.Bucket, p.prefix+key, upload, 0, 1)
 	if err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
-		return "", classify(callList, err, *after)
+		return "", classify(callList, err, told)
 	}
 	return fmt.Sprintf("%s of an upload of %s/%s that does not exist: no such upload", callList, p.Bucket, p.prefix+key), nil
 }
