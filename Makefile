@@ -181,16 +181,18 @@ fmt: ## format the code
 	$(GOLANGCI_LINT) fmt ./...
 
 .PHONY: generate
-generate: ## write what is generated: SQL calls, the description of the API, the settings
+generate: ## write what is generated: SQL calls, the description of the API, the references of settings and commands
 	cd internal/postgres && $(SQLC) generate
 	go run ./cmd/mediaferry openapi >docs/openapi.json
 	go run ./cmd/mediaferry settings >docs/configuration.md
+	go run ./cmd/mediaferry reference >docs/cli.md
 
 .PHONY: verify
 verify: ## check what is generated, pinned or numbered
 	cd internal/postgres && $(SQLC) diff
 	go run ./cmd/mediaferry openapi | diff docs/openapi.json -
 	go run ./cmd/mediaferry settings | diff docs/configuration.md -
+	go run ./cmd/mediaferry reference | diff docs/cli.md -
 	go mod tidy -diff
 	@ls migrations/*.sql | awk -F '[/_]' '$$2 + 0 != NR { print "migrations: " $$0 " should have number " NR; bad = 1 } END { exit bad }'
 	@dead=$$($(DEADCODE) -test ./...) || exit 1; if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi

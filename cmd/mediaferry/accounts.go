@@ -25,6 +25,45 @@ func (a *app) listAccountsCommand() *cobra.Command {
 	return cmd
 }
 
+func (a *app) checkAccountsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [NAME...]",
+		Short: "Try the credentials of accounts by a call that begins nothing",
+		Long: `Try the credentials of accounts by a call that begins nothing.
+
+The dispatcher makes one harmless call to the platform of each account that is
+named, or of all. The result is taken, refused, unknown (the platform could not be
+asked, and why), or not_possible: the platform has no call that would tell and begin
+no upload. It fails if credentials are refused or nobody can tell.`,
+		ValidArgsFunction: a.accountNames(),
+		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
+			names := args
+			if len(names) == 0 {
+				list, err := api.Accounts(cmd.Context())
+				if err != nil {
+					return err
+				}
+				for _, account := range list {
+					names = append(names, account.Name)
+				}
+			}
+			p := newPrinter(a, checkColumns())
+			var errs []error
+			for _, name := range names {
+				check, err := api.CheckAccount(cmd.Context(), name)
+				if err == nil {
+					err = p.add(check)
+				}
+				if check.Result == "refused" || check.Result == "unknown" {
+					err = fmt.Errorf("account %s: %s", name, check.Result)
+				}
+				errs = append(errs, err)
+			}
+			return p.finish(errs...)
+		}),
+	}
+}
+
 // heldText says which calls wait, for how long, and for what.
 func heldText(held []client.HeldCall, now time.Time) string {
 	text := ""

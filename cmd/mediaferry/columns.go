@@ -61,6 +61,17 @@ func accountColumns(now func() time.Time) []column[client.Account] {
 	}
 }
 
+func checkColumns() []column[client.AccountCheck] {
+	return []column[client.AccountCheck]{
+		{"ACCOUNT", "account", nil},
+		{"PROVIDER", "provider", nil},
+		{"CREDENTIALS", "result", nil},
+		{"TOOK", "took_seconds", func(c client.AccountCheck) string { return fmt.Sprintf("%.2f s", c.TookSeconds) }},
+		{"DETAIL", "detail", nil},
+		{"", "at", nil},
+	}
+}
+
 func tenantColumns() []column[client.Tenant] {
 	return []column[client.Tenant]{{field: "name"}, {field: "paused"}, {field: "accounts"}}
 }
@@ -183,6 +194,7 @@ func workerColumns(now func() time.Time) []column[client.Worker] {
 		{"BUSY", "busy", func(w client.Worker) string { return strconv.Itoa(w.Busy) + " of " + strconv.Itoa(w.Slots) }},
 		{"", "slots", nil},
 		{"MOVED", "bytes_moved", func(w client.Worker) string { return bytesText(w.BytesMoved) }},
+		{"VERSION", "version", nil},
 		{"SEEN", "seen_at", func(w client.Worker) string { return now().Sub(w.SeenAt).Round(time.Second).String() + " ago" }},
 	}
 }

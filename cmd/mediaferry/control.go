@@ -36,8 +36,9 @@ func (a *app) changeCommand(name, short string, one changeOne,
 ) *cobra.Command {
 	var change client.Change
 	cmd := &cobra.Command{
-		Use:   name + " ID... | " + name + " FILTER... [--dry-run]",
-		Short: short,
+		Use:               name + " ID... | " + name + " FILTER... [--dry-run]",
+		Short:             short,
+		ValidArgsFunction: a.uploadIDs(),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			note := client.Note{Reason: change.Reason, By: change.By}
 			filtered := change.All || change.Account != "" || len(change.States) > 0 || change.Batch != "" || len(change.Causes) > 0 || len(change.Labels) > 0
@@ -65,6 +66,7 @@ func (a *app) changeCommand(name, short string, one changeOne,
 	f.BoolVar(&change.All, "all", false, "every upload of the tenant")
 	f.BoolVar(&change.DryRun, "dry-run", false, "say how many uploads are selected, and the first of them")
 	a.noteFlags(cmd, &change.Reason, &change.By)
+	a.completeFilter(cmd)
 	return cmd
 }
 
@@ -105,11 +107,11 @@ func changedText(action string, done client.Changed) string {
 func (a *app) accountsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accounts",
-		Short: "List, pause and resume accounts",
+		Short: "List, check, pause and resume accounts",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.listAccountsCommand())
+	cmd.AddCommand(a.listAccountsCommand(), a.checkAccountsCommand())
 	cmd.AddCommand(holdCommands(a, "account", (*client.Client).PauseAccount, (*client.Client).ResumeAccount, accountColumns(a.now),
 		func(x client.Account) string { return pausedText("account "+x.Name, x.Pauses) })...)
 	return cmd

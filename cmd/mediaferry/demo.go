@@ -181,7 +181,7 @@ func (d *demo) stage(ctx context.Context, file, key string) error {
 func (d *demo) push(ctx context.Context, key string, kill bool, destinations []destination) error {
 	// A name with an extension of its own is what all platforms take.
 	name := "demo" + cmp.Or(filepath.Ext(key), ".mp4")
-	var ids []string
+	var accepted []client.Upload
 	for _, to := range destinations {
 		u, _, err := d.stack.api.Submit(ctx, client.Submission{
 			Account: to.account, Source: client.Source{Bucket: stagingBucket, Key: key}, Name: name, Options: to.options,
@@ -189,7 +189,7 @@ func (d *demo) push(ctx context.Context, key string, kill bool, destinations []d
 		if err != nil {
 			return err
 		}
-		ids = append(ids, u.ID)
+		accepted = append(accepted, u)
 	}
 	killed := make(chan error, 1)
 	if kill {
@@ -197,14 +197,15 @@ func (d *demo) push(ctx context.Context, key string, kill bool, destinations []d
 	} else {
 		killed <- nil
 	}
-	if err := d.follow(ctx, d.stack.api, ids); err != nil {
+	out := newLines(d.app, uploadColumns(), result)
+	if err := out.finish(d.follow(ctx, d.stack.api, accepted, out, 0)); err != nil {
 		return errors.Join(err, <-killed)
 	}
 	if err := <-killed; err != nil {
 		return err
 	}
-	for i, id := range ids {
-		u, err := d.stack.api.Show(ctx, id)
+	for i, was := range accepted {
+		u, err := d.stack.api.Show(ctx, was.ID)
 		if err != nil {
 			return err
 		}

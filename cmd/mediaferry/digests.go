@@ -11,9 +11,10 @@ import (
 
 func (a *app) digestsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "digests ID",
-		Short: "Show what was hashed where, and compared with what",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:               "digests ID",
+		ValidArgsFunction: a.uploadIDs(),
+		Short:             "Show what was hashed where, and compared with what",
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			chain, err := api.Digests(cmd.Context(), args[0])
 			if err != nil {

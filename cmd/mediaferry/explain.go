@@ -10,9 +10,10 @@ import (
 
 func (a *app) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "explain ID",
-		Short: "Say what an upload waits for, and what happens next",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:               "explain ID",
+		ValidArgsFunction: a.uploadIDs(),
+		Short:             "Say what an upload waits for, and what happens next",
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			e, err := api.Explain(cmd.Context(), args[0])
 			if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"mediaferry/client"
 	"mediaferry/internal/api"
+	"mediaferry/internal/build"
 	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
 )
@@ -57,6 +58,7 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mediaferry",
 		Short:         "Bring media files to video platforms",
+		Version:       build.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usageArgs(cobra.NoArgs),
@@ -77,12 +79,15 @@ func (a *app) command() *cobra.Command {
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
 	flags.StringVarP(&a.output, "output", "o", asTable, "how records are printed: table, json (an array), jsonl (an object per line) or csv")
+	mustComplete(root, "output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		a.pushCommand(),
 		a.uploadsCommand(),
 		a.explainCommand(),
+		a.doctorCommand(),
 		a.accountsCommand(),
 		a.tenantsCommand(),
+		a.batchesCommand(),
 		a.workersCommand(),
 		a.reconcileCommand(),
 		a.setAsideCommand(),
@@ -94,6 +99,7 @@ func (a *app) command() *cobra.Command {
 		a.migrateCommand(),
 		a.pruneCommand(),
 		a.openAPICommand(),
+		a.referenceCommand(),
 		exitCodesCommand(),
 		a.settingsCommand(),
 	)

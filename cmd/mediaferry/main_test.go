@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +40,7 @@ func useCases() *apitest.UseCases {
 			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
 		},
 		Workers: []uploads.WorkerStatus{
-			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, SeenAt: time.Now().Add(-2 * time.Minute)},
+			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, Version: "v1.2.0", SeenAt: time.Now().Add(-2 * time.Minute)},
 		},
 		SetAside: []uploads.SetAside{
 			{Number: 1, Stream: "ACKS", Subject: "mf.ack.a.b", Payload: []byte("{}"), Size: 2, Reason: "is no report", At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
@@ -113,6 +115,7 @@ func keepID(ts *testscript.TestScript, _ bool, _ []string) {
 // memory is a staging store that the fake use cases know of.
 type memory struct {
 	uc    *apitest.UseCases
+	mu    sync.Mutex
 	got   map[string]string
 	fail  error
 	byURL bool // no credentials of staging are given
@@ -126,13 +129,15 @@ func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io
 	if err != nil {
 		return uploads.Object{}, err
 	}
+	m.mu.Lock()
 	m.got[bucket+"/"+key+" "+contentType] = string(text)
+	m.mu.Unlock()
 	o := uploads.Object{Bucket: bucket, Key: key, ETag: "e", Size: size}
 	m.uc.Put(o)
 	return o, nil
 }
 
-// pushFile runs push of a file of six bytes into memory.
+// pushFile runs push with staging in memory and DIR/film.mp4, a file of six bytes.
 func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	if store.got = map[string]string{}; store.uc == nil {
@@ -162,8 +167,11 @@ func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr strin
 	if err := os.WriteFile(file, []byte("sixsix"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "DIR", filepath.Dir(file))
+	}
 	cmd := a.command()
-	cmd.SetArgs(append([]string{"push", file}, args...))
+	cmd.SetArgs(append([]string{"push"}, args...))
 	err = cmd.ExecuteContext(t.Context())
 	return out.String(), progress.String(), err
 }
@@ -171,7 +179,7 @@ func pushFile(t *testing.T, store *memory, args ...string) (stdout, stderr strin
 func TestPushFile(t *testing.T) {
 	t.Parallel()
 	store := &memory{}
-	out, progress, err := pushFile(t, store, "--to", "main", "--idempotency-key", "k", "--wait")
+	out, progress, err := pushFile(t, store, "DIR/film.mp4", "--to", "main", "--idempotency-key", "k", "--wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +202,7 @@ func TestPushFileTwice(t *testing.T) {
 	keys := map[string]bool{}
 	for range 2 {
 		store := &memory{}
-		if _, _, err := pushFile(t, store, "--to", "main,slow"); err != nil {
+		if _, _, err := pushFile(t, store, "DIR/film.mp4", "--to", "main,slow"); err != nil {
 			t.Fatal(err)
 		}
 		for key := range store.got {
@@ -206,10 +214,51 @@ func TestPushFileTwice(t *testing.T) {
 	}
 }
 
+// A folder keeps the way to its files; hidden and empty ones are left out.
+func TestPushFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"a.mp4": "aa", "sub/b.mov": "bbb", "sub/.c.mp4": "c", ".git/d.mp4": "d", "empty.mp4": ""} {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "a.mp4"), []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := &memory{}
+	out, progress, err := pushFile(t, store, dir, other, filepath.Join(dir, "s*", "*.mov"), "DIR/film.mp4", "--to", "main", "-o", "csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for key := range store.got {
+		_, name, _ := strings.Cut(strings.ReplaceAll(key, " video/", " video "), "push/")
+		got[path.Base(name)]++
+	}
+	want := map[string]int{"a.mp4 video mp4": 2, "b.mov video quicktime": 2, "film.mp4 video mp4": 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("staged (-want +got):\n%s", diff)
+	}
+	if lines := strings.Count(out, "\n"); lines != 6 {
+		t.Errorf("%d lines, want a header and five uploads:\n%s", lines, out)
+	}
+	for _, text := range []string{"empty.mp4 is empty", "total: 5 of 5 100%  19 B of 19 B"} {
+		if !strings.Contains(progress, text) {
+			t.Errorf("no %q in:\n%s", text, progress)
+		}
+	}
+}
+
 func TestStagingFails(t *testing.T) {
 	t.Parallel()
 	full := errors.New("the disk is full")
-	_, _, err := pushFile(t, &memory{fail: full}, "--to", "main")
+	_, _, err := pushFile(t, &memory{fail: full}, "DIR/film.mp4", "--to", "main")
 	if !errors.Is(err, full) || exitCode(err) != exitFailed {
 		t.Errorf("got %v, exit code %d", err, exitCode(err))
 	}

@@ -31,23 +31,29 @@ type status struct {
 	to          string // the account, "" where it goes to none
 	stage       string
 	done, total int64 // bytes; total is 0 where it has no meaning
-	rest        int   // with a batch: uploads that have not come to rest
+	moved       int64 // bytes that count towards the total of all
+	ended       bool  // nothing more will become of it
 }
 
-// progress draws one line per upload: redrawn in place on a terminal, as plain
-// lines every two seconds elsewhere. It has no clock of its own: it draws when
-// it is told of something.
+// progress draws one line per upload, and one for all together where there are
+// several: redrawn in place on a terminal, as plain lines every two seconds
+// elsewhere. It has no clock of its own: it draws when it is told of something.
 type progress struct {
 	w     io.Writer
 	now   func() time.Time
 	width int // of the terminal, 0 where there is none
+	rows  int // of the terminal, 0 for any number
 
 	mu    sync.Mutex
 	keys  []string // in the order of their lines
 	lines map[string]*line
-	drawn int       // lines on the terminal
-	last  time.Time // of drawing them
-	done  bool      // closed: a transport may read on for a moment, and so report
+	all   line // all of them; drawn where expected is above 1
+	// What is to come in all, 0 if nobody said.
+	expected int
+	ended    int
+	drawn    int       // lines on the terminal
+	last     time.Time // of drawing them
+	done     bool      // closed: a transport may read on for a moment, and so report
 }
 
 // line is one upload and how fast it moves.
@@ -68,11 +74,19 @@ func newProgress(w io.Writer, now func() time.Time) *progress {
 	p := &progress{w: w, now: now, lines: map[string]*line{}}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.width = 80
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			p.width = width
+		if width, rows, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			p.width, p.rows = width, rows
 		}
 	}
 	return p
+}
+
+// expect tells how many there will be, of how many bytes together.
+func (p *progress) expect(count int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected = count
+	p.all.status = status{name: "total", total: bytes}
 }
 
 // set tells how an upload stands.
@@ -93,19 +107,35 @@ func (p *progress) set(key string, s status) {
 	if changed {
 		l.samples = nil // another stage has another rate
 	}
-	l.status = s
-	if n := len(l.samples); n == 0 || now.Sub(l.samples[n-1].at) >= redraw {
-		l.samples = append(l.samples, sample{now, s.done})
+	all := p.all.status
+	all.done += s.moved - l.moved
+	if s.ended && !l.ended {
+		p.ended++
 	}
-	for len(l.samples) > 2 && now.Sub(l.samples[1].at) >= rateSpan {
-		l.samples = slices.Delete(l.samples, 0, 1)
-	}
+	all.stage = fmt.Sprintf("%d of %d", p.ended, p.expected)
+	l.take(s, now)
+	p.all.take(all, now)
 	switch {
 	case p.width > 0 && (changed || now.Sub(p.last) >= redraw):
 		p.draw(now)
 	case p.width == 0 && (l.shown != s.stage || now.Sub(l.printed) >= plainPause):
 		l.printed, l.shown = now, s.stage
 		_, _ = fmt.Fprintln(p.w, l.plain())
+		if p.expected > 1 && (now.Sub(p.all.printed) >= plainPause || p.ended == p.expected) {
+			p.all.printed = now
+			_, _ = fmt.Fprintln(p.w, p.all.plain())
+		}
+	}
+}
+
+// take notes how it stands now.
+func (l *line) take(s status, now time.Time) {
+	l.status = s
+	if n := len(l.samples); n == 0 || now.Sub(l.samples[n-1].at) >= redraw {
+		l.samples = append(l.samples, sample{now, s.done})
+	}
+	for len(l.samples) > 2 && now.Sub(l.samples[1].at) >= rateSpan {
+		l.samples = slices.Delete(l.samples, 0, 1)
 	}
 }
 
@@ -125,11 +155,43 @@ func (p *progress) draw(now time.Time) {
 	if p.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", p.drawn)
 	}
-	for _, key := range p.keys {
-		b.WriteString("\r\x1b[2K" + p.lines[key].drawn(p.width) + "\n")
+	texts := p.texts()
+	for _, text := range texts {
+		b.WriteString("\r\x1b[2K" + text + "\n")
 	}
-	p.drawn, p.last = len(p.keys), now
+	if len(texts) < p.drawn {
+		b.WriteString("\x1b[J") // what is left of the lines before
+	}
+	p.drawn, p.last = len(texts), now
 	_, _ = io.WriteString(p.w, b.String())
+}
+
+// texts are the lines that fit the terminal: where not all do, those of uploads
+// that have not ended, as far as there is room. What scrolls away cannot be redrawn.
+func (p *progress) texts() []string {
+	room := len(p.keys)
+	if p.rows > 0 && room > p.rows-2 {
+		room = max(p.rows-3, 1)
+	}
+	var texts []string
+	hidden := 0
+	for _, key := range p.keys {
+		l := p.lines[key]
+		switch {
+		case room < len(p.keys) && l.ended:
+		case len(texts) == room:
+			hidden++
+		default:
+			texts = append(texts, l.drawn(p.width))
+		}
+	}
+	if hidden > 0 {
+		texts = append(texts, clip(fmt.Sprintf("… and %d more", hidden), p.width))
+	}
+	if p.expected > 1 {
+		texts = append(texts, p.all.drawn(p.width))
+	}
+	return texts
 }
 
 // rate is bytes per second over the last samples, 0 if not known.
@@ -188,10 +250,15 @@ func (l *line) drawn(width int) string {
 		}
 		text += tail
 	}
+	return strings.TrimRight(clip(text, width), " ")
+}
+
+// clip cuts a text below the width: a line that wraps cannot be redrawn.
+func clip(text string, width int) string {
 	if runes := []rune(text); len(runes) >= width {
-		text = string(runes[:width-1]) // a line that wraps cannot be redrawn
+		return string(runes[:width-1])
 	}
-	return strings.TrimRight(text, " ")
+	return text
 }
 
 // bytesText is a number of bytes for a person.
@@ -199,7 +266,7 @@ func bytesText(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // uploadStatus is what is shown of an upload.
 func uploadStatus(u client.Upload) status {
-	s := status{name: u.Name, to: u.Account, stage: u.State}
+	s := status{name: printable(u.Name), to: u.Account, stage: u.State, moved: u.AckedBytes, ended: u.Final()}
 	switch u.State {
 	case "digesting":
 		s.done, s.total = u.DigestedBytes, u.Source.Size
@@ -209,30 +276,10 @@ func uploadStatus(u client.Upload) status {
 	if u.Instant {
 		s.done = s.total
 	}
+	if s.ended {
+		s.moved = u.Source.Size
+	}
 	return s
-}
-
-// batchStatus sums up a batch; failed are those that came to rest without an asset.
-func batchStatus(account string, all []client.Upload) (s status, failed []client.Upload) {
-	s.stage = "uploading"
-	for _, u := range all {
-		s.total += u.Source.Size
-		switch {
-		case u.State == "completed":
-			s.done += u.Source.Size
-		case u.Final():
-			s.total -= u.Source.Size
-			failed = append(failed, u)
-		default:
-			s.done += u.AckedBytes
-			s.rest++
-		}
-	}
-	if s.rest == 0 {
-		s.stage = "ended"
-	}
-	s.name, s.to = fmt.Sprintf("%d of %d", len(all)-s.rest, len(all)), account
-	return s, failed
 }
 
 // result is the last line about an upload.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -78,17 +80,39 @@ func TestLinesFitTheTerminal(t *testing.T) {
 	}
 }
 
-func TestBatchStatus(t *testing.T) {
+// Of many uploads as many are shown as the terminal has room for, and a line for
+// all of them; what has ended goes first.
+func TestManyLines(t *testing.T) {
 	t.Parallel()
-	all := []client.Upload{
-		{State: "completed", Source: client.Object{Size: 10}},
-		{State: "uploading", Source: client.Object{Size: 20}, AckedBytes: 5},
-		{State: "failed", ID: "f", Source: client.Object{Size: 30}},
+	var out strings.Builder
+	c := &clock{at: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
+	p := newProgress(&out, c.now)
+	p.width, p.rows = 80, 6
+	p.expect(9, 9<<20)
+	for i := range 9 {
+		c.pass(time.Second)
+		u := client.Upload{Name: fmt.Sprintf("%d.mp4", i), Account: "vod", State: "uploading", Source: client.Object{Size: 1 << 20}}
+		if i < 3 {
+			u.State, u.AckedBytes = "completed", 1<<20
+		}
+		p.set(u.Name, uploadStatus(u))
 	}
-	s, failed := batchStatus("vod", all)
-	want := status{name: "2 of 3", to: "vod", stage: "uploading", done: 15, total: 30, rest: 1}
-	if diff := cmp.Diff(want, s, cmp.AllowUnexported(status{})); diff != "" || len(failed) != 1 || failed[0].ID != "f" {
-		t.Errorf("batch (-want +got):\n%s%v", diff, failed)
+	p.close()
+	frames := regexp.MustCompile("\x1b\\[[0-9]+A").Split(out.String(), -1)
+	last := strings.NewReplacer("\r\x1b[2K", "").Replace(frames[len(frames)-1])
+	want := `3.mp4 → vod  uploading    0%  0 B of 1.0 MiB
+4.mp4 → vod  uploading    0%  0 B of 1.0 MiB
+5.mp4 → vod  uploading    0%  0 B of 1.0 MiB
+… and 3 more
+total  3 of 9      33%  3.0 MiB of 9.0 MiB  256 KiB/s  24s left
+`
+	if diff := cmp.Diff(want, last); diff != "" {
+		t.Errorf("last picture (-want +got):\n%s", diff)
+	}
+	for _, frame := range frames {
+		if n := strings.Count(frame, "\n"); n >= p.rows {
+			t.Errorf("%d lines on a terminal of %d", n, p.rows)
+		}
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 	"mediaferry/internal/providers"
 )
 
-// batchPause is the pause between looks at a batch, whose every page is read.
-const batchPause = 2 * time.Second
+// stagedAtOnce is how many local files are put into staging side by side.
+const stagedAtOnce = 4
 
 // push is one run of the command: its flags and what it pushes.
 type push struct {
@@ -40,23 +40,40 @@ type push struct {
 	options        map[string]string
 	idempotencyKey string
 	wait           bool
+	timeout        time.Duration
 }
 
 func (a *app) pushCommand() *cobra.Command {
 	p := &push{app: a}
-	var accounts, labels, options []string
+	var labels, options []string
 	cmd := &cobra.Command{
-		Use:   "push FILE | s3://BUCKET/KEY | s3://BUCKET/PREFIX/",
-		Short: "Submit a file, a staging object, or every object below a prefix",
-		Long: `Submit a file, a staging object, or every object below a prefix.
+		Use:   "push SOURCE... --to ACCOUNT,...",
+		Short: "Submit files, folders, staging objects, and what patterns select",
+		Long: `Submit files, folders, staging objects, and what patterns select.
 
-A local file is put into staging first. The command returns as soon as the
-uploads are accepted, and prints their ids; with --wait it follows them to the
-end and fails if one of them does.`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+A SOURCE is
+
+  film.mp4                  a local file
+  masters/                  every file below a folder, but for hidden and empty ones
+  'masters/*.mov'           local files that a pattern selects
+  s3://staging/a/film.mp4   a staging object
+  s3://staging/a/           every object below a prefix; s3://staging is the whole bucket
+  's3://staging/a/*.mov'    objects whose whole key a pattern selects
+
+In patterns * stands for any text without a slash, ? for one character, and
+[a-z] for one of these; a \ before them takes that away. Quote them, so that the
+shell leaves them alone.
+
+Local files are put into staging first. The command returns as soon as the
+uploads are accepted, and prints them; with --wait it follows them to the end
+and fails if one of them does. Progress goes to standard error. Where one source
+or account fails, the others are still brought.`,
+		Example: `  mediaferry push film.mp4 --to archive,vod --wait
+  mediaferry push masters/ 's3://staging/2026/*.mov' --to archive -o jsonl`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if p.accounts = accounts; len(accounts) == 0 {
+			if len(p.accounts) == 0 {
 				return usagef("no account is named; give --to")
 			}
 			if p.labels, err = pairs("label", labels); err != nil {
@@ -69,79 +86,153 @@ end and fails if one of them does.`,
 				return err
 			}
 			defer p.api.Close()
-			return p.run(cmd.Context(), args[0])
+			return p.run(cmd.Context(), args)
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&accounts, "to", nil, "accounts, with commas; each is an upload of its own")
+	f.StringSliceVar(&p.accounts, "to", nil, "accounts, with commas; each gets uploads of its own")
 	f.StringVar(&p.name, "name", "", "file name at the platform (default: that of the file or key)")
 	f.StringVar(&p.contentType, "content-type", "", "MIME type (default: by the file's ending)")
 	f.StringVar(&p.bucket, "bucket", a.env("MEDIAFERRY_STAGING_BUCKET", "staging"),
-		"staging bucket for a FILE, also MEDIAFERRY_STAGING_BUCKET")
-	f.StringVar(&p.key, "key", "", "staging key for a FILE (default: a fresh one)")
+		"staging bucket for local files, also MEDIAFERRY_STAGING_BUCKET")
+	f.StringVar(&p.key, "key", "", "staging key for a local file (default: a fresh one)")
 	f.IntVar(&p.priority, "priority", 0, "higher goes first, -100 to 100")
 	f.StringArrayVar(&labels, "label", nil, "key=value to keep with the upload; may be repeated")
 	f.StringArrayVar(&options, "option", nil, "key=value for the provider; may be repeated")
 	f.StringVar(&p.idempotencyKey, "idempotency-key", "",
 		"the same key is the same upload; with several accounts each has its name added")
 	f.BoolVar(&p.wait, "wait", false, "follow the uploads to the end")
+	timeoutFlag(cmd, &p.timeout)
 	f.StringVar(&p.staging.Endpoint, "staging-endpoint", a.getenv("MEDIAFERRY_STAGING_ENDPOINT"),
-		"URL of the staging store for a FILE, also MEDIAFERRY_STAGING_ENDPOINT")
+		"URL of the staging store for local files, also MEDIAFERRY_STAGING_ENDPOINT")
 	f.StringVar(&p.staging.Region, "staging-region", a.env("MEDIAFERRY_STAGING_REGION", "us-east-1"),
 		"its region, also MEDIAFERRY_STAGING_REGION")
 	f.StringVar(&p.staging.AccessKey, "staging-access-key", "",
 		"its access key, also MEDIAFERRY_STAGING_ACCESS_KEY; the secret key is MEDIAFERRY_STAGING_SECRET_KEY alone")
+	a.completeAccounts(cmd, "to")
 	return cmd
 }
 
-func (p *push) run(ctx context.Context, source string) error {
-	bucket, key, isS3 := parseS3(source)
-	switch {
-	case isS3 && bucket == "":
-		return usagef("%q has no bucket; give s3://bucket/key, or s3://bucket/prefix/ for many", source)
-	case isS3 && p.key != "":
-		return usagef("--key is for a local file; %s names its key itself", source)
-	case isS3 && (key == "" || strings.HasSuffix(key, "/")):
-		return p.prefix(ctx, bucket, key)
-	case isS3:
-		return p.object(ctx, client.Source{Bucket: bucket, Key: key})
-	default:
-		return p.file(ctx, source)
-	}
-}
-
-// parseS3 splits s3://bucket/key. A bucket without a slash after it is the whole bucket.
-func parseS3(source string) (bucket, key string, ok bool) {
-	rest, ok := strings.CutPrefix(source, "s3://")
-	bucket, key, _ = strings.Cut(rest, "/")
-	return bucket, key, ok
-}
-
-// file puts a local file into staging and submits it from there.
-func (p *push) file(ctx context.Context, name string) error {
-	f, err := os.Open(name) //nolint:gosec // the user names the file
+func (p *push) run(ctx context.Context, args []string) error {
+	all, err := findSources(args, func(path, why string) { _, _ = fmt.Fprintln(p.stderr, printable(leftOutText(path, why))) })
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return fmt.Errorf("push %s: %w", name, err)
-	case !info.Mode().IsRegular():
-		return usagef("%s is not a file; push one file, or a prefix of the staging bucket", name)
-	case info.Size() == 0:
-		return usagef("%s is empty; platforms take no empty media", name)
+	if err := all.checkOne(p.name, p.key, p.idempotencyKey); err != nil {
+		return err
 	}
-	p.contentType = cmp.Or(p.contentType, mime.TypeByExtension(filepath.Ext(name)))
+	out := newLines(p.app, uploadColumns(), acceptedText)
+	if p.wait {
+		out.line = result
+	}
+	b := &brought{out: out, hold: p.wait}
+	staged, err := p.stage(ctx, all.files)
+	errs := []error{err}
+	for _, s := range staged {
+		errs = append(errs, p.object(ctx, s.Source, s.contentType, b))
+	}
+	for _, source := range all.objects {
+		errs = append(errs, p.object(ctx, source, p.contentType, b))
+	}
+	for _, source := range all.prefixes {
+		errs = append(errs, p.prefix(ctx, source, b))
+	}
+	if p.wait && len(b.uploads) > 0 {
+		errs = append(errs, p.follow(ctx, p.api, b.uploads, out, p.timeout))
+	}
+	return out.finish(errs...)
+}
+
+// brought is the uploads that were accepted. Those that are followed are printed
+// at their end.
+type brought struct {
+	out     *printer[client.Upload]
+	hold    bool
+	uploads []client.Upload
+}
+
+func (b *brought) add(u client.Upload) error {
+	if b.hold {
+		b.uploads = append(b.uploads, u)
+		return nil
+	}
+	return b.out.add(u)
+}
+
+func acceptedText(u client.Upload) string { return u.ID + "  " + u.Account + "  " + u.Name }
+
+// stagedFile is a local file that was put into staging.
+type stagedFile struct {
+	client.Source
+
+	contentType string
+}
+
+// stage puts local files into staging. What could not be put is told in the
+// error, the other files are returned in their order.
+func (p *push) stage(ctx context.Context, files []localFile) ([]stagedFile, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	put, err := p.wayToStaging()
+	if err != nil {
+		return nil, err
+	}
+	bar := newProgress(p.stderr, p.now)
+	var bytes int64
+	for _, f := range files {
+		bytes += f.size
+	}
+	bar.expect(len(files), bytes)
+	// A key that is used again would change the object under an upload that
+	// still reads it; one that follows the idempotency key may, since the
+	// content is to be the same.
+	folder := path.Join("push", cmp.Or(p.idempotencyKey, uuid.NewString()))
+	var (
+		g    errgroup.Group
+		mu   sync.Mutex
+		done = make([]*stagedFile, len(files))
+		errs []error
+	)
+	g.SetLimit(stagedAtOnce)
+	used := map[string]bool{}
+	for i, f := range files {
+		key := cmp.Or(p.key, path.Join(folder, f.as))
+		if used[key] { // two folders have files of one name
+			key = path.Join(folder, uuid.NewString(), f.as)
+		}
+		used[key] = true
+		g.Go(func() error {
+			staged, err := p.stageOne(ctx, put, f, key, bar)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, err)
+				return nil
+			}
+			done[i] = &staged
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are gathered, so that one does not hide the others
+	bar.close()
+	var all []stagedFile
+	for _, s := range done {
+		if s != nil {
+			all = append(all, *s)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// putFile puts the content of a file into staging, under the key if it may choose.
+type putFile func(ctx context.Context, file localFile, key, contentType string, body io.Reader) (client.Source, error)
+
+// wayToStaging is straight into the bucket where its endpoint is known, else by
+// URLs of the API.
+func (p *push) wayToStaging() (putFile, error) {
 	if p.staging.Endpoint == "" {
-		return p.presigned(ctx, name, f, info.Size())
-	}
-	if p.key == "" {
-		// A key that is used again would change the object under an upload that
-		// still reads it; one that follows the idempotency key may, since the
-		// content is to be the same.
-		p.key = path.Join("push", cmp.Or(p.idempotencyKey, uuid.NewString()), filepath.Base(name))
+		return p.presigned, nil
 	}
 	settings := p.staging
 	settings.AccessKey = cmp.Or(settings.AccessKey, p.getenv("MEDIAFERRY_STAGING_ACCESS_KEY"))
@@ -149,20 +240,31 @@ func (p *push) file(ctx context.Context, name string) error {
 	settings.SecretKey = providers.Secret(p.getenv("MEDIAFERRY_STAGING_SECRET_KEY"))
 	store, err := p.app.staging(settings)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	bar := newProgress(p.stderr, p.now)
-	body := &counter{r: f, report: func(done int64) {
-		bar.set(name, status{name: filepath.Base(name), stage: "staging", done: done, total: info.Size()})
-	}}
-	object, err := store.Put(ctx, p.bucket, p.key, p.contentType, body, info.Size())
-	bar.close()
+	return func(ctx context.Context, file localFile, key, contentType string, body io.Reader) (client.Source, error) {
+		o, err := store.Put(ctx, p.bucket, key, contentType, body, file.size)
+		if err != nil {
+			return client.Source{}, fmt.Errorf("put %s into staging: %w", file.path, err)
+		}
+		return client.Source{Bucket: o.Bucket, Key: o.Key, Version: o.Version, ETag: o.ETag}, nil
+	}, nil
+}
+
+func (p *push) stageOne(ctx context.Context, put putFile, file localFile, key string, bar *progress) (stagedFile, error) {
+	f, err := os.Open(file.path)
 	if err != nil {
-		return fmt.Errorf("put %s into staging: %w", name, err)
+		return stagedFile{}, fmt.Errorf("put into staging: %w", err)
 	}
-	return p.object(ctx, client.Source{
-		Bucket: object.Bucket, Key: object.Key, Version: object.Version, ETag: object.ETag,
-	})
+	defer func() { _ = f.Close() }()
+	body := &counter{r: f, report: func(done int64) {
+		bar.set(key, status{
+			name: printable(filepath.Base(file.path)), stage: "staging", done: done, total: file.size, moved: done, ended: done == file.size,
+		})
+	}}
+	contentType := cmp.Or(p.contentType, mime.TypeByExtension(filepath.Ext(file.path)))
+	source, err := put(ctx, file, key, contentType, body)
+	return stagedFile{source, contentType}, err
 }
 
 // counter reports how much has been read.
@@ -180,143 +282,68 @@ func (c *counter) Read(b []byte) (int, error) {
 }
 
 // object submits one staging object to every account.
-func (p *push) object(ctx context.Context, source client.Source) error {
-	var accepted []client.Upload
+func (p *push) object(ctx context.Context, source client.Source, contentType string, b *brought) error {
+	var errs []error
 	for _, account := range p.accounts {
 		key := p.idempotencyKey
 		if key != "" && len(p.accounts) > 1 {
 			key += ":" + account
 		}
 		u, _, err := p.api.Submit(ctx, client.Submission{
-			Account: account, Source: source, Name: p.name, ContentType: p.contentType, Options: p.options,
-			Labels: p.labels, Priority: p.priority, IdempotencyKey: key,
+			Account: account, Source: source, Name: p.name, ContentType: contentType,
+			Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: key,
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			err = b.add(u)
 		}
-		accepted = append(accepted, u)
-		if !p.wait {
-			p.printf("%s  %s  %s\n", u.ID, u.Account, u.Name)
-		}
+		errs = append(errs, err)
 	}
-	if !p.wait {
-		return nil
-	}
-	var ids []string
-	for _, u := range accepted {
-		ids = append(ids, u.ID)
-	}
-	return p.follow(ctx, p.api, ids)
+	return errors.Join(errs...)
 }
 
-// prefix submits every object below a prefix to every account.
-func (p *push) prefix(ctx context.Context, bucket, prefix string) error {
-	if p.name != "" || p.idempotencyKey != "" {
-		return usagef("--name and --idempotency-key are for one object; s3://%s/%s may be many", bucket, prefix)
-	}
+// prefix submits every object that is selected to every account, as one batch each.
+func (p *push) prefix(ctx context.Context, source prefixSource, b *brought) error {
 	var errs []error
 	for _, account := range p.accounts {
 		res, err := p.api.SubmitPrefix(ctx, client.PrefixSubmission{
-			Account: account, Bucket: bucket, Prefix: prefix, ContentType: p.contentType,
+			Account: account, Bucket: source.bucket, Prefix: source.prefix, Match: source.match, ContentType: p.contentType,
 			Options: p.options, Labels: p.labels, Priority: p.priority,
 		})
 		if err != nil {
-			return err
-		}
-		for _, r := range res.Rejected {
-			p.printf("rejected  %s  %s: %s\n", account, r.Key, r.Error)
-		}
-		p.printf("batch %s  %s  %d submitted, %d rejected\n", res.Batch, account, res.Submitted, len(res.Rejected))
-		if len(res.Rejected) > 0 {
-			errs = append(errs, fmt.Errorf("%d objects of s3://%s/%s were not taken for %s", len(res.Rejected), bucket, prefix, account))
-		}
-		if p.wait && res.Submitted > 0 {
-			errs = append(errs, p.followBatch(ctx, res.Batch, account))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// follow shows the uploads until each has come to rest, and fails if one did not
-// complete.
-func (a *app) follow(ctx context.Context, api *client.Client, ids []string) error {
-	bar := newProgress(a.stderr, a.now)
-	var (
-		g    errgroup.Group
-		mu   sync.Mutex
-		done = make([]client.Upload, len(ids))
-		errs []error
-	)
-	for i, id := range ids {
-		g.Go(func() error {
-			u, err := api.Wait(ctx, id, func(u client.Upload) { bar.set(id, uploadStatus(u)) })
-			mu.Lock()
-			defer mu.Unlock()
-			done[i] = u
-			if err != nil {
-				errs = append(errs, err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // errors are gathered, so that one does not hide the others
-	bar.close()
-	for _, u := range done {
-		if u.ID == "" {
+			errs = append(errs, err)
 			continue
 		}
-		a.printf("%s\n", result(u))
-		if u.State != "completed" {
-			errs = append(errs, fmt.Errorf("upload %s is %s", u.ID, u.State))
+		_, _ = fmt.Fprintf(p.stderr, "batch %s  %s  %d submitted, %d rejected\n", cmp.Or(res.Batch, "-"), account, res.Submitted, len(res.Rejected))
+		for _, r := range res.Rejected {
+			_, _ = fmt.Fprintln(p.stderr, printable(fmt.Sprintf("rejected  %s  %s: %s", account, r.Key, r.Error)))
 		}
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("no longer watching, the uploads go on; see: mediaferry uploads watch %s", strings.Join(ids, " "))
+		switch {
+		case len(res.Rejected) > 0:
+			errs = append(errs, fmt.Errorf("%d objects of %s were not taken for %s", len(res.Rejected), source, account))
+		case res.Submitted == 0:
+			errs = append(errs, usagef("%s has no objects; nothing was submitted to %s", source, account))
+		}
+		if res.Submitted > 0 {
+			errs = append(errs, eachOf(ctx, p.api, res.Batch, b.add))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// followBatch shows a batch as one line until every upload has come to rest.
-func (p *push) followBatch(ctx context.Context, batch, account string) error {
-	bar := newProgress(p.stderr, p.now)
-	defer bar.close()
-	for {
-		all, err := p.wholeBatch(ctx, batch)
+// eachOf reads every page of a batch.
+func eachOf(ctx context.Context, api *client.Client, batch string, found func(client.Upload) error) error {
+	for after := ""; ; {
+		page, err := api.List(ctx, client.Filter{Batch: batch, After: after, Limit: 1000})
 		if err != nil {
 			return err
 		}
-		s, failed := batchStatus(account, all)
-		bar.set(batch, s)
-		if s.rest == 0 {
-			bar.close()
-			for _, u := range failed {
-				p.printf("%s\n", result(u))
+		for _, u := range page.Uploads {
+			if err := found(u); err != nil {
+				return err
 			}
-			p.printf("batch %s  %d completed, %d not\n", batch, len(all)-len(failed), len(failed))
-			if len(failed) > 0 {
-				return fmt.Errorf("%d uploads of batch %s did not complete", len(failed), batch)
-			}
-			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("no longer watching, the uploads go on; see: mediaferry uploads list --batch %s", batch)
-		case <-time.After(batchPause):
-		}
-	}
-}
-
-// wholeBatch reads every page of a batch.
-func (p *push) wholeBatch(ctx context.Context, batch string) ([]client.Upload, error) {
-	var all []client.Upload
-	for after := ""; ; {
-		page, err := p.api.List(ctx, client.Filter{Batch: batch, After: after, Limit: 1000})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Uploads...)
 		if after = page.Next; after == "" {
-			return all, nil
+			return nil
 		}
 	}
 }

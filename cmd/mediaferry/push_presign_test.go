@@ -28,7 +28,7 @@ func TestPushFileByURL(t *testing.T) {
 	}))
 	t.Cleanup(store.Close)
 	uc.PutURL = store.URL + "/x?signature=hidden"
-	out, progress, err := pushFile(t, &memory{uc: uc, byURL: true}, "--to", "main", "--wait")
+	out, progress, err := pushFile(t, &memory{uc: uc, byURL: true}, "DIR/film.mp4", "--to", "main", "--wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestPushFileByURL(t *testing.T) {
 	} {
 		uc := useCases()
 		uc.PutURL = tc.url
-		_, _, err := pushFile(t, &memory{uc: uc, byURL: true}, append([]string{"--to", "main"}, tc.args...)...)
+		_, _, err := pushFile(t, &memory{uc: uc, byURL: true}, append([]string{"DIR/film.mp4", "--to", "main"}, tc.args...)...)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v, want %q and no signature", name, err, tc.want)
 		}

@@ -51,14 +51,16 @@ func (a *app) listCommand() *cobra.Command {
 	f.StringVar(&filter.Paused, "paused", "", "true or false: only uploads that are paused themselves, or are not")
 	f.StringVar(&filter.After, "after", "", "go on after this upload")
 	f.IntVar(&filter.Limit, "limit", 100, "at most so many, 1 to 1000")
+	a.completeFilter(cmd)
 	return cmd
 }
 
 func (a *app) showCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show an upload",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:               "show ID",
+		ValidArgsFunction: a.uploadIDs(),
+		Short:             "Show an upload",
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
 			u, err := api.Show(cmd.Context(), args[0])
 			if err != nil {
@@ -71,14 +73,23 @@ func (a *app) showCommand() *cobra.Command {
 }
 
 func (a *app) watchCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "watch ID...",
-		Short: "Follow uploads to the end; fails if one of them does",
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:               "watch ID...",
+		ValidArgsFunction: a.uploadIDs(),
+		Short:             "Follow uploads to the end; fails if one of them does",
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		RunE: a.withAPI(func(cmd *cobra.Command, api *client.Client, args []string) error {
-			return a.follow(cmd.Context(), api, args)
+			found := make([]client.Upload, len(args))
+			for i, id := range args {
+				found[i].ID = id
+			}
+			out := newLines(a, uploadColumns(), result)
+			return out.finish(a.follow(cmd.Context(), api, found, out, timeout))
 		}),
 	}
+	timeoutFlag(cmd, &timeout)
+	return cmd
 }
 
 // withAPI runs the command with a client.

@@ -24,9 +24,10 @@ type useCases interface {
 	// Submit is durable on return. created is false where the idempotency key
 	// and content are those of an upload that is there already.
 	Submit(ctx context.Context, s uploads.Submission) (u uploads.Upload, created bool, err error)
-	// SubmitPrefix submits every object below template.Source.Key; it may be
-	// repeated after an error, and then submits again what was submitted.
-	SubmitPrefix(ctx context.Context, template uploads.Submission) (uploads.PrefixResult, error)
+	// SubmitPrefix submits every object below template.Source.Key whose key is of
+	// the pattern match, "" for all; it may be repeated after an error, and then
+	// submits again what was submitted.
+	SubmitPrefix(ctx context.Context, template uploads.Submission, match string) (uploads.PrefixResult, error)
 	// SubmitMany submits the lines that can be taken, in one transaction.
 	SubmitMany(ctx context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error)
 	Upload(ctx context.Context, tenant string, id uploads.ID) (uploads.Upload, error)
@@ -36,6 +37,7 @@ type useCases interface {
 	// Explain says why an upload is where it is.
 	Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error)
 	controls
+	checks
 	// Accounts returns the accounts of all tenants.
 	Accounts(ctx context.Context) ([]uploads.AccountStatus, error)
 	Workers(ctx context.Context) []uploads.WorkerStatus
@@ -152,6 +154,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	huma.Register(api, op("GET", "/v1/uploads/{id}/explain", "explain",
 		"Say what an upload waits for", 404, 422, 503), s.explain)
 	s.registerControls(api, op)
+	s.registerChecks(api, op)
 	huma.Register(api, op("GET", "/v1/workers", "workers",
 		"List the workers whose heartbeats arrive"), s.workers)
 	huma.Register(api, op("GET", "/v1/accounts", "accounts",

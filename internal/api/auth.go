@@ -85,6 +85,7 @@ func scopes() map[string]access.Scope {
 		"POST /v1/uploads/retry":          access.Operate,
 		"POST /v1/accounts/{name}/pause":  access.Operate,
 		"POST /v1/accounts/{name}/resume": access.Operate,
+		"POST /v1/accounts/{name}/check":  access.Operate,
 		"POST /v1/tenants/{name}/pause":   access.Operate,
 		"POST /v1/tenants/{name}/resume":  access.Operate,
 

@@ -8,6 +8,7 @@ import (
 
 	"mediaferry/internal/access"
 	"mediaferry/internal/api/wire"
+	"mediaferry/internal/build"
 	"mediaferry/internal/uploads"
 )
 
@@ -141,7 +142,7 @@ func (s *server) access(ctx context.Context, _ *struct{}) (*accessAnswer, error)
 		return nil, s.problem("access", err)
 	}
 	token := access.FromContext(ctx)
-	out := wire.Access{Name: token.Name, Scopes: []string{}, Tenants: []string{}}
+	out := wire.Access{Version: build.Version(), Name: token.Name, Scopes: []string{}, Tenants: []string{}}
 	for _, scope := range access.Scopes() {
 		if token.Has(scope) {
 			out.Scopes = append(out.Scopes, string(scope))

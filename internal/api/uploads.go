@@ -73,7 +73,7 @@ func (s *server) submitPrefix(ctx context.Context, in *prefixRequest) (*prefixAn
 	res, err := s.uc.SubmitPrefix(ctx, uploads.Submission{
 		Tenant: in.Tenant, Account: b.Account, Source: uploads.Object{Bucket: b.Bucket, Key: b.Prefix},
 		ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority, NotBefore: b.NotBefore,
-	})
+	}, b.Match)
 	if err != nil {
 		return nil, s.problem("submit-prefix", err)
 	}
@@ -174,7 +174,7 @@ func (s *server) workers(ctx context.Context, _ *struct{}) (*workersAnswer, erro
 	out := wire.WorkerList{Workers: []wire.Worker{}}
 	for _, w := range s.uc.Workers(ctx) {
 		out.Workers = append(out.Workers, wire.Worker{
-			ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: w.SeenAt.UTC(),
+			ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, Version: w.Version, SeenAt: w.SeenAt.UTC(),
 		})
 	}
 	return &workersAnswer{Body: out}, nil

@@ -89,11 +89,12 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 const prefixBatch = 1000 // objects of one insert
 
 // SubmitPrefix submits every object below a prefix, as one batch. Source.Key
-// of the template is the prefix; each upload is named by the rest of its key.
+// of the template is the prefix; each upload is named by the last element of its
+// key. A pattern match, as path.Match has it, leaves out what is not of it.
 // Objects that cannot be taken are listed, the others are accepted. It is not
 // one transaction: what was accepted before an error stays, and calling it
 // again submits those objects again.
-func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (uploads.PrefixResult, error) {
+func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission, match string) (uploads.PrefixResult, error) {
 	var result uploads.PrefixResult
 	prefix := s.Source.Key
 	s.Name = "prefix" // each object has its own
@@ -109,6 +110,9 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 	}
 	if s.IdempotencyKey != "" || len(s.Digests) > 0 {
 		return result, &uploads.FieldError{Field: "idempotency_key", Detail: "is for one object, not for a prefix; leave it and digests out"}
+	}
+	if _, err := path.Match(match, ""); err != nil {
+		return result, &uploads.FieldError{Field: "match", Detail: "is not a complete pattern; close its brackets, and end it with something after a backslash"}
 	}
 	if result.Batch, err = uploads.NewID(); err != nil {
 		return result, err
@@ -135,6 +139,9 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission) (up
 		return nil
 	}
 	err = d.staging.List(ctx, s.Source.Bucket, prefix, func(o uploads.Object) error {
+		if ok, _ := path.Match(match, o.Key); match != "" && !ok { // the pattern was tried above
+			return nil
+		}
 		one := s
 		one.Source = o
 		one.Name = path.Base(o.Key)

@@ -6,6 +6,7 @@ package providers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -81,6 +82,18 @@ type Locator interface {
 type DigestChooser interface {
 	NeededDigests(account Account, media Media) []hashing.Kind
 }
+
+// CredentialChecker is a Provider whose platform has a call that tells whether
+// an account's credentials are taken, and that begins, changes and leaves nothing
+// there. CheckCredentials makes it, once, and returns what was asked and answered,
+// for a person and without a secret. An error of kind Unauthorized says that they
+// are refused, any other that nobody can tell. The call is one of CallProbe's rate.
+type CredentialChecker interface {
+	CheckCredentials(ctx context.Context, account Account) (evidence string, err error)
+}
+
+// ErrNoCheck says that a platform has no such call.
+var ErrNoCheck = errors.New("not possible without beginning an upload")
 
 // Account is credentials and settings at a platform.
 type Account struct {

@@ -247,7 +247,7 @@ func assign(ctx context.Context, d *dispatch.Dispatcher, requests []jobs.Assignm
 // listen takes what workers say of themselves.
 func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 	stopHeartbeats, err := conn.SubscribeHeartbeats(func(w jobs.Worker) {
-		d.NoteWorker(uploads.WorkerStatus{ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, SeenAt: time.Now()})
+		d.NoteWorker(uploads.WorkerStatus{ID: w.ID, Pool: w.Pool, Slots: w.Slots, Busy: w.Busy, BytesMoved: w.BytesMoved, Version: w.Version, SeenAt: time.Now()})
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"mediaferry/internal/build"
 	"mediaferry/internal/config"
 	"mediaferry/internal/jobs"
 	"mediaferry/internal/parts"
@@ -94,7 +95,7 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 		for {
 			// A heartbeat that is lost is replaced by the next.
 			_ = conn.PublishHeartbeat(jobs.Worker{
-				ID: cfg.ID, Pool: cfg.Pool, Slots: cfg.Slots, Busy: runner.Busy(), BytesMoved: w.Stats().SentBytes,
+				ID: cfg.ID, Pool: cfg.Pool, Slots: cfg.Slots, Busy: runner.Busy(), BytesMoved: w.Stats().SentBytes, Version: build.Version(),
 				Started: started, At: time.Now(),
 			})
 			select {

@@ -101,6 +101,8 @@ var (
 	_ providers.MediaChecker   = (*watched)(nil)
 	_ providers.DigestChooser  = (*watched)(nil)
 	_ providers.Renewer        = renewals{}
+
+	_ providers.CredentialChecker = (*watched)(nil)
 )
 
 // begin begins a call; what it returns is called with the error that came of it.
@@ -168,6 +170,18 @@ func (w *watched) CheckMedia(media providers.Media) error {
 		return c.CheckMedia(media)
 	}
 	return nil
+}
+
+// CheckCredentials calls the provider, if it can tell.
+func (w *watched) CheckCredentials(ctx context.Context, account providers.Account) (string, error) {
+	c, ok := w.Provider.(providers.CredentialChecker)
+	if !ok {
+		return "", providers.ErrNoCheck
+	}
+	ctx, over := w.begin(ctx, "check")
+	evidence, err := c.CheckCredentials(ctx, account)
+	over(err)
+	return evidence, err
 }
 
 // NeededDigests asks the provider, if it chooses.

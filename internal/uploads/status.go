@@ -59,6 +59,7 @@ type WorkerStatus struct {
 	Slots      int // jobs that it takes at once
 	Busy       int // of Slots
 	BytesMoved int64
+	Version    string // of its program; "" if it does not say
 	SeenAt     time.Time
 }
 

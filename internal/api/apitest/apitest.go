@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -184,7 +185,7 @@ func (uc *UseCases) submit(s uploads.Submission, batch uploads.ID) (uploads.Uplo
 }
 
 // SubmitPrefix submits every object below the prefix.
-func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uploads.PrefixResult, error) {
+func (p port) SubmitPrefix(_ context.Context, template uploads.Submission, match string) (uploads.PrefixResult, error) {
 	p.uc.mu.Lock()
 	defer p.uc.mu.Unlock()
 	batch, err := uploads.NewID()
@@ -194,6 +195,12 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission) (uplo
 	res := uploads.PrefixResult{Batch: batch}
 	for _, o := range p.uc.Objects {
 		if o.Bucket != template.Source.Bucket || !strings.HasPrefix(o.Key, template.Source.Key) {
+			continue
+		}
+		if ok, err := path.Match(match, o.Key); match != "" && !ok {
+			if err != nil {
+				return res, &uploads.FieldError{Field: "match", Detail: "is not a complete pattern"}
+			}
 			continue
 		}
 		one := template

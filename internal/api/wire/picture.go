@@ -109,8 +109,9 @@ type TryGroup struct {
 	Message string    `json:"message" doc:"of the last"`
 }
 
-// Access is what the caller may do.
+// Access is what the caller may do, and of whom.
 type Access struct {
+	Version string   `json:"version" doc:"of the dispatcher's program"`
 	Name    string   `json:"name" doc:"of the token"`
 	Scopes  []string `json:"scopes"`
 	Tenants []string `json:"tenants" doc:"that have accounts, of those that the token is good for"`

@@ -45,6 +45,7 @@ type PrefixSubmission struct {
 	Account     string            `json:"account" doc:"name of a configured account"`
 	Bucket      string            `json:"bucket" doc:"staging bucket"`
 	Prefix      string            `json:"prefix" doc:"what the keys begin with"`
+	Match       string            `json:"match,omitempty" doc:"only keys of this pattern as a whole: * is any text without a slash, ? one character, [a-z] one of these; a backslash before them takes that away"`
 	ContentType string            `json:"content_type,omitempty"`
 	Options     map[string]string `json:"options,omitempty" doc:"the provider's own options"`
 	Labels      map[string]string `json:"labels,omitempty" doc:"kept and returned, for your reports"`
@@ -213,6 +214,7 @@ type Worker struct {
 	Slots      int       `json:"slots" doc:"jobs that it takes at once"`
 	Busy       int       `json:"busy" doc:"of slots"`
 	BytesMoved int64     `json:"bytes_moved" doc:"since it started"`
+	Version    string    `json:"version,omitempty" doc:"of its program"`
 	SeenAt     time.Time `json:"seen_at"`
 }
 

@@ -52,7 +52,8 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		return providers.SessionLost // the parts are not what the ledger says: a new session has none
 	case "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody":
 		return providers.Mismatch
-	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccountProblem":
+	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccountProblem",
+		"XAdminUserNotFound": // versitygw, of a key that it does not know
 		return providers.Unauthorized
 	case "SlowDown", "TooManyRequests", "RequestLimitExceeded":
 		if resp.StatusCode != http.StatusOK {

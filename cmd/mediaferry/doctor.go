@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mediaferry/client"
+	"mediaferry/internal/build"
+	"mediaferry/internal/config"
+	"mediaferry/internal/service"
+)
+
+// doctorPatience bounds what is asked of the API.
+const doctorPatience = 2 * time.Minute
+
+// errUnwell says that a check failed.
+var errUnwell = errors.New("something is wrong: see above")
+
+func (a *app) doctorCommand() *cobra.Command {
+	var dispatcherFile, workerFile, bucket string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at everything that mediaferry needs, and say what to do",
+		Long: `Look at everything that mediaferry needs, and say what to do.
+
+Of the dispatcher at --api it checks that it is reachable and ready, what the token
+allows, clocks, versions, that workers are heard for the pool of every account, and
+the credentials of the accounts by a call that begins nothing. With --config or
+--worker-config, the file of a dispatcher or worker, it checks that configuration,
+and Postgres, NATS and staging as that process would use them; the environment counts
+as it does for the process. Nothing is changed. Each result is ok, warning (it works,
+and could be better), failed or skipped; the exit code is 1 if one failed.`,
+		Example: `  mediaferry doctor
+  mediaferry doctor --config dispatcher.yaml -o json`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p := newPrinter(a, findingsColumns())
+			failed := false
+			add := func(found ...service.Finding) {
+				for _, f := range found {
+					failed = failed || f.Result == service.LookFailed
+					_ = p.add(f) // end tells of an output that is gone
+				}
+			}
+			if dispatcherFile != "" {
+				add(a.inspectDispatcher(cmd.Context(), dispatcherFile, bucket)...)
+			}
+			if workerFile != "" {
+				add(a.inspectWorker(cmd.Context(), workerFile, bucket)...)
+			}
+			api, err := a.connect()
+			if err != nil {
+				return err
+			}
+			defer api.Close()
+			a.inspectAPI(cmd.Context(), api, add)
+			if dispatcherFile == "" && workerFile == "" {
+				add(service.Finding{
+					Check: "servers", Result: service.LookSkipped, Found: "Postgres, NATS and staging were not looked at",
+					Remedy: "give --config with the file of a dispatcher, or --worker-config with that of a worker",
+				})
+			}
+			if err := p.end(); err != nil || !failed {
+				return err
+			}
+			return errUnwell
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dispatcherFile, "config", "", "configuration file of a dispatcher, to check it and the servers that it names")
+	f.StringVar(&workerFile, "worker-config", "", "the same of a worker")
+	f.StringVar(&bucket, "bucket", a.env("MEDIAFERRY_STAGING_BUCKET", "staging"), "staging bucket to try reads on, also MEDIAFERRY_STAGING_BUCKET")
+	return cmd
+}
+
+func findingsColumns() []column[service.Finding] {
+	return []column[service.Finding]{
+		{"CHECK", "check", nil},
+		{"RESULT", "result", nil},
+		{"FOUND", "found", nil},
+		{"DO", "remedy", func(f service.Finding) string { return f.Remedy }},
+	}
+}
+
+func (a *app) inspectDispatcher(ctx context.Context, file, bucket string) []service.Finding {
+	cfg, err := config.LoadDispatcher([]string{"--config", file}, os.Environ(), a.stdout, service.AccountRules(service.Providers()))
+	all := configFindings("configuration", file, cfg.Warnings, err)
+	if err != nil {
+		return all
+	}
+	return append(all, service.InspectDispatcher(ctx, cfg, bucket)...)
+}
+
+func (a *app) inspectWorker(ctx context.Context, file, bucket string) []service.Finding {
+	cfg, err := config.LoadWorker([]string{"--config", file}, os.Environ(), a.stdout)
+	all := configFindings("worker configuration", file, cfg.Warnings, err)
+	if err != nil {
+		return all
+	}
+	return append(all, service.InspectWorker(ctx, cfg, bucket)...)
+}
+
+// configFindings has a line for each problem of a configuration.
+func configFindings(check, file string, warnings []string, err error) []service.Finding {
+	var all []service.Finding
+	if err != nil {
+		for problem := range strings.Lines(err.Error()) {
+			found, remedy, _ := strings.Cut(strings.TrimSuffix(problem, "\n"), "; ")
+			all = append(all, service.Finding{Check: check, Result: service.LookFailed, Found: found, Remedy: remedy})
+		}
+		return all
+	}
+	all = []service.Finding{{Check: check, Result: service.LookOK, Found: file}}
+	for _, w := range warnings {
+		found, remedy, _ := strings.Cut(w, "; ")
+		all = append(all, service.Finding{Check: check, Result: service.LookWarning, Found: found, Remedy: remedy})
+	}
+	return all
+}
+
+// inspectAPI looks at the dispatcher, and through it at workers and accounts.
+func (a *app) inspectAPI(ctx context.Context, api *client.Client, add func(...service.Finding)) {
+	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	asked := a.now()
+	now, err := api.Ready(ctx)
+	switch {
+	case err != nil && exitCode(err) == exitUnreachable && now.IsZero():
+		add(service.Finding{Check: "api", Result: service.LookFailed, Found: err.Error(), Remedy: "start a dispatcher, or give its address as --api or MEDIAFERRY_API_URL"})
+		return
+	case err != nil:
+		add(service.Finding{Check: "api", Result: service.LookFailed, Found: a.apiURL + " is not ready", Remedy: "see the dispatcher's log, which says what it cannot reach; --config looks at it from here"})
+	default:
+		add(service.Finding{Check: "api", Result: service.LookOK, Found: a.apiURL + " is ready"})
+	}
+	if !now.IsZero() {
+		add(service.InspectClock("api clock", now, asked, time.Second))
+	}
+	may, err := api.Access(ctx)
+	if err != nil {
+		remedy := "see the dispatcher's log"
+		if exitCode(err) == exitRefused {
+			remedy = "give a token with the scope read as MEDIAFERRY_TOKEN; mediaferry tokens create makes one"
+		}
+		add(service.Finding{Check: "token", Result: service.LookFailed, Found: err.Error(), Remedy: remedy})
+		return
+	}
+	add(service.Finding{Check: "token", Result: service.LookOK, Found: "allows " + strings.Join(may.Scopes, ", ")}, versionFinding("dispatcher", may.Version))
+	accounts, err := api.Accounts(ctx)
+	if err != nil {
+		add(service.Finding{Check: "accounts", Result: service.LookFailed, Found: err.Error(), Remedy: "see the dispatcher's log"})
+		return
+	}
+	workers, err := api.Workers(ctx)
+	if err != nil {
+		add(service.Finding{Check: "workers", Result: service.LookFailed, Found: err.Error(), Remedy: "see the dispatcher's log"})
+	} else {
+		add(workerFindings(workers, accounts)...)
+	}
+	if len(accounts) == 0 {
+		add(service.Finding{Check: "accounts", Result: service.LookWarning, Found: "the tenant has none", Remedy: "name one in the dispatcher's configuration, or give another --tenant"})
+	}
+	if !slices.Contains(may.Scopes, "operate") {
+		add(service.Finding{Check: "accounts", Result: service.LookSkipped, Found: "the token may not try their credentials", Remedy: "give one with the scope operate"})
+		return
+	}
+	for _, account := range accounts {
+		add(accountFinding(ctx, api, account.Name))
+	}
+}
+
+func versionFinding(of, version string) service.Finding {
+	f := service.Finding{Check: of + " version", Result: service.LookOK, Found: version}
+	if version != build.Version() {
+		f.Result, f.Found = service.LookWarning, fmt.Sprintf("%s, and %s here", version, build.Version())
+		f.Remedy = "bring all to one version; two side by side are for the time of a deploy"
+	}
+	return f
+}
+
+// workerFindings sees that every account's pool has a worker, and that all are of
+// this version.
+func workerFindings(workers []client.Worker, accounts []client.Account) []service.Finding {
+	slots, versions := map[string]int{}, map[string]int{}
+	for _, w := range workers {
+		slots[w.Pool] += w.Slots
+		versions[w.Version]++
+	}
+	var all []service.Finding
+	pools := map[string]bool{}
+	for _, account := range accounts {
+		pools[account.Pool] = true
+	}
+	for _, pool := range slices.Sorted(maps.Keys(pools)) {
+		f := service.Finding{Check: "workers of pool " + pool, Result: service.LookOK, Found: fmt.Sprintf("%d slots", slots[pool])}
+		if slots[pool] == 0 {
+			f.Result, f.Found, f.Remedy = service.LookFailed, "none is heard", "start one with this pool, and see that it reaches the same NATS"
+		}
+		all = append(all, f)
+	}
+	for _, version := range slices.Sorted(maps.Keys(versions)) {
+		f := versionFinding("worker", version)
+		f.Found = fmt.Sprintf("%d of %s", versions[version], f.Found)
+		all = append(all, f)
+	}
+	return all
+}
+
+func accountFinding(ctx context.Context, api *client.Client, name string) service.Finding {
+	f := service.Finding{Check: "account " + name, Result: service.LookFailed}
+	check, err := api.CheckAccount(ctx, name)
+	if err != nil {
+		f.Found, f.Remedy = err.Error(), "see the dispatcher's log"
+		return f
+	}
+	f.Found = check.Result + ": " + check.Detail
+	switch check.Result {
+	case "taken":
+		f.Result = service.LookOK
+	case "not_possible":
+		f.Result, f.Found = service.LookSkipped, check.Detail
+	case "refused":
+		f.Remedy = "put the right credentials into the dispatcher's configuration, and start it again"
+	default:
+		f.Remedy = "see that the dispatcher reaches the platform, and the account's settings"
+	}
+	return f
+}

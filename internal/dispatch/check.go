@@ -1,0 +1,61 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mediaferry/internal/providers"
+	"mediaferry/internal/reach"
+	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
+)
+
+// checkPatience bounds the one call that a check makes.
+const checkPatience = 30 * time.Second
+
+// CheckAccount makes one harmless call with the account's credentials, of the
+// published rate, and says what came of it. It changes nothing, here or there, and
+// may be repeated; an account that the tenant does not have is uploads.ErrNoAccount.
+func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (uploads.AccountCheck, error) {
+	account, ok := d.accounts[name]
+	if !ok || account.Tenant != tenant {
+		return uploads.AccountCheck{}, fmt.Errorf("%w: tenant %q has %s", uploads.ErrNoAccount, tenant, d.accountNames(tenant))
+	}
+	check := uploads.AccountCheck{Account: name, Provider: account.Provider, At: time.Now()}
+	checker, ok := d.providers[account.Provider].(providers.CredentialChecker)
+	if !ok {
+		check.Result, check.Detail = uploads.CheckNotPossible, providers.ErrNoCheck.Error()
+		return check, nil
+	}
+	if rate, bounded := d.rateOf(windows.Call{Account: name, Call: string(providers.CallProbe)}); bounded {
+		wait, err := d.store.TakeCalls(ctx, name, providers.CallProbe, 1, rate)
+		if err != nil {
+			return uploads.AccountCheck{}, err
+		}
+		if wait > 0 {
+			check.Result, check.Detail = uploads.CheckUnknown, fmt.Sprintf("the platform's rate is spent; try again in %s", max(wait.Round(time.Second), time.Second))
+			return check, nil
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(reach.With(ctx, account.Reach), checkPatience, errors.New("no answer in time"))
+	defer cancel()
+	detail, err := checker.CheckCredentials(ctx, account.Account)
+	check.Took = time.Since(check.At)
+	check.Result, check.Detail = judgeCheck(detail, err)
+	return check, nil
+}
+
+func judgeCheck(detail string, err error) (uploads.CheckResult, string) {
+	switch {
+	case err == nil:
+		return uploads.CheckTaken, detail
+	case errors.Is(err, providers.ErrNoCheck):
+		return uploads.CheckNotPossible, err.Error()
+	case providers.KindOf(err) == providers.Unauthorized:
+		return uploads.CheckRefused, err.Error()
+	default:
+		return uploads.CheckUnknown, err.Error()
+	}
+}

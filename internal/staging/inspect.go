@@ -1,0 +1,69 @@
+package staging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/minio/minio-go/v7"
+
+	"mediaferry/internal/uploads"
+)
+
+// ErrEmpty says that a bucket has no object to try reads on.
+var ErrEmpty = errors.New("the bucket has no object to read")
+
+// ErrNotPinned says that a server answers with an object that was not asked for.
+// Reads notice that by the ETag of the answer.
+var ErrNotPinned = errors.New("the server does not heed If-Match")
+
+// errFound ends a listing.
+var errFound = errors.New("found one")
+
+// Inspect tries what uploads need of a bucket, and changes nothing: it lists one
+// object, reads the first bytes of it pinned to its ETag, and sees that the same is
+// refused for another ETag. A bucket without objects is ErrEmpty.
+func (s *Store) Inspect(ctx context.Context, bucket string) (uploads.Object, error) {
+	var object uploads.Object
+	err := s.List(ctx, bucket, "", func(o uploads.Object) error {
+		if o.Size == 0 {
+			return nil
+		}
+		object = o
+		return errFound
+	})
+	switch {
+	case err == nil:
+		return object, ErrEmpty
+	case !errors.Is(err, errFound):
+		return object, err
+	}
+	length := min(object.Size, 4)
+	if err := s.readRange(ctx, object, length); err != nil {
+		return object, err
+	}
+	other := object
+	other.ETag = "00000000000000000000000000000000"
+	err = s.readRange(ctx, other, length)
+	if r, ok := errors.AsType[minio.ErrorResponse](err); ok && r.StatusCode == http.StatusPreconditionFailed {
+		return object, nil
+	}
+	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Kind == Changed {
+		return object, ErrNotPinned // only our own look at the answer told
+	}
+	return object, err
+}
+
+func (s *Store) readRange(ctx context.Context, object uploads.Object, length int64) error {
+	body, err := s.Open(ctx, object, object.Size-length, length)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return fmt.Errorf("read %s: %w", object.URL(), err)
+	}
+	return nil
+}
