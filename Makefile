@@ -20,7 +20,7 @@ FUZZTIME ?= 20s
 
 # From end to end, of what depends on the servers.
 CONTAINER_TESTS = FilesOfAllSizesArrive|TheQueueIsLostInMidUpload|AChangedSourceFailsTheUpload|NATSAwayAndBack|StagingAwayAndBack|TwoDispatchersShareTheWork|SubmissionsByNATS
-MINIO_TESTS     = FilesOfAllSizesArrive|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
+MINIO_TESTS     = FilesOfAllSizesArrive|NotificationsOfAStore|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
 
 .DEFAULT_GOAL := help
 
@@ -159,7 +159,7 @@ test-containers: ## run what depends on Postgres, NATS and S3 on servers in cont
 		bin/test-containers run -count=1 -timeout 10m -run "^Test($(CONTAINER_TESTS))\$$" ./internal/service'
 
 .PHONY: test-minio
-test-minio: setup ## staging, the provider s3 and uploads from end to end on a MinIO server, which is built once
+test-minio: setup ## staging, the provider s3, uploads and bucket notifications on a MinIO server, which is built once
 	scripts/minio.sh
 	go build -trimpath -o bin/test-minio ./test/minio
 	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \

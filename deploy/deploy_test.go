@@ -226,3 +226,38 @@ func TestDockerfiles(t *testing.T) {
 		}
 	}
 }
+
+// Prometheus asks services that there are, where they serve their metrics.
+func TestPrometheusFindsTheServices(t *testing.T) {
+	t.Parallel()
+	var p struct {
+		Files   []string `yaml:"rule_files"`
+		Scrapes []struct {
+			DNS []struct {
+				Names []string `yaml:"names"`
+				Port  int      `yaml:"port"`
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "prometheus/compose.yml")), &p); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range p.Files {
+		_ = read(t, "prometheus/"+file)
+	}
+	services := loadCompose(t).Services
+	var asked []string
+	for _, scrape := range p.Scrapes {
+		for _, dns := range scrape.DNS {
+			for _, name := range dns.Names {
+				asked = append(asked, name)
+				if got, want := services[name].Environment["MEDIAFERRY_METRICS_LISTEN"], fmt.Sprintf("0.0.0.0:%d", dns.Port); got != want {
+					t.Errorf("%s serves its metrics at %q, and is asked at %q", name, got, want)
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"dispatcher", "worker"}, asked); diff != "" {
+		t.Errorf("asked services (-want +got):\n%s", diff)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,12 +13,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/notification"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"mediaferry/client"
 	"mediaferry/internal/config"
 	"mediaferry/internal/devstack"
+	"mediaferry/internal/devstack/devtest"
 	"mediaferry/internal/staging"
 	"mediaferry/internal/uploads"
 )
@@ -24,21 +30,39 @@ import (
 // publishing replaces the bundle's store by one that publishes its events.
 func (b *bundle) publishing(t *testing.T, subject string) {
 	t.Helper()
-	var err error
-	b.s3, err = devstack.StartS3(t.Context(), t.TempDir(), devstack.S3Options{Buckets: []string{"staging"}, NATSURL: b.nats.URL(), Subject: subject})
-	if err != nil {
-		t.Fatal(err)
+	b.s3 = devtest.S3With(t, devstack.S3Options{Buckets: []string{"staging"}, NATSURL: b.nats.URL(), Subject: subject})
+	if os.Getenv(devtest.S3Env) != "" {
+		askForEvents(t, b.s3.Config(), "staging")
 	}
-	t.Cleanup(b.s3.Stop)
-	if b.staging, err = staging.New(b.s3.Config()); err != nil {
+	s3 := b.s3.Config()
+	var err error
+	if b.staging, err = staging.New(s3); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.staging.Close)
-	s3 := b.s3.Config()
 	b.cfg.Staging.Endpoint, b.cfg.Staging.AccessKey, b.cfg.Staging.SecretKey = s3.Endpoint, s3.AccessKey.Reveal(), s3.SecretKey
 }
 
-// What versitygw tells of its bucket becomes uploads at the accounts of the rules,
+// askForEvents has MinIO tell of a bucket, as `mc event add` does.
+func askForEvents(t *testing.T, s3 staging.Config, bucket string) {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	store, err := minio.New(strings.TrimPrefix(s3.Endpoint, "http://"), &minio.Options{
+		Creds: credentials.NewStaticV4(s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), ""), Transport: transport,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := notification.NewConfig(notification.NewArn("minio", "sqs", "", "_", "nats"))
+	events.AddEvents(notification.ObjectCreatedAll, notification.ObjectRemovedAll)
+	var all notification.Configuration
+	all.AddQueue(events)
+	if err := store.SetBucketNotification(t.Context(), bucket, all); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the store tells of its bucket becomes uploads at the accounts of the rules,
 // however often it is told.
 func TestNotificationsOfAStore(t *testing.T) {
 	t.Parallel()

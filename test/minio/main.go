@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -48,6 +49,13 @@ func run(ctx context.Context, args []string, stdin io.Reader) error {
 	cmd.Env = append(os.Environ(),
 		"MINIO_ROOT_USER="+config.AccessKey, "MINIO_ROOT_PASSWORD="+config.SecretKey,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=on") // the last allows the disk of the system
+	if config.NATSURL != "" { // for the buckets that are told to
+		at, err := url.Parse(config.NATSURL)
+		if err != nil {
+			return fmt.Errorf("read where events go: %w", err)
+		}
+		cmd.Env = append(cmd.Env, "MINIO_NOTIFY_NATS_ENABLE=on", "MINIO_NOTIFY_NATS_ADDRESS="+at.Host, "MINIO_NOTIFY_NATS_SUBJECT="+config.Subject)
+	}
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); ctx.Err() == nil {
 		return fmt.Errorf("MinIO ended: %w", err)

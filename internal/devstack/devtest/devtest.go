@@ -193,9 +193,15 @@ func NATS(tb testing.TB) *devstack.NATS {
 // S3 starts a server with the buckets, of the test's own, stopped when it ends.
 func S3(tb testing.TB, buckets ...string) *devstack.S3 {
 	tb.Helper()
+	return S3With(tb, devstack.S3Options{Buckets: buckets})
+}
+
+// S3With is S3 with other options.
+func S3With(tb testing.TB, opts devstack.S3Options) *devstack.S3 {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
-	s, err := StartS3(ctx, tb.TempDir(), buckets...)
+	s, err := startS3(ctx, tb.TempDir(), opts)
 	if err != nil {
 		tb.Fatalf("test S3: %v", err)
 	}
@@ -205,5 +211,10 @@ func S3(tb testing.TB, buckets ...string) *devstack.S3 {
 
 // StartS3 is S3 for a server that tests share; the caller stops it.
 func StartS3(ctx context.Context, dir string, buckets ...string) (*devstack.S3, error) {
-	return devstack.StartS3(ctx, dir, devstack.S3Options{Buckets: buckets, Command: strings.Fields(os.Getenv(S3Env))})
+	return startS3(ctx, dir, devstack.S3Options{Buckets: buckets})
+}
+
+func startS3(ctx context.Context, dir string, opts devstack.S3Options) (*devstack.S3, error) {
+	opts.Command = strings.Fields(os.Getenv(S3Env))
+	return devstack.StartS3(ctx, dir, opts)
 }
