@@ -23,7 +23,7 @@ func TestChartTakesEverySetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := []string{ // in Secrets, or made by the chart from values
-		"seal_key", "old_seal_keys", "stop_grace", "postgres.dsn", "id", "pool", "slots", "health.listen", "metrics.listen",
+		"seal_key", "old_seal_keys", "stop_grace", "postgres.dsn", "id", "pool", "slots", "stall_timeout", "health.listen", "metrics.listen",
 		"api.listen", "api.auth", "api.cert_file", "api.key_file",
 		"nats.user", "nats.password", "nats.token", "staging.access_key", "staging.secret_key",
 	}

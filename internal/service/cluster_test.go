@@ -174,11 +174,11 @@ func TestAServerOfTheClusterIsKilled(t *testing.T) {
 	core, logged := observer.New(zap.InfoLevel)
 	b.clusterProcesses(t, zap.New(core))
 
-	const films = 8
+	const films = 6
 	contents := map[string][]byte{}
 	for i := range films {
 		key := fmt.Sprintf("film-%d.mp4", i)
-		contents[key] = b.put(t, key, 24*mib)
+		contents[key] = b.put(t, key, 12*mib)
 	}
 	for _, stream := range []string{"JOBS", "ACKS", "SUBMIT", "RECORD", "EVENTS"} {
 		if name, replicas := leader(t.Context(), js, stream); name == "" || replicas != 3 {
@@ -187,7 +187,7 @@ func TestAServerOfTheClusterIsKilled(t *testing.T) {
 	}
 
 	// A server is killed when so many parts were put, while further ones go on.
-	reached := map[int]chan struct{}{20: make(chan struct{}), 100: make(chan struct{})}
+	reached := map[int]chan struct{}{12: make(chan struct{}), 40: make(chan struct{})}
 	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
 		if call == providers.CallPut {
 			if at := reached[nth]; at != nil {
@@ -203,7 +203,7 @@ func TestAServerOfTheClusterIsKilled(t *testing.T) {
 	for _, step := range []struct {
 		at     int
 		stream string
-	}{{20, "JOBS"}, {100, "ACKS"}} {
+	}{{12, "JOBS"}, {40, "ACKS"}} {
 		select {
 		case <-reached[step.at]:
 		case <-time.After(testPatience):

@@ -102,6 +102,6 @@ securityContext:
 {{- define "mediaferry.workerSettings" -}}
 {{- $root := index . 0 -}}
 {{- $pool := index . 1 -}}
-{{- $own := dict "pool" $pool.pool "slots" $pool.slots "stop_grace" (printf "%vs" $pool.stopGraceSeconds) "health" (dict "listen" "0.0.0.0:8081") -}}
+{{- $own := dict "pool" $pool.pool "slots" $pool.slots "stop_grace" (printf "%vs" $pool.stopGraceSeconds) "stall_timeout" $pool.stallTimeout "health" (dict "listen" "0.0.0.0:8081") -}}
 {{- mergeOverwrite (include "mediaferry.settings" $root | fromYaml) $own | toYaml -}}
 {{- end -}}
