@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +180,10 @@ func (a *app) inspectAPI(ctx context.Context, api *client.Client, add func(...se
 
 func versionFinding(of, version string) service.Finding {
 	f := service.Finding{Check: of + " version", Result: service.LookOK, Found: version}
+	if version == "unknown" || version == "" || build.Version() == "unknown" {
+		f.Result, f.Found = service.LookSkipped, fmt.Sprintf("%s, and %s here: not built from a commit", cmp.Or(version, "unknown"), build.Version())
+		return f
+	}
 	if version != build.Version() {
 		f.Result, f.Found = service.LookWarning, fmt.Sprintf("%s, and %s here", version, build.Version())
 		f.Remedy = "bring all to one version; two side by side are for the time of a deploy"

@@ -24,7 +24,7 @@ func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (upl
 		return uploads.AccountCheck{}, fmt.Errorf("%w: tenant %q has %s", uploads.ErrNoAccount, tenant, d.accountNames(tenant))
 	}
 	check := uploads.AccountCheck{Account: name, Provider: account.Provider, At: time.Now()}
-	checker, ok := d.providers[account.Provider].(providers.CredentialChecker)
+	checker, ok := checkerOf(d.providers[account.Provider])
 	if !ok {
 		check.Result, check.Detail = uploads.CheckNotPossible, providers.ErrNoCheck.Error()
 		return check, nil
@@ -45,6 +45,18 @@ func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (upl
 	check.Took = time.Since(check.At)
 	check.Result, check.Detail = judgeCheck(detail, err)
 	return check, nil
+}
+
+// checkerOf is the provider as one that can tell. One that stands around another
+// can if that can.
+func checkerOf(p providers.Provider) (providers.CredentialChecker, bool) {
+	if around, ok := p.(interface{ Unwrap() providers.Provider }); ok {
+		if _, can := around.Unwrap().(providers.CredentialChecker); !can {
+			return nil, false
+		}
+	}
+	checker, ok := p.(providers.CredentialChecker)
+	return checker, ok
 }
 
 func judgeCheck(detail string, err error) (uploads.CheckResult, string) {

@@ -67,9 +67,14 @@ func (c *checkable) Insert(_ context.Context, in *uploads.Intake) (map[uploads.I
 	return nil, nil
 }
 
+// around is a platform with such a call, that stands around one without.
+type around struct{ *checkable }
+
+func (a around) Unwrap() providers.Provider { return struct{ providers.Provider }{a.checkable} }
+
 func checking() (*checkable, *Dispatcher) {
 	c := &checkable{}
-	d := New(Config{}, c, c, c, nil, map[string]providers.Provider{"fake": c, "silent": struct{ providers.Provider }{c}}, []Account{
+	d := New(Config{}, c, c, c, nil, map[string]providers.Provider{"fake": c, "silent": around{c}}, []Account{
 		{Account: providers.Account{Name: "main"}, Tenant: "default", Provider: "fake", Window: 1 << 20},
 		{Account: providers.Account{Name: "mute"}, Tenant: "default", Provider: "silent", Window: 1 << 20},
 	}, zap.NewNop())
@@ -90,7 +95,7 @@ func TestCheckAccount(t *testing.T) {
 		"refused":      {account: "main", err: &providers.Error{Kind: providers.Unauthorized, Call: "List", Code: "403"}, want: uploads.CheckRefused, detail: "List: unauthorized (403)", asked: 1},
 		"silent":       {account: "main", err: &providers.Error{Kind: providers.Transient, Call: "List"}, want: uploads.CheckUnknown, detail: "List: transient", asked: 1},
 		"rate spent":   {account: "main", wait: 2500 * time.Millisecond, want: uploads.CheckUnknown, detail: "the platform's rate is spent; try again in 3s"},
-		"not possible": {account: "mute", want: uploads.CheckNotPossible, detail: "not possible without beginning an upload"},
+		"not possible": {account: "mute", wait: time.Second, want: uploads.CheckNotPossible, detail: "not possible without beginning an upload"},
 	} {
 		platform, d := checking()
 		platform.err, platform.wait = c.err, c.wait

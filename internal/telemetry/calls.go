@@ -172,6 +172,9 @@ func (w *watched) CheckMedia(media providers.Media) error {
 	return nil
 }
 
+// Unwrap returns the provider that is measured.
+func (w *watched) Unwrap() providers.Provider { return w.Provider }
+
 // CheckCredentials calls the provider, if it can tell.
 func (w *watched) CheckCredentials(ctx context.Context, account providers.Account) (string, error) {
 	c, ok := w.Provider.(providers.CredentialChecker)
