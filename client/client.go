@@ -368,15 +368,9 @@ func (c *Client) fetch(ctx context.Context, method, path, accept string, in any)
 	if err != nil {
 		return 0, nil, fmt.Errorf("make the request: %w", err)
 	}
-	req.Header.Set("Accept", accept)
+	c.dress(req, accept)
 	if in != nil {
 		req.Header.Set("Content-Type", kind)
-	}
-	if c.tenant != "" {
-		req.Header.Set(wire.TenantHeader, c.tenant)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -391,6 +385,24 @@ func (c *Client) fetch(ctx context.Context, method, path, accept string, in any)
 		return res.StatusCode, nil, readError(res, text)
 	}
 	return res.StatusCode, text, nil
+}
+
+// dress adds what every request carries.
+func (c *Client) dress(req *http.Request, accept string) {
+	req.Header.Set("Accept", accept)
+	if c.tenant != "" {
+		req.Header.Set(wire.TenantHeader, c.tenant)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+}
+
+// readSome reads what there is of an answer; one that breaks off is told as far
+// as it came.
+func readSome(body io.Reader) []byte {
+	text, _ := io.ReadAll(io.LimitReader(body, maxAnswer))
+	return text
 }
 
 // readError reads a problem document; anything else leaves the status alone to tell.

@@ -45,6 +45,7 @@ type useCases interface {
 	webhookCases
 	batchCases
 	presignCases
+	followCases
 }
 
 // Bounds of a request.
@@ -67,6 +68,9 @@ type server struct {
 	ready  func(context.Context) error
 	log    *zap.Logger
 	bulk   chan struct{} // one bulk submission at a time
+
+	streams  chan struct{}   // has one for each caller that follows
+	stopping context.Context //nolint:containedctx // ends with the server, not with a request
 }
 
 // Guarding says how requests are let in.
@@ -80,7 +84,9 @@ type Guarding struct {
 // it a listener and shuts it down. ready says what the dispatcher cannot reach,
 // nil when all is well; it is given two seconds.
 func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error, log *zap.Logger) *http.Server {
-	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api"), bulk: make(chan struct{}, 1)}
+	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api"), bulk: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams)}
+	stopping, stop := context.WithCancel(context.Background())
+	s.stopping = stopping
 	mux := http.NewServeMux()
 	s.register(mux)
 	g := &guard{mux: mux, scopes: scopes(), sites: http.NewCrossOriginProtection(), log: s.log}
@@ -88,7 +94,7 @@ func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error
 		g.tokens = s.seen
 	}
 	s.registerPages(mux, web.New(), g)
-	return &http.Server{
+	srv := &http.Server{
 		Handler:           g,
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: readHeader,
@@ -97,6 +103,8 @@ func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error
 		IdleTimeout:       idle,
 		ErrorLog:          zap.NewStdLog(s.log),
 	}
+	srv.RegisterOnShutdown(stop) // streams have no end that it could wait for
+	return srv
 }
 
 // OpenAPI returns the API's description, OpenAPI 3.1 as JSON.
@@ -169,6 +177,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	s.registerWebhooks(api, op)
 	s.registerBatches(api, op)
 	s.registerPresign(api, op)
+	s.registerEvents(api, op)
 	describeTokens(api.OpenAPI())
 	return api
 }

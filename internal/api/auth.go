@@ -95,6 +95,7 @@ func scopes() map[string]access.Scope {
 		"GET /v1/batches/{id}": access.Read,
 
 		"POST /v1/staging/presign": access.Submit,
+		"GET /v1/events":           access.Read,
 
 		"POST /v1/reconcile":                access.Operate,
 		"GET /v1/setaside":                  access.Operate,

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
@@ -55,6 +56,8 @@ func (s *server) problem(call string, err error) error {
 		return huma.Error409Conflict(uploads.ErrEnded.Error())
 	case errors.Is(err, uploads.ErrNoAccount), errors.Is(err, uploads.ErrNoTenant):
 		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, uploads.ErrUnsettled):
+		return later(uploads.ErrUnsettled.Error() + "; try again later")
 	case errors.Is(err, uploads.ErrOverloaded):
 		return later(uploads.ErrOverloaded.Error() + "; try again later")
 	}
@@ -83,7 +86,11 @@ func location(field string) string {
 		return "path.id"
 	case "batch", "after":
 		return "query." + field
-	default:
-		return "body." + field
 	}
+	for _, place := range []string{"header.", "query.", "path."} {
+		if strings.HasPrefix(field, place) {
+			return field
+		}
+	}
+	return "body." + field
 }

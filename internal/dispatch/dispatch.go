@@ -98,6 +98,7 @@ type Store interface {
 	bulkStore
 	batchStore
 	submissionStore
+	followStore
 }
 
 // Queue is the pipe to the workers. Nothing depends on what it keeps: all of
@@ -164,6 +165,7 @@ type Dispatcher struct {
 	hand        *hand
 	taking      sync.WaitGroup // steps in hand
 	live        *live
+	follows     *following
 }
 
 // New makes a Dispatcher; nothing runs before Run.
@@ -178,7 +180,7 @@ func New(cfg Config, store Store, queue Queue, staging Staging, sealer Sealer,
 		opened: newGroup(store.RecordOpened, func(o parts.Opened) uploads.ID { return o.Upload }),
 		done:   newGroup(store.RecordFinished, func(f parts.Finished) uploads.ID { return f.Upload }),
 		flows:  make(map[string]*flow, len(accounts)), holds: newHolds(), adjusts: newSignal(),
-		hand: newHand(), live: newLive(),
+		hand: newHand(), live: newLive(), follows: newFollowing(),
 	}
 	for _, a := range accounts {
 		d.accounts[a.Name] = a
@@ -225,6 +227,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
 	run(loop{name: "roll-ups", wake: newSignal(), every: foldEvery, pass: d.foldLedger})
 	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
+	run(loop{name: "follow", wake: d.follows.wake, every: followEvery, pass: d.settle})
 	for name, wake := range d.feeders {
 		run(loop{
 			name: "feed " + name, wake: wake, rest: 10 * time.Millisecond, every: 2 * time.Second,

@@ -1,0 +1,22 @@
+package apitest
+
+import (
+	"context"
+	"time"
+
+	"mediaferry/internal/uploads"
+)
+
+// Follow brings nothing.
+func (p port) Follow(context.Context, uploads.FollowFilter, int64) (
+	next func(ctx context.Context, wait time.Duration) ([]uploads.StateChange, int64, error), leave func(), err error,
+) {
+	return func(ctx context.Context, wait time.Duration) ([]uploads.StateChange, int64, error) {
+		select {
+		case <-ctx.Done():
+			return nil, 0, context.Cause(ctx)
+		case <-time.After(wait):
+			return nil, 0, nil
+		}
+	}, func() {}, p.uc.failure()
+}
