@@ -29,6 +29,7 @@ func (s *server) registerPages(mux *http.ServeMux, site *web.Site, g *guard) {
 		http.Redirect(w, r, "/ui/", http.StatusFound)
 	})
 	mux.HandleFunc("GET /ui/", func(w http.ResponseWriter, r *http.Request) { site.Serve(w, r, g.tokens != nil) })
+	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) { site.Docs(w) })
 	mux.HandleFunc("GET /ui/sign-in", func(w http.ResponseWriter, r *http.Request) {
 		site.SignIn(w, http.StatusOK, r.URL.Query().Get("next"), "")
 	})

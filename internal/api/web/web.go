@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-//go:embed page.html signin.html static
+//go:embed page.html signin.html docs.html static
 var files embed.FS
 
 // policy lets a page load its own script, style and icon, talk to its own
@@ -56,7 +56,7 @@ type asset struct {
 // New reads what is built in.
 func New() *Site {
 	s := &Site{pages: template.Must(template.ParseFS(files, "*.html")), static: make(map[string]asset)}
-	for _, name := range []string{"app.js", "theme.js", "style.css", "icon.svg"} {
+	for _, name := range []string{"app.js", "theme.js", "style.css", "icon.svg", "docs.js", "docs.css"} {
 		body, err := files.ReadFile("static/" + name)
 		if err != nil {
 			panic(err) // it would not have been built
@@ -94,6 +94,11 @@ func (s *Site) Serve(w http.ResponseWriter, r *http.Request, guarded bool) {
 		}
 	}
 	s.write(w, http.StatusNotFound, "page.html", frame{Pages(), "", "missing", "No such page", guarded})
+}
+
+// Docs answers with the description of the API for people.
+func (s *Site) Docs(w http.ResponseWriter) {
+	s.write(w, http.StatusOK, "docs.html", frame{Menu: Pages(), Title: "HTTP API"})
 }
 
 func (s *Site) serveStatic(w http.ResponseWriter, r *http.Request, name string) {

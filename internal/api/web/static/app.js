@@ -477,12 +477,12 @@ function upload() {
   const heading = document.querySelector("h1.title");
   refresh = watch(async () => {
     const u = await api(path);
-    const [m, past] = await Promise.all([api(path + "/parts"), api(path + "/history")]);
+    const [m, past, why] = await Promise.all([api(path + "/parts"), api(path + "/history"), ACTIVE.includes(u.state) ? api(path + "/explain").catch(() => null) : null]);
     if (wanted && (!digests || u.state !== last || busy)) digests = (await api(path + "/digests", { patience: 60000 })).links;
     last = u.state;
     busy = ACTIVE.includes(u.state);
-    return [u, m, past];
-  }, ([u, m, past]) => {
+    return [u, m, past, why];
+  }, ([u, m, past, why]) => {
     document.title = `${u.name} · mediaferry`;
     heading.hidden = true;
     const head = h("div", { class: "row spread title-row" }, h("div", {}, h("h1", {}, u.name), h("div", { class: "row" }, badge(u), u.instant ? h("span", { class: "quiet" }, "the platform had it already") : null)), actions(u));
@@ -490,6 +490,10 @@ function upload() {
     let before = 0;
     draw(head, others,
       u.failure ? h("p", { class: "problem" }, h("b", {}, words(u.failure.cause)), u.failure.part ? `, part ${u.failure.part}` : "", u.failure.stage ? `, ${STAGES[u.failure.stage] || u.failure.stage}` : "", u.failure.code ? ` (${u.failure.code})` : "", ": ", u.failure.message) : null,
+      why && h("section", { class: "card", id: "explain" }, h("h2", {}, "Why it is here"), h("p", {}, why.summary),
+        why.waits_for && h("p", {}, h("span", { class: "quiet" }, "Waits for: "), why.waits_for),
+        why.next && h("p", {}, h("span", { class: "quiet" }, "Next: "), why.next, why.next_at ? [" (", when(why.next_at), ")"] : ""),
+        why.facts.length ? h("details", {}, h("summary", { class: "quiet small" }, "What was looked at"), h("ul", {}, why.facts.map((f) => h("li", { class: "small" }, f)))) : null),
       h("section", { class: "card", "data-key": "map" }, h("div", { class: "row spread" }, h("h2", {}, "Parts"), h("span", { class: "quiet small" }, `${bytes(u.acked_bytes)} of ${bytes(u.source.size)}`)), progress(u),
         m.part_count ? [h("div", { id: "map", "data-own": "map" }), legend(m),
           h("details", {}, h("summary", { class: "quiet small" }, "As text"), h("p", { class: "small" }, m.ranges.slice(0, 200).map((r) => `${r.count === 1 ? "part " + r.first : `parts ${r.first} to ${r.first + r.count - 1}`}: ${PARTS[r.state]}`).join("; ") + (m.ranges.length > 200 ? "; and more" : ""))),
