@@ -124,7 +124,8 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 
 	cfg := huma.DefaultConfig("mediaferry", "1")
 	cfg.CreateHooks = nil // no $schema in answers
-	cfg.DocsPath = ""     // its page loads scripts from elsewhere
+	cfg.Transformers = append(cfg.Transformers, tellPlaces)
+	cfg.DocsPath = "" // its page loads scripts from elsewhere
 	// As unknown fields of bodies are: a misspelt filter must not select everything.
 	cfg.RejectUnknownQueryParameters = true
 	api := humago.New(mux, cfg)

@@ -141,12 +141,13 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, huma.Error403Forbidden("a page of another site sent this; use the pages here, or a client that is no browser"))
 		return
 	}
-	_, pattern := g.mux.Handler(r)
+	handler, pattern := g.mux.Handler(r)
+	if pattern == "" {
+		noRoute(w, r, handler)
+		return
+	}
 	need, known := g.scopes[pattern]
-	switch {
-	case pattern == "": // the mux says what is wrong with it
-		need = open
-	case !known:
+	if !known {
 		need = access.Admin
 	}
 	if need == open {
