@@ -11,7 +11,7 @@ import (
 
 // missingProperty is how the framework says that a field is missing: of the
 // object that it is missing in.
-var missingProperty = regexp.MustCompile(`^expected required property (\S+) to be present$`) //nolint:gochecknoglobals // compiled once
+var missingProperty = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
 // remedies are what to do about what the framework refuses, by its words.
 func remedies() map[string]string {
