@@ -71,7 +71,6 @@ type machine struct {
 	retried map[uploads.ID]bool          // since then
 	trouble []trouble                    // that the platform still has to make
 	late    []parts.Report               // of slow workers, whose jobs others have done by now
-	marks   int
 	// patience is that of every dispatcher.
 	patience time.Duration
 }
@@ -280,9 +279,11 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"a job is lost": func(t *rapid.T) { m.queue.settle(m.job(t)) },
 		"the queue is lost": func(t *rapid.T) {
 			m.queue.lose()
-			m.marks++
-			mark := parts.StreamMark{Stream: "JOBS", Created: time.Unix(int64(m.marks), 0)}
-			m.as(t, func(p *process) error { p.NoteMarks(m.ctx, []parts.StreamMark{mark}); return nil })
+			marks, err := m.queue.Marks(m.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.as(t, func(p *process) error { p.NoteMarks(m.ctx, marks); return nil })
 		},
 		"pause": func(t *rapid.T) {
 			id, action := m.pick(t), rapid.SampledFrom([]uploads.Action{uploads.ActionPause, uploads.ActionResume}).Draw(t, "action")

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -36,6 +37,8 @@ type sweepQueue interface {
 	HeldDigest(ctx context.Context, id uploads.ID) (bool, error)
 	// PendingAcks returns how many reports of the upload wait for the ledger.
 	PendingAcks(ctx context.Context, account string, id uploads.ID) (int, error)
+	// Marks returns the marks of all streams, also of those that are missing.
+	Marks(ctx context.Context) ([]parts.StreamMark, error)
 }
 
 const sweepSize = 200 // uploads looked at in one sweep
@@ -110,21 +113,34 @@ func (d *Dispatcher) NoteMarks(ctx context.Context, marks []parts.StreamMark) {
 // a stream was missing, is younger or is behind. Only marks that changed are
 // returned.
 func (d *Dispatcher) look(ctx context.Context) (changed []parts.StreamMark, lost bool, err error) {
-	marks := d.marks.Load()
-	if marks == nil {
+	noted := d.marks.Load()
+	if noted == nil {
 		return nil, false, nil // not connected yet
 	}
-	for _, m := range *marks {
-		before, err := d.store.StreamMark(ctx, m.Stream)
-		if err != nil {
+	marks, before := *noted, make(map[string]parts.StreamMark, len(*noted))
+	for _, m := range marks {
+		if before[m.Stream], err = d.store.StreamMark(ctx, m.Stream); err != nil {
 			return nil, false, err
 		}
-		if m.LostSince(before) {
+	}
+	isLost := func(m parts.StreamMark) bool { return m.LostSince(before[m.Stream]) }
+	// Another dispatcher may have left a mark that it read after what is noted
+	// here: only what is read after that mark can prove a loss.
+	if slices.ContainsFunc(marks, isLost) {
+		if marks, err = d.queue.Marks(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, m := range marks {
+		if m.Created.IsZero() {
+			return nil, false, fmt.Errorf("stream %s is missing; it is looked at once it is made again", m.Stream)
+		}
+		if isLost(m) {
 			d.log.Warn("the queue was lost: all work in flight is fed again", zap.String("stream", m.Stream),
-				zap.Time("created", m.Created), zap.Uint64("last_seq", m.LastSeq), zap.Uint64("seen_seq", before.LastSeq))
+				zap.Time("created", m.Created), zap.Uint64("last_seq", m.LastSeq), zap.Uint64("seen_seq", before[m.Stream].LastSeq))
 			lost = true
 		}
-		if m != before {
+		if m != before[m.Stream] {
 			changed = append(changed, m)
 		}
 	}

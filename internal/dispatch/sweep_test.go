@@ -87,6 +87,7 @@ type takenOnce struct {
 	before func() error // called once, before the next publication
 	ids    map[publishID]bool
 	taken  map[int]int // how often a run was taken, by its first part
+	marks  []parts.StreamMark
 }
 
 type publishID struct {
@@ -115,6 +116,31 @@ func (q *takenOnce) Held(context.Context, string, uploads.ID, int) ([]int, error
 
 func (q *takenOnce) PendingAcks(context.Context, string, uploads.ID) (int, error) { return 0, nil }
 
+func (q *takenOnce) Marks(context.Context) ([]parts.StreamMark, error) { return q.marks, nil }
+
+// Another dispatcher swept since and left a later mark: what was noted before
+// that is old news, and no sign of a loss.
+func TestAnOldMarkIsNoLoss(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		now  []parts.StreamMark
+		lost bool
+	}{
+		"the stream went on":      {now: []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(1, 0), LastSeq: 9}}},
+		"the stream is behind":    {now: []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(1, 0), LastSeq: 8}}, lost: true},
+		"the stream is a new one": {now: []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(2, 0), LastSeq: 12}}, lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := New(Config{}, &fedRecord{}, &takenOnce{marks: test.now}, nil, plain{}, nil, nil, zap.NewNop())
+			d.marks.Store(&[]parts.StreamMark{{Stream: "JOBS", Created: time.Unix(1, 0), LastSeq: 4}})
+			if _, lost, err := d.look(t.Context()); err != nil || lost != test.lost {
+				t.Errorf("lost %t, %v; want %t", lost, err, test.lost)
+			}
+		})
+	}
+}
+
 // The queue is found lost after a feed was committed and before its jobs are
 // published: what the sweeps of two dispatchers and the feeder publish of it is
 // on the queue once. When the grace is over, the same is fed again.
@@ -126,10 +152,10 @@ func TestASweepBesideTheFeeder(t *testing.T) {
 	record := &fedRecord{next: parts.Feedable{
 		Upload: uploads.ID{1}, Account: "acc", Pool: "default", Epoch: 1, Plan: parts.Plan{Size: 40 * mib, PartSize: mib},
 	}}
-	queue := &takenOnce{ids: map[publishID]bool{}, taken: map[int]int{}}
+	lost := []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(2, 0)}}
+	queue := &takenOnce{ids: map[publishID]bool{}, taken: map[int]int{}, marks: lost}
 	account := Account{Account: providers.Account{Name: "acc"}, Provider: "fake", Pool: "default", Window: 256 * mib}
 	d := New(Config{}, record, queue, nil, plain{}, map[string]providers.Provider{"fake": platform}, []Account{account}, zap.NewNop())
-	lost := []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(2, 0)}}
 	d.marks.Store(&lost)
 	queue.before = func() error { return errors.Join(d.sweep(t.Context()), d.sweep(t.Context())) }
 	if err := d.feed(t.Context(), account); err != nil {

@@ -346,6 +346,7 @@ type memoryQueue struct {
 	mu      sync.Mutex
 	jobs    []parts.Publication // queued or in hand
 	reports []parts.Report
+	losses  int64
 }
 
 func (q *memoryQueue) Publish(_ context.Context, jobs []parts.Publication) error {
@@ -452,6 +453,13 @@ func (q *memoryQueue) lose() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.jobs, q.reports = nil, nil
+	q.losses++
+}
+
+func (q *memoryQueue) Marks(context.Context) ([]parts.StreamMark, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return []parts.StreamMark{{Stream: "JOBS", Created: time.Unix(q.losses+1, 0)}}, nil
 }
 
 // guarded is the platform, with eyes on how it is called, and stops in the

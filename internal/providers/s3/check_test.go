@@ -33,7 +33,7 @@ func TestCheckCredentials(t *testing.T) {
 		_, err := client.CheckCredentials(t.Context(), bad)
 		if err == nil || providers.KindOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
-		} else if strings.Contains(err.Error(), secretKey) || strings.Contains(err.Error(), "not-the-secret") {
+		} else if strings.Contains(err.Error(), account.Secrets["secret_key"].Reveal()) || strings.Contains(err.Error(), "not-the-secret") {
 			t.Errorf("%s: the error tells a secret: %v", name, err)
 		}
 	}
