@@ -125,7 +125,7 @@ func (s *stack) stop() error {
 }
 
 func (s *stack) startServers(ctx context.Context) (err error) {
-	if s.nats, err = devstack.StartNATS(s.dir.Join("nats"), 0); err != nil {
+	if s.nats, err = devstack.StartNATS(s.dir.Join("nats"), 0); err != nil { //nolint:contextcheck // it ends by Stop
 		return err
 	}
 	s.onStop(func() error { s.nats.Stop(); return nil })
