@@ -22,6 +22,10 @@ FUZZTIME ?= 20s
 CONTAINER_TESTS = FilesOfAllSizesArrive|TheQueueIsLostInMidUpload|AChangedSourceFailsTheUpload|NATSAwayAndBack|StagingAwayAndBack|TwoDispatchersShareTheWork|SubmissionsByNATS
 MINIO_TESTS     = FilesOfAllSizesArrive|NotificationsOfAStore|AChangedSourceFailsTheUpload|DigestPassThenInstantUpload|StagingAwayAndBack|WrongStagingCredentialsAreNamedAtTheStart
 
+# A pipe fails with what fails in it.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -105,11 +109,11 @@ unknown-outcomes: setup ## uploads of which every fifth call takes effect and fa
 
 .PHONY: explain
 explain: setup ## stalls of every kind, and whether explain names their cause
-	go test ./internal/service -count=1 -timeout 10m -run '^TestExplain$$' -v | grep -E 'right after|explained as|explain_right|^(ok|FAIL|---)'
+	go test ./internal/service -count=1 -timeout 10m -run '^TestExplain$$' -v | grep -E 'right after|explained as|^(figure|ok|FAIL|---)'
 
 .PHONY: bench-submit
 bench-submit: setup ## how long a bulk submission of 100,000 lines takes
-	BULK_LINES=100000 go test ./internal/service -count=1 -timeout 10m -run '^TestBulkSubmissionOfMany$$' -v | grep -E 'submit_100000_seconds|^(ok|FAIL|---)'
+	BULK_LINES=100000 go test ./internal/service -count=1 -timeout 10m -run '^TestBulkSubmissionOfMany$$' -v | grep -E '^(figure|ok|FAIL|---)'
 
 .PHONY: chaos
 chaos: setup build ## uploads under faults of every kind, and a checker of the invariants; SEED=… DURATION=… FAULTS=…
