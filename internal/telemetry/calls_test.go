@@ -103,7 +103,7 @@ func TestEveryCapabilityIsHandedOn(t *testing.T) {
 		}
 		return true
 	})
-	handedOn := []string{"Provider", "AccountChecker", "MediaChecker", "Renewer", "Locator", "DigestChooser", "Body"}
+	handedOn := []string{"Provider", "AccountChecker", "CredentialChecker", "MediaChecker", "Renewer", "Locator", "DigestChooser", "Body"}
 	slices.Sort(declared)
 	slices.Sort(handedOn)
 	if diff := cmp.Diff(handedOn, declared); diff != "" {
