@@ -128,7 +128,7 @@ var id = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 func (s *stack) push(t *testing.T, file string) (upload string) {
 	t.Helper()
 	out := s.run(t, "run", "--rm", "--no-TTY", "--volume", file+":/film.mp4:ro", "--env", "MEDIAFERRY_TOKEN", "mediaferry",
-		"push", "/film.mp4", "--account", "archive")
+		"push", "/film.mp4", "--to", "archive")
 	if upload = id.FindString(out); upload == "" {
 		t.Fatalf("push printed no id: %q", out)
 	}
