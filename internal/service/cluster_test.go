@@ -27,12 +27,12 @@ import (
 
 // natsEnv makes this test's binary a NATS server of deploy/nats/cluster.conf, since
 // a server in this process cannot be killed.
-const natsEnv = "MEDIAFERRY_TEST_NATS"
+const natsEnv = "MEDIAFERRY_TEST_CLUSTER"
 
 // Addresses that a server has in place of those of the file.
 const (
-	clientPortEnv = "MEDIAFERRY_TEST_NATS_PORT"
-	routePortEnv  = "MEDIAFERRY_TEST_NATS_ROUTE_PORT"
+	clientPortEnv = "MEDIAFERRY_TEST_CLUSTER_PORT"
+	routePortEnv  = "MEDIAFERRY_TEST_CLUSTER_ROUTE_PORT"
 )
 
 func runAsNATS() {
