@@ -99,7 +99,7 @@ func TestMovesLeadToAnEnd(t *testing.T) {
 func good() uploads.Submission {
 	return uploads.Submission{
 		Tenant: "acme", Account: "vod-1", IdempotencyKey: "k", Priority: 5,
-		Source: uploads.Object{Bucket: "in", Key: "a/b/Film 1.mp4"},
+		Source: uploads.Object{Bucket: "inbox", Key: "a/b/Film 1.mp4"},
 		Name:   "Film.mp4", ContentType: "video/mp4",
 		Labels:  map[string]string{"team": "news", "empty": ""},
 		Options: map[string]string{"class_id": "7"},
@@ -144,7 +144,9 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		"account is too long":       {func(s *uploads.Submission) { s.Account = long(65) }, []string{"account"}},
 		"tenant has a blank":        {func(s *uploads.Submission) { s.Tenant = "a b" }, []string{"tenant"}},
 		"no bucket":                 {func(s *uploads.Submission) { s.Source.Bucket = "" }, []string{"source.bucket"}},
+		"bucket is an address":      {func(s *uploads.Submission) { s.Source.Bucket = "10.0.0.1" }, []string{"source.bucket"}},
 		"no key":                    {func(s *uploads.Submission) { s.Source.Key = "" }, []string{"source.key"}},
+		"key is blank":              {func(s *uploads.Submission) { s.Source.Key = " \t" }, []string{"source.key"}},
 		"key is too long":           {func(s *uploads.Submission) { s.Source.Key = long(1025) }, []string{"source.key"}},
 		"key is as long as can be":  {func(s *uploads.Submission) { s.Source.Key = long(1024) }, nil},
 		"key is not UTF-8":          {func(s *uploads.Submission) { s.Source.Key = "\xff" }, []string{"source.key"}},
@@ -191,14 +193,14 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 
 func TestValidateFillsDefaults(t *testing.T) {
 	t.Parallel()
-	s := uploads.Submission{Account: "a", Source: uploads.Object{Bucket: "b", Key: "x/Ünïcode 1.mp4"}}
+	s := uploads.Submission{Account: "a", Source: uploads.Object{Bucket: "abc", Key: "x/Ünïcode 1.mp4"}}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if s.Tenant != "default" || s.Name != "Ünïcode 1.mp4" {
 		t.Errorf("tenant %q, name %q", s.Tenant, s.Name)
 	}
-	if got := s.Source.URL(); got != "s3://b/x/Ünïcode 1.mp4" {
+	if got := s.Source.URL(); got != "s3://abc/x/Ünïcode 1.mp4" {
 		t.Errorf("URL %q", got)
 	}
 }
@@ -213,8 +215,8 @@ func TestGoodSubmissionsPass(t *testing.T) {
 			IdempotencyKey: rapid.StringN(0, -1, 256).Filter(noNUL).Draw(t, "idempotency key"),
 			Priority:       rapid.IntRange(-100, 100).Draw(t, "priority"),
 			Source: uploads.Object{
-				Bucket: rapid.StringMatching(`[a-z0-9.-]{3,63}`).Draw(t, "bucket"),
-				Key:    rapid.StringN(1, -1, 1024).Filter(noNUL).Draw(t, "key"),
+				Bucket: rapid.StringMatching(`[a-z0-9][a-z0-9-]{1,30}[a-z0-9](\.[a-z][a-z0-9]{0,29})?`).Draw(t, "bucket"),
+				Key:    rapid.StringN(1, -1, 1024).Filter(noNUL).Filter(notBlank).Draw(t, "key"),
 			},
 			Name:   rapid.StringMatching(`[^/\\\pC]{3,60}`).Draw(t, "name"),
 			Labels: rapid.MapOfN(rapid.StringN(1, -1, 256).Filter(noNUL), rapid.StringN(0, -1, 256).Filter(noNUL), 0, 5).Draw(t, "labels"),
@@ -231,6 +233,8 @@ func TestGoodSubmissionsPass(t *testing.T) {
 }
 
 func noNUL(s string) bool { return !strings.Contains(s, "\x00") }
+
+func notBlank(s string) bool { return strings.TrimSpace(s) != "" }
 
 func TestIdentsAreTokensOfSubjects(t *testing.T) {
 	t.Parallel()
