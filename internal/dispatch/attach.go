@@ -22,6 +22,10 @@ func (d *Dispatcher) checkAttachments(ctx context.Context, account Account, s up
 		if !ok {
 			continue
 		}
+		if d.ofAnother(s.Tenant, uploads.Object{Bucket: s.Source.Bucket, Key: key}) {
+			errs = append(errs, notOurs("options."+option, s.Tenant))
+			continue
+		}
 		object, err := d.staging.Stat(ctx, s.Source.Bucket, key)
 		switch {
 		case err != nil:
