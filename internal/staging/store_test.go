@@ -111,6 +111,15 @@ func TestOpenRanges(t *testing.T) {
 			}
 		})
 	}
+	// What a submitter says of the size is held against the object's own.
+	short, long := obj, obj
+	short.Size, long.Size = size-1, size+1
+	_, err := store.Open(t.Context(), short, 0, 10)
+	wantKind(t, err, staging.Changed)
+	_, err = store.Open(t.Context(), short, 0, short.Size)
+	wantKind(t, err, staging.Changed)
+	_, err = store.Open(t.Context(), long, 0, 10)
+	wantKind(t, err, staging.Changed)
 	for _, r := range []struct{ offset, length int64 }{{-1, 2}, {0, size + 1}, {size, 1}, {0, 0}, {5, -1}} {
 		if _, err := store.Open(t.Context(), obj, r.offset, r.length); err == nil {
 			t.Errorf("range of %d at %d was opened", r.length, r.offset)
