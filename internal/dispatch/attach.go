@@ -7,7 +7,6 @@ import (
 	"io"
 	"path"
 
-	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -56,7 +55,7 @@ func (d *Dispatcher) attachments(ctx context.Context, p providers.Provider, step
 		object, err := d.staging.Stat(ctx, step.Source.Bucket, key)
 		if err != nil {
 			kind := providers.Transient
-			if e, ok := errors.AsType[sourceKind](err); ok && e.SourceKind() == parts.SourceMissing {
+			if isMissing(err) {
 				kind = providers.Rejected
 			}
 			return nil, &providers.Error{Kind: kind, Call: "read options." + option, Err: err}
