@@ -53,12 +53,14 @@ func (s *Submission) Validate() error {
 	}
 	for _, f := range []struct{ field, value string }{
 		{"source.version", s.Source.Version},
-		{"content_type", s.ContentType},
 		{"idempotency_key", s.IdempotencyKey},
 	} {
 		if !storable(f.value) {
 			bad(f.field, "is not UTF-8 without NUL")
 		}
+	}
+	if !plain(s.ContentType) || len(s.ContentType) > MaxLabelLength {
+		bad("content_type", "is not a MIME type; give one such as video/mp4, or none")
 	}
 	if s.Name == "" {
 		s.Name = path.Base(s.Source.Key)
