@@ -34,8 +34,8 @@ func setup(t *testing.T) (*apitest.UseCases, *client.Client, string) {
 	uc := &apitest.UseCases{
 		Names: []string{"main"},
 		Objects: []uploads.Object{
-			{Bucket: "in", Key: "a/1.mp4", Size: 10},
-			{Bucket: "in", Key: "a/2.mp4", Size: 20},
+			{Bucket: "inbox", Key: "a/1.mp4", Size: 10},
+			{Bucket: "inbox", Key: "a/2.mp4", Size: 20},
 		},
 		Workers: []uploads.WorkerStatus{{ID: "w1", Pool: "default", Slots: 16}},
 	}
@@ -45,7 +45,7 @@ func setup(t *testing.T) (*apitest.UseCases, *client.Client, string) {
 
 func first() client.Submission {
 	return client.Submission{
-		Account: "main", Source: client.Source{Bucket: "in", Key: "a/1.mp4"}, IdempotencyKey: "k",
+		Account: "main", Source: client.Source{Bucket: "inbox", Key: "a/1.mp4"}, IdempotencyKey: "k",
 	}
 }
 
@@ -60,7 +60,7 @@ func TestCallsReachTheAPI(t *testing.T) {
 	if again, created, err := c.Submit(ctx, first()); err != nil || created || again.ID != u.ID {
 		t.Errorf("submit again: %+v, %v, %v", again, created, err)
 	}
-	res, err := c.SubmitPrefix(ctx, client.PrefixSubmission{Account: "main", Bucket: "in", Prefix: "a/"})
+	res, err := c.SubmitPrefix(ctx, client.PrefixSubmission{Account: "main", Bucket: "inbox", Prefix: "a/"})
 	if err != nil || res.Submitted != 2 || len(res.Rejected) != 0 {
 		t.Fatalf("prefix: %+v, %v", res, err)
 	}

@@ -33,11 +33,11 @@ func useCases() *apitest.UseCases {
 	return &apitest.UseCases{
 		Names: []string{"main", "bad", "slow"},
 		Objects: []uploads.Object{
-			{Bucket: "in", Key: "one.mp4", ETag: "e1", Size: 3 << 20},
-			{Bucket: "in", Key: "many/1.mp4", ETag: "e2", Size: 1 << 20},
-			{Bucket: "in", Key: "many/2.mp4", ETag: "e3", Size: 1 << 20},
-			{Bucket: "in", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
-			{Bucket: "in", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
+			{Bucket: "inbox", Key: "one.mp4", ETag: "e1", Size: 3 << 20},
+			{Bucket: "inbox", Key: "many/1.mp4", ETag: "e2", Size: 1 << 20},
+			{Bucket: "inbox", Key: "many/2.mp4", ETag: "e3", Size: 1 << 20},
+			{Bucket: "inbox", Key: "mixed/1.mp4", ETag: "e4", Size: 1 << 20},
+			{Bucket: "inbox", Key: "mixed/bad\x01", ETag: "e5", Size: 1 << 20},
 		},
 		Workers: []uploads.WorkerStatus{
 			{ID: "w-1", Pool: "default", Slots: 16, Busy: 3, BytesMoved: 1 << 30, Version: "v1.2.0", SeenAt: time.Now().Add(-2 * time.Minute)},
@@ -270,7 +270,7 @@ func TestInterruptedWait(t *testing.T) {
 	env := map[string]string{"MEDIAFERRY_API_URL": apitest.Start(t, useCases())}
 	ctx, cancel := context.WithCancel(t.Context())
 	var out strings.Builder
-	err := run(ctx, []string{"push", "s3://in/one.mp4", "--to", "slow", "--wait"},
+	err := run(ctx, []string{"push", "s3://inbox/one.mp4", "--to", "slow", "--wait"},
 		func(name string) string { return env[name] }, &out, writerFunc(func() { cancel() }))
 	if exitCode(err) != exitFailed || !strings.Contains(err.Error(), "mediaferry uploads watch ") {
 		t.Errorf("got %v", err)

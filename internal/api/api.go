@@ -144,6 +144,7 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	bulk := op("POST", "/v1/uploads/bulk", "submit-bulk",
 		"Submit up to 100,000 staging objects, as JSON lines or CSV", 413, 422, 503)
 	bulk.MaxBodyBytes = maxBulkBody
+	bulk.Middlewares = huma.Middlewares{s.oneBulk(api)}
 	huma.Register(api, bulk, s.submitBulk)
 	huma.Register(api, op("GET", "/v1/uploads/{id}", "show",
 		"Show an upload", 404, 422, 503), s.show)

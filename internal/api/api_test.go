@@ -26,9 +26,9 @@ func setup(t *testing.T) (*apitest.UseCases, string) {
 	uc := &apitest.UseCases{
 		Names: []string{"main"},
 		Objects: []uploads.Object{
-			{Bucket: "in", Key: "a/1.mp4", ETag: "e1", Size: 10},
-			{Bucket: "in", Key: "a/2.mp4", ETag: "e2", Size: 20},
-			{Bucket: "in", Key: "b/bad\x01.mp4", ETag: "e3", Size: 30},
+			{Bucket: "inbox", Key: "a/1.mp4", ETag: "e1", Size: 10},
+			{Bucket: "inbox", Key: "a/2.mp4", ETag: "e2", Size: 20},
+			{Bucket: "inbox", Key: "b/bad\x01.mp4", ETag: "e3", Size: 30},
 		},
 	}
 	return uc, apitest.Start(t, uc)
@@ -79,7 +79,7 @@ func decode[T any](t *testing.T, a answer) T {
 	return v
 }
 
-const first = `{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"labels":{"show":"7"},"idempotency_key":"k1"}`
+const first = `{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"labels":{"show":"7"},"idempotency_key":"k1"}`
 
 func TestSubmitIsRepeatableByKey(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestSubmitIsRepeatableByKey(t *testing.T) {
 	u := decode[wire.Upload](t, created)
 	want := wire.Upload{
 		ID: u.ID, Tenant: "default", Account: "main", Provider: "s3", IdempotencyKey: "k1",
-		Source: wire.Object{Bucket: "in", Key: "a/1.mp4", ETag: "e1", Size: 10}, Name: "1.mp4",
+		Source: wire.Object{Bucket: "inbox", Key: "a/1.mp4", ETag: "e1", Size: 10}, Name: "1.mp4",
 		Labels: map[string]string{"show": "7"}, State: "queued", SubmittedAt: u.SubmittedAt,
 	}
 	if diff := cmp.Diff(want, u); diff != "" {
@@ -134,10 +134,10 @@ func TestInvalidSubmission(t *testing.T) {
 		t.Errorf("places (-want +got):\n%s\n%s", diff, a.body)
 	}
 	for body, place := range map[string]string{
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"lables":{}}`:         "body.lables",
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4","etag":"e0"}}`:         "body.source.etag",
-		`{"account":"nope","source":{"bucket":"in","key":"a/1.mp4"}}`:                     "body.account",
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"digests":["md5:x"]}`: "body.digests[0]",
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"lables":{}}`:         "body.lables",
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4","etag":"e0"}}`:         "body.source.etag",
+		`{"account":"nope","source":{"bucket":"inbox","key":"a/1.mp4"}}`:                     "body.account",
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"digests":["md5:x"]}`: "body.digests[0]",
 	} {
 		a := call(t, "POST", url+"/v1/uploads", body)
 		if a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `"location":"`+place+`"`) {
@@ -194,7 +194,7 @@ func TestErrorsBecomeStatuses(t *testing.T) {
 func TestPrefixListAndCancel(t *testing.T) {
 	t.Parallel()
 	_, url := setup(t)
-	a := call(t, "POST", url+"/v1/uploads/prefix", `{"account":"main","bucket":"in","prefix":""}`)
+	a := call(t, "POST", url+"/v1/uploads/prefix", `{"account":"main","bucket":"inbox","prefix":""}`)
 	res := decode[wire.PrefixResult](t, a)
 	if res.Submitted != 2 || len(res.Rejected) != 1 || res.Rejected[0].Key != "b/bad\x01.mp4" || res.Rejected[0].Error == "" {
 		t.Fatalf("prefix: %d %s", a.status, a.body)

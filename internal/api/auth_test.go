@@ -20,12 +20,12 @@ func guarded(t *testing.T) (*apitest.Tokens, string) {
 	t.Helper()
 	tokens := &apitest.Tokens{}
 	uc := &apitest.UseCases{
-		Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "in", Key: "1.mp4", ETag: "e1", Size: 10}}, Tokens: tokens,
+		Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "inbox", Key: "1.mp4", ETag: "e1", Size: 10}}, Tokens: tokens,
 	}
 	return tokens, apitest.Start(t, uc)
 }
 
-const submission = `{"account":"main","source":{"bucket":"in","key":"1.mp4"}}`
+const submission = `{"account":"main","source":{"bucket":"inbox","key":"1.mp4"}}`
 
 func bearer(token string) string { return "Bearer " + token }
 
@@ -81,7 +81,7 @@ func TestScopesAllowWhatTheySay(t *testing.T) {
 		need               access.Scope
 	}{
 		{"POST", "/v1/uploads", submission, access.Submit},
-		{"POST", "/v1/uploads/prefix", `{"account":"main","bucket":"in","prefix":""}`, access.Submit},
+		{"POST", "/v1/uploads/prefix", `{"account":"main","bucket":"inbox","prefix":""}`, access.Submit},
 		{"GET", one, "", access.Read},
 		{"GET", "/v1/uploads", "", access.Read},
 		{"GET", "/v1/accounts", "", access.Read},

@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"mediaferry/internal/api/wire"
 	"mediaferry/internal/uploads"
@@ -31,13 +34,23 @@ type bulkAnswer struct {
 	Body wire.BulkResult
 }
 
-func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, error) {
-	select {
-	case s.bulk <- struct{}{}: // its lines are kept in memory
-		defer func() { <-s.bulk }()
-	default:
-		return nil, later("another bulk submission is being taken; try again when it is over")
+// oneBulk lets one bulk submission through at a time: its body and lines are kept
+// in memory, so others are turned away before theirs are read.
+func (s *server) oneBulk(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		select {
+		case s.bulk <- struct{}{}:
+			defer func() { <-s.bulk }()
+			next(ctx)
+		default:
+			ctx.SetHeader("Retry-After", retryAfter)
+			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, // a caller that went away needs no answer
+				"another bulk submission is being taken; try again when it is over")
+		}
 	}
+}
+
+func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, error) {
 	read := readLines
 	switch kind, _, _ := mime.ParseMediaType(in.Type); kind {
 	case "application/x-ndjson", "application/jsonl", "application/json":

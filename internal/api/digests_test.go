@@ -17,7 +17,7 @@ func TestDigests(t *testing.T) {
 	at := time.Date(2026, 11, 21, 1, 0, 0, 0, time.UTC)
 	uc := &apitest.UseCases{
 		Names:   []string{"main"},
-		Objects: []uploads.Object{{Bucket: "in", Key: "a/1.mp4", ETag: "e1", Size: 10}},
+		Objects: []uploads.Object{{Bucket: "inbox", Key: "a/1.mp4", ETag: "e1", Size: 10}},
 		Links: []uploads.DigestLink{{
 			Epoch: 1, Part: 2, Stage: uploads.StageTransit, Kind: "md5", Expected: "aa", ExpectedFrom: "worker",
 			Got: "bb", GotFrom: "platform", Compared: true, Note: "n", At: at,

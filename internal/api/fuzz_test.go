@@ -17,17 +17,17 @@ import (
 // it is an internal error.
 func FuzzSubmission(f *testing.F) {
 	for _, seed := range []string{
-		first, `{}`, `[]`, `null`, `{"account":1}`, `{"account":"main","source":{"bucket":"in","key":"a/1.mp4","etag":"x"}}`,
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"digests":["sha1:00","md5"],"priority":1e99}`,
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"not_before":"0000-00-00T00:00:00Z","labels":{"":"\u0000"}}`,
-		`{"account":"main","source":{"bucket":"in","key":"a/1.mp4"},"idempotency_key":"k","name":"..","options":{"a":"b"}}`,
+		first, `{}`, `[]`, `null`, `{"account":1}`, `{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4","etag":"x"}}`,
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"digests":["sha1:00","md5"],"priority":1e99}`,
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"not_before":"0000-00-00T00:00:00Z","labels":{"":"\u0000"}}`,
+		`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4"},"idempotency_key":"k","name":"..","options":{"a":"b"}}`,
 		strings.Repeat("[", 10_000),
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		uc := &apitest.UseCases{
-			Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "in", Key: "a/1.mp4", ETag: "e1", Size: 10}},
+			Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "inbox", Key: "a/1.mp4", ETag: "e1", Size: 10}},
 		}
 		handler := apitest.Handler(uc)
 		post := func() *httptest.ResponseRecorder {

@@ -131,7 +131,7 @@ func TestASessionOfThePages(t *testing.T) {
 // What another site's page sends changes nothing, cookie or not.
 func TestOtherSitesChangeNothing(t *testing.T) {
 	t.Parallel()
-	uc := &apitest.UseCases{Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "in", Key: "1.mp4", ETag: "e1", Size: 10}}}
+	uc := &apitest.UseCases{Names: []string{"main"}, Objects: []uploads.Object{{Bucket: "inbox", Key: "1.mp4", ETag: "e1", Size: 10}}}
 	base := apitest.Start(t, uc) // open to everybody, as on a developer's machine
 	u := decode[wire.Upload](t, call(t, "POST", base+"/v1/uploads", submission))
 	for name, header := range map[string][]string{

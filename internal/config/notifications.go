@@ -32,8 +32,8 @@ func (p *problemList) notifications(d Dispatcher, rules AccountRules) {
 	}
 	for i, n := range d.Notifications {
 		at := fmt.Sprintf("notifications[%d]", i)
-		if n.Bucket == "" {
-			p.add(at+".bucket", "is missing; give the staging bucket's name")
+		if err := uploads.CheckBucket(n.Bucket); err != nil {
+			p.add(at+".bucket", "%v", err)
 		}
 		if len(n.Accounts) == 0 {
 			p.add(at+".accounts", "is empty; name at least one of the accounts")

@@ -3,6 +3,8 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"mediaferry/internal/uploads"
 )
 
 // Presign is where files go that callers put into staging themselves, by URLs
@@ -20,6 +22,8 @@ func (p *problemList) presign(s Presign, staging Staging) {
 	}
 	if s.Bucket == "" {
 		p.add("presign.bucket", "is missing; name the bucket that files are put into, or leave presign out")
+	} else if err := uploads.CheckBucket(s.Bucket); err != nil {
+		p.add("presign.bucket", "%v", err)
 	}
 	if staging.AccessKey == "" {
 		p.add("presign.bucket", "needs staging.access_key and staging.secret_key to sign with; give both, with the right to put objects into it")

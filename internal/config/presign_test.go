@@ -18,11 +18,12 @@ func TestPresignSettings(t *testing.T) {
 		want    []string
 	}{
 		"none":           {Presign{}, Staging{}, nil},
-		"bucket":         {Presign{Bucket: "in"}, signing, nil},
-		"both":           {Presign{Bucket: "in", Endpoint: "https://s3.example.com"}, signing, nil},
+		"bucket":         {Presign{Bucket: "inbox"}, signing, nil},
+		"both":           {Presign{Bucket: "inbox", Endpoint: "https://s3.example.com"}, signing, nil},
 		"endpoint alone": {Presign{Endpoint: "https://s3.example.com"}, signing, []string{"presign.bucket"}},
-		"no key":         {Presign{Bucket: "in"}, Staging{}, []string{"presign.bucket"}},
-		"path":           {Presign{Bucket: "in", Endpoint: "https://s3.example.com/x"}, signing, []string{"presign.endpoint"}},
+		"no name":        {Presign{Bucket: "in..box"}, signing, []string{"presign.bucket"}},
+		"no key":         {Presign{Bucket: "inbox"}, Staging{}, []string{"presign.bucket"}},
+		"path":           {Presign{Bucket: "inbox", Endpoint: "https://s3.example.com/x"}, signing, []string{"presign.endpoint"}},
 	} {
 		var p problemList
 		var got []string

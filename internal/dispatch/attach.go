@@ -7,7 +7,6 @@ import (
 	"io"
 	"path"
 
-	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -20,6 +19,10 @@ func (d *Dispatcher) checkAttachments(ctx context.Context, account Account, s up
 	for _, option := range limits.Attachments {
 		key, ok := s.Options[option]
 		if !ok {
+			continue
+		}
+		if d.ofAnother(s.Tenant, uploads.Object{Bucket: s.Source.Bucket, Key: key}) {
+			errs = append(errs, notOurs("options."+option, s.Tenant))
 			continue
 		}
 		object, err := d.staging.Stat(ctx, s.Source.Bucket, key)
@@ -52,7 +55,7 @@ func (d *Dispatcher) attachments(ctx context.Context, p providers.Provider, step
 		object, err := d.staging.Stat(ctx, step.Source.Bucket, key)
 		if err != nil {
 			kind := providers.Transient
-			if e, ok := errors.AsType[sourceKind](err); ok && e.SourceKind() == parts.SourceMissing {
+			if isMissing(err) {
 				kind = providers.Rejected
 			}
 			return nil, &providers.Error{Kind: kind, Call: "read options." + option, Err: err}

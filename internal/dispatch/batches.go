@@ -144,6 +144,9 @@ func (d *Dispatcher) fillFromPrefix(ctx context.Context, b *uploads.NewBatch, s 
 	}
 	seen := 0
 	err := d.staging.List(ctx, s.Source.Bucket, s.Source.Key, func(o uploads.Object) error {
+		if d.ofAnother(s.Tenant, o) {
+			return nil // not even its name is told
+		}
 		seen++
 		for _, name := range s.Accounts {
 			if len(b.Items) == uploads.MaxBulk || b.Rejected == uploads.MaxBulk {

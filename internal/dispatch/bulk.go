@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
 )
 
@@ -175,10 +176,17 @@ func (d *Dispatcher) list(ctx context.Context, bucket string, keys []string, obj
 	switch {
 	case errors.Is(err, errListedEnough):
 		return false, nil
+	case isMissing(err):
+		return true, nil // without the bucket, none of them is there
 	case err != nil:
 		return false, sourceError(uploads.Object{Bucket: bucket}, err)
 	}
 	return true, nil
+}
+
+func isMissing(err error) bool {
+	k, ok := errors.AsType[sourceKind](err)
+	return ok && k.SourceKind() == parts.SourceMissing
 }
 
 func commonPrefix(keys []string) string {

@@ -12,8 +12,13 @@ import (
 	"mediaferry/internal/windows"
 )
 
-// checkPatience bounds the one call that a check makes.
-const checkPatience = 30 * time.Second
+const (
+	// checkPatience bounds the one call that a check makes.
+	checkPatience = 30 * time.Second
+	// checkWait bounds the wait for the published rate before it: uploads spend it
+	// too, and mostly it is free again soon.
+	checkWait = 5 * time.Second
+)
 
 // CheckAccount makes one harmless call with the account's credentials, of the
 // published rate, and says what came of it. It changes nothing, here or there, and
@@ -30,7 +35,7 @@ func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (upl
 		return check, nil
 	}
 	if rate, bounded := d.rateOf(windows.Call{Account: name, Call: string(providers.CallProbe)}); bounded {
-		wait, err := d.store.TakeCalls(ctx, name, providers.CallProbe, 1, rate)
+		wait, err := d.awaitCall(ctx, name, providers.CallProbe, rate, checkWait)
 		if err != nil {
 			return uploads.AccountCheck{}, err
 		}
@@ -41,10 +46,25 @@ func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (upl
 	}
 	ctx, cancel := context.WithTimeoutCause(reach.With(ctx, account.Reach), checkPatience, errors.New("no answer in time"))
 	defer cancel()
+	asked := time.Now() // the wait is none of the platform's
 	detail, err := checker.CheckCredentials(ctx, account.Account)
-	check.Took = time.Since(check.At)
+	check.Took = time.Since(asked)
 	check.Result, check.Detail = judgeCheck(detail, err)
 	return check, nil
+}
+
+// awaitCall spends a call of a published rate, and waits for it no longer than
+// patience. It returns 0 once the call may be made, else how much longer to wait.
+func (d *Dispatcher) awaitCall(ctx context.Context, account string, call providers.Call, rate providers.Rate, patience time.Duration) (time.Duration, error) {
+	for end := time.Now().Add(patience); ; {
+		wait, err := d.store.TakeCalls(ctx, account, call, 1, rate)
+		if err != nil || wait <= 0 || time.Now().Add(wait).After(end) {
+			return wait, err
+		}
+		if !pause(ctx, nil, wait) {
+			return 0, fmt.Errorf("wait for the rate of account %s: %w", account, context.Cause(ctx))
+		}
+	}
 }
 
 // checkerOf is the provider as one that can tell. One that stands around another

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +26,7 @@ type checkable struct {
 
 	err   error         // of the call
 	wait  time.Duration // that the published rate asks for
+	again time.Duration // that it asks for once that is over
 	asked int
 	keys  []string
 	took  []string
@@ -46,7 +48,9 @@ func (c *checkable) TakeCalls(_ context.Context, _ string, call providers.Call, 
 	if call != providers.CallProbe || calls != 1 {
 		return 0, errors.New("another rate is spent")
 	}
-	return c.wait, nil
+	wait := c.wait
+	c.wait, c.again = c.again, 0
+	return wait, nil
 }
 
 func (c *checkable) List(_ context.Context, bucket, prefix string, yield func(uploads.Object) error) error {
@@ -87,6 +91,7 @@ func TestCheckAccount(t *testing.T) {
 		account string
 		err     error
 		wait    time.Duration
+		again   time.Duration
 		want    uploads.CheckResult
 		detail  string
 		asked   int
@@ -94,18 +99,25 @@ func TestCheckAccount(t *testing.T) {
 		"taken":        {account: "main", want: uploads.CheckTaken, detail: "asked as main", asked: 1},
 		"refused":      {account: "main", err: &providers.Error{Kind: providers.Unauthorized, Call: "List", Code: "403"}, want: uploads.CheckRefused, detail: "List: unauthorized (403)", asked: 1},
 		"silent":       {account: "main", err: &providers.Error{Kind: providers.Transient, Call: "List"}, want: uploads.CheckUnknown, detail: "List: transient", asked: 1},
-		"rate spent":   {account: "main", wait: 2500 * time.Millisecond, want: uploads.CheckUnknown, detail: "the platform's rate is spent; try again in 3s"},
+		"rate spent":   {account: "main", wait: 5500 * time.Millisecond, want: uploads.CheckUnknown, detail: "the platform's rate is spent; try again in 6s"},
+		"soon free":    {account: "main", wait: 3 * time.Second, again: time.Second, want: uploads.CheckTaken, detail: "asked as main", asked: 1},
+		"not so soon":  {account: "main", wait: 3 * time.Second, again: 2500 * time.Millisecond, want: uploads.CheckUnknown, detail: "the platform's rate is spent; try again in 3s"},
 		"not possible": {account: "mute", wait: time.Second, want: uploads.CheckNotPossible, detail: "not possible without beginning an upload"},
 	} {
-		platform, d := checking()
-		platform.err, platform.wait = c.err, c.wait
-		got, err := d.CheckAccount(t.Context(), "default", c.account)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if got.Result != c.want || got.Detail != c.detail || platform.asked != c.asked {
-			t.Errorf("%s: %s: %q after %d calls; want %s: %q after %d", name, got.Result, got.Detail, platform.asked, c.want, c.detail, c.asked)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				platform, d := checking()
+				platform.err, platform.wait, platform.again = c.err, c.wait, c.again
+				got, err := d.CheckAccount(t.Context(), "default", c.account)
+				if err != nil {
+					t.Error(err)
+				}
+				if got.Result != c.want || got.Detail != c.detail || platform.asked != c.asked {
+					t.Errorf("%s: %q after %d calls; want %s: %q after %d", got.Result, got.Detail, platform.asked, c.want, c.detail, c.asked)
+				}
+			})
+		})
 	}
 	_, d := checking()
 	for _, tenant := range []string{"default", "films"} {
@@ -129,7 +141,7 @@ func TestSubmitPrefixByPattern(t *testing.T) {
 	} {
 		c, d := checking()
 		c.keys = []string{"a/1.mov", "a/2.mp4", "a/b/3.mov", "a/x*.mov", "z"}
-		s := uploads.Submission{Tenant: "default", Account: "main", Source: uploads.Object{Bucket: "in", Key: "a/"}}
+		s := uploads.Submission{Tenant: "default", Account: "main", Source: uploads.Object{Bucket: "inbox", Key: "a/"}}
 		res, err := d.SubmitPrefix(t.Context(), s, match)
 		if err != nil || res.Submitted != len(want) {
 			t.Errorf("%q: %d submitted, %v", match, res.Submitted, err)

@@ -142,6 +142,9 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission, mat
 		if ok, _ := path.Match(match, o.Key); match != "" && !ok { // the pattern was tried above
 			return nil
 		}
+		if d.ofAnother(s.Tenant, o) {
+			return nil // not even its name is told
+		}
 		one := s
 		one.Source = o
 		one.Name = path.Base(o.Key)
@@ -188,6 +191,9 @@ func (t taken) refuse(s uploads.Submission, problem error) string {
 // checkSubmission checks what can be told without staging.
 func (d *Dispatcher) checkSubmission(s *uploads.Submission) (Account, error) {
 	err := s.Validate()
+	if d.ofAnother(s.Tenant, s.Source) {
+		err = errors.Join(err, notOurs("source.key", s.Tenant))
+	}
 	account, ok := d.accounts[s.Account]
 	if s.Account != "" && (!ok || account.Tenant != s.Tenant) {
 		err = errors.Join(err, &uploads.FieldError{

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +28,7 @@ const (
 		SELECT id, $1, account, provider, pool, $2, idempotency_key, request_hash,
 			source_bucket, source_key, source_version, source_etag, size, name, content_type, options, labels,
 			digests, '', known_by, priority, not_before, greatest(now(), not_before)
-		FROM bulk ORDER BY line
+		FROM bulk ORDER BY idempotency_key COLLATE "C"
 		ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING`
 	knownBulk = `SELECT b.line, u.request_hash = b.request_hash
 		FROM bulk b JOIN uploads u ON u.tenant = $1 AND u.idempotency_key = b.idempotency_key
@@ -38,7 +40,9 @@ const (
 // those whose idempotency key is taken, in the order of their numbers.
 //
 // Mostly no key is: then rows are copied straight into uploads, which takes half
-// as long. The first key that is taken undoes that.
+// as long. The first key that is taken undoes that. Either goes in the order of
+// the keys, so that two that have keys in common wait for each other in one
+// direction only.
 func (s *Store) InsertBulk(ctx context.Context, tenant string, batch uploads.ID, items []uploads.BulkItem) (there []uploads.BulkOutcome, err error) {
 	err = s.inTx(ctx, "copy many uploads", func(tx pgx.Tx) error { return copyUploads(ctx, tx, tenant, batch, items) })
 	if err == nil || codeOf(err) != uniqueViolation {
@@ -80,6 +84,9 @@ func copyUploads(ctx context.Context, tx pgx.Tx, tenant string, batch uploads.ID
 	if err := tx.QueryRow(ctx, startBulk).Scan(&now); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	items = slices.SortedStableFunc(slices.Values(items), func(a, b uploads.BulkItem) int {
+		return strings.Compare(a.IdempotencyKey, b.IdempotencyKey)
+	})
 	columns := append(bulkColumns(), "tenant", "batch_id", "bucket_digest", "step_at")
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"uploads"}, columns, pgx.CopyFromSlice(len(items), func(i int) ([]any, error) {
 		due := now

@@ -1,6 +1,9 @@
 package postgres_test
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,5 +47,50 @@ func TestInsertBulk(t *testing.T) {
 		FROM uploads WHERE batch_id = $2 ORDER BY 1`, later, batch)
 	if diff := cmp.Diff([]string{" false true", "k1 true false", "k2 true false", "k4 true false"}, due); diff != "" {
 		t.Errorf("what is there and due (-want +got):\n%s", diff)
+	}
+}
+
+// Two callers send the same lines, one from the end: neither is to blame, and
+// neither may be told that something went wrong.
+func TestInsertBulkInAnyOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for round := range 3 {
+		const lines = 3000
+		one, other := make([]uploads.BulkItem, lines), make([]uploads.BulkItem, lines)
+		for i := range lines {
+			key := fmt.Sprintf("%d-%d", round, i)
+			one[i], other[lines-1-i] = bulkItem(t, i+1, key), bulkItem(t, lines-i, key)
+		}
+		type outcome struct {
+			known int
+			err   error
+		}
+		outcomes := make(chan outcome, 2)
+		for _, items := range [][]uploads.BulkItem{one, other} {
+			go func() {
+				batch, err := uploads.NewID()
+				if err != nil {
+					outcomes <- outcome{0, err}
+					return
+				}
+				there, err := b.InsertBulk(t.Context(), "default", batch, items)
+				if !slices.IsSortedFunc(there, func(a, b uploads.BulkOutcome) int { return a.Number - b.Number }) {
+					err = errors.Join(err, errors.New("those that are there are not told in their order"))
+				}
+				outcomes <- outcome{len(there), err}
+			}()
+		}
+		known := 0
+		for range 2 {
+			o := <-outcomes
+			if o.err != nil {
+				t.Fatalf("round %d: %v", round, o.err)
+			}
+			known += o.known
+		}
+		if known != lines {
+			t.Errorf("round %d: %d lines of both are known, want %d", round, known, lines)
+		}
 	}
 }

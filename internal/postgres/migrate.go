@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
@@ -19,16 +22,41 @@ type MigrationStatus struct {
 	Applied bool
 }
 
+// A change of a table waits for whoever reads it, a backup for example, and all
+// who come after it wait behind it. So it waits for a moment only, and tries again
+// later.
+const (
+	lockWait  = time.Second
+	lockAgain = 4 * time.Second
+	lockTries = 30
+)
+
 // MigrateUp applies what is missing, under a lock, so that any number of
-// processes may call it at once. It returns the names of what it applied.
+// processes may call it at once. It returns the names of what it applied. A table
+// that others hold for minutes is an error, and what was applied before stays.
 func MigrateUp(ctx context.Context, dsn string) ([]string, error) {
 	var names []string
 	err := withGoose(dsn, func(p *goose.Provider) error {
-		results, err := p.Up(ctx)
-		for _, r := range results {
-			names = append(names, r.Source.Path)
+		for tries := 1; ; tries++ {
+			results, err := p.Up(ctx)
+			if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+				results = partial.Applied
+			}
+			for _, r := range results {
+				names = append(names, r.Source.Path)
+			}
+			if codeOf(err) != lockNotAvailable {
+				return err //nolint:wrapcheck // wrapped by withGoose
+			}
+			if tries == lockTries {
+				return fmt.Errorf("%w; a transaction holds the table, such as that of a backup: wait for its end, or end it", err)
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("wait for a table: %w", context.Cause(ctx))
+			case <-time.After(lockAgain):
+			}
 		}
-		return err //nolint:wrapcheck // wrapped by withGoose
 	})
 	return names, err
 }
@@ -67,6 +95,7 @@ func withGoose(dsn string, f func(*goose.Provider) error) error {
 		return errDSN
 	}
 	ourSchema(cfg)
+	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockWait.Milliseconds(), 10)
 	conn := stdlib.OpenDB(*cfg)
 	defer conn.Close() //nolint:errcheck // nothing is pending on it
 	locker, err := lock.NewPostgresSessionLocker()

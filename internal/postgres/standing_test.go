@@ -87,7 +87,7 @@ func TestStanding(t *testing.T) {
 	b := setup(t)
 	first, second := item(t, "one.mp4", 10), item(t, "two.mp4", 20)
 	if _, err := b.Insert(t.Context(), &uploads.Intake{
-		Tenant: "default", Account: "main", Provider: "fake", Pool: "default", Bucket: "in", Items: []uploads.IntakeItem{first, second},
+		Tenant: "default", Account: "main", Provider: "fake", Pool: "default", Bucket: "inbox", Items: []uploads.IntakeItem{first, second},
 	}); err != nil {
 		t.Fatal(err)
 	}

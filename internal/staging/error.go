@@ -61,6 +61,9 @@ func classify(op, bucket, key string, err error) *Error {
 		// Credentials that are wrong in themselves come with 400 from S3 and, the
 		// last of these codes, with 404 from versitygw.
 		e.Kind = Denied
+	case "InvalidBucketName", "XMinioInvalidObjectName", "KeyTooLongError", "InvalidURI":
+		// No object can have such a name, so asking again would be in vain.
+		e.Kind = Missing
 	}
 	if resp.Message == "" {
 		// An answer to HEAD has no body, and so no words.

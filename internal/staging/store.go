@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -220,7 +221,7 @@ func version(id string) string {
 
 // Open starts one ranged GET of length bytes from offset, under If-Match with
 // the object's ETag and of its version if it has one; offset and length must
-// lie within obj.Size. The body streams from the connection: nothing is read
+// lie within obj.Size, and an object of another size is Changed. The body streams from the connection: nothing is read
 // ahead, and closing it early drops the connection. Read returns an *Error
 // that wraps io.ErrUnexpectedEOF if fewer than length bytes come. Cancelling
 // the context ends a read in hand.
@@ -236,7 +237,7 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 	if length > 0 { // an empty object has no range
 		opts.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
 	}
-	raw, info, _, err := s.core.GetObject(ctx, obj.Bucket, obj.Key, opts)
+	raw, info, header, err := s.core.GetObject(ctx, obj.Bucket, obj.Key, opts)
 	if err != nil {
 		return nil, classify("open", obj.Bucket, obj.Key, err)
 	}
@@ -247,6 +248,14 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
 			Err: fmt.Errorf("its ETag is %s, not %s", info.ETag, obj.ETag),
 		}
+	case !whole(header.Get("Content-Range"), obj.Size):
+		// The size may be what a submitter said: too small a one would cut the
+		// media short, and every digest would agree.
+		_ = raw.Close()
+		return nil, &Error{
+			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
+			Err: fmt.Errorf("the answer is %s, not of %d bytes", header.Get("Content-Range"), obj.Size),
+		}
 	case info.Size >= 0 && info.Size != length:
 		_ = raw.Close()
 		return nil, &Error{
@@ -255,6 +264,14 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 		}
 	}
 	return &body{raw: raw, obj: obj, left: length}, nil
+}
+
+// whole reports whether a Content-Range is of an object of the size. One that does
+// not say of how many is taken for it.
+func whole(contentRange string, size int64) bool {
+	_, total, found := strings.Cut(contentRange, "/")
+	n, err := strconv.ParseInt(total, 10, 64)
+	return !found || err != nil || n == size
 }
 
 // body passes the response body through and counts, so that an end that comes

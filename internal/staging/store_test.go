@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"mediaferry/internal/devstack/devtest"
 	"mediaferry/internal/providers"
@@ -110,6 +111,15 @@ func TestOpenRanges(t *testing.T) {
 			}
 		})
 	}
+	// What a submitter says of the size is held against the object's own.
+	short, long := obj, obj
+	short.Size, long.Size = size-1, size+1
+	_, err := store.Open(t.Context(), short, 0, 10)
+	wantKind(t, err, staging.Changed)
+	_, err = store.Open(t.Context(), short, 0, short.Size)
+	wantKind(t, err, staging.Changed)
+	_, err = store.Open(t.Context(), long, 0, 10)
+	wantKind(t, err, staging.Changed)
 	for _, r := range []struct{ offset, length int64 }{{-1, 2}, {0, size + 1}, {size, 1}, {0, 0}, {5, -1}} {
 		if _, err := store.Open(t.Context(), obj, r.offset, r.length); err == nil {
 			t.Errorf("range of %d at %d was opened", r.length, r.offset)
@@ -160,6 +170,32 @@ func TestOverwriteWhileReading(t *testing.T) {
 	rest, err := io.ReadAll(body)
 	if err == nil && !bytes.Equal(append(head, rest...), before) {
 		t.Error("the body mixes two versions")
+	}
+}
+
+// What the client of S3 would not ask for is refused at intake, and says what it
+// is here: as long as it looked like a server that is away, a submission of such
+// an object would be tried again for ever.
+func TestBucketNamesAreThoseOfS3(t *testing.T) {
+	t.Parallel()
+	store := open(t, staging.Config{Endpoint: "127.0.0.1:1", AccessKey: "a", SecretKey: "b"}) // nobody is asked
+	for _, name := range []string{
+		"abc", "a-b", "a.b", "Legacy_Bucket:1", "0--0", strings.Repeat("a", 63), "1.2.3.x", "1.2.3.4.5", "1234", "1::2",
+		"", "ab", strings.Repeat("a", 64), "-ab", "ab-", ".ab", "ab_", "a..b", "a.-b", "a-.b", "a/b", `a\b`, "a b", "Bücher", "a\x00b", "..",
+		"192.168.0.1", "999.1.1.1", "abc\n",
+	} {
+		ours, theirs := uploads.CheckBucket(name), s3utils.CheckValidBucketName(name)
+		if (ours == nil) != (theirs == nil) {
+			t.Errorf("%q: %v, but the client says %v", name, ours, theirs)
+		}
+		if ours == nil {
+			continue
+		}
+		if !strings.HasSuffix(ours.Error(), "; give the staging bucket's name") {
+			t.Errorf("%q: no remedy in %q", name, ours)
+		}
+		_, err := store.Stat(t.Context(), name, "film.mp4")
+		wantKind(t, err, staging.Missing)
 	}
 }
 

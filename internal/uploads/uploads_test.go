@@ -99,7 +99,7 @@ func TestMovesLeadToAnEnd(t *testing.T) {
 func good() uploads.Submission {
 	return uploads.Submission{
 		Tenant: "acme", Account: "vod-1", IdempotencyKey: "k", Priority: 5,
-		Source: uploads.Object{Bucket: "in", Key: "a/b/Film 1.mp4"},
+		Source: uploads.Object{Bucket: "inbox", Key: "a/b/Film 1.mp4"},
 		Name:   "Film.mp4", ContentType: "video/mp4",
 		Labels:  map[string]string{"team": "news", "empty": ""},
 		Options: map[string]string{"class_id": "7"},
@@ -138,33 +138,36 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		set  func(s *uploads.Submission)
 		want []string
 	}{
-		"good":                      {func(*uploads.Submission) {}, nil},
-		"no account":                {func(s *uploads.Submission) { s.Account = "" }, []string{"account"}},
-		"account is a wildcard":     {func(s *uploads.Submission) { s.Account = "a.*" }, []string{"account"}},
-		"account is too long":       {func(s *uploads.Submission) { s.Account = long(65) }, []string{"account"}},
-		"tenant has a blank":        {func(s *uploads.Submission) { s.Tenant = "a b" }, []string{"tenant"}},
-		"no bucket":                 {func(s *uploads.Submission) { s.Source.Bucket = "" }, []string{"source.bucket"}},
-		"no key":                    {func(s *uploads.Submission) { s.Source.Key = "" }, []string{"source.key"}},
-		"key is too long":           {func(s *uploads.Submission) { s.Source.Key = long(1025) }, []string{"source.key"}},
-		"key is as long as can be":  {func(s *uploads.Submission) { s.Source.Key = long(1024) }, nil},
-		"key is not UTF-8":          {func(s *uploads.Submission) { s.Source.Key = "\xff" }, []string{"source.key"}},
-		"key has a NUL":             {func(s *uploads.Submission) { s.Source.Key = "a\x00" }, []string{"source.key"}},
-		"bucket has a NUL":          {func(s *uploads.Submission) { s.Source.Bucket = "a\x00" }, []string{"source.bucket"}},
-		"version is not UTF-8":      {func(s *uploads.Submission) { s.Source.Version = "\xff" }, []string{"source.version"}},
-		"content type has a NUL":    {func(s *uploads.Submission) { s.ContentType = "\x00" }, []string{"content_type"}},
-		"name has a slash":          {func(s *uploads.Submission) { s.Name = "a/b" }, []string{"name"}},
-		"name has a backslash":      {func(s *uploads.Submission) { s.Name = `a\b` }, []string{"name"}},
-		"name is a folder":          {func(s *uploads.Submission) { s.Name = ".." }, []string{"name"}},
-		"name has a line break":     {func(s *uploads.Submission) { s.Name = "a\nb" }, []string{"name"}},
-		"name is not UTF-8":         {func(s *uploads.Submission) { s.Name = "\xff" }, []string{"name"}},
-		"name is too long":          {func(s *uploads.Submission) { s.Name = long(256) }, []string{"name"}},
-		"name of the key is no use": {func(s *uploads.Submission) { s.Name, s.Source.Key = "", "a/.." }, []string{"name"}},
-		"priority is too high":      {func(s *uploads.Submission) { s.Priority = 101 }, []string{"priority"}},
-		"priority is too low":       {func(s *uploads.Submission) { s.Priority = -101 }, []string{"priority"}},
-		"label without a key":       {func(s *uploads.Submission) { s.Labels[""] = "x" }, []string{"labels."}},
-		"label is too long":         {func(s *uploads.Submission) { s.Labels["x"] = long(257) }, []string{"labels.x"}},
-		"label has a NUL":           {func(s *uploads.Submission) { s.Labels["x"] = "\x00" }, []string{"labels.x"}},
-		"option has a NUL":          {func(s *uploads.Submission) { s.Options["x"] = "\x00" }, []string{"options.x"}},
+		"good":                       {func(*uploads.Submission) {}, nil},
+		"no account":                 {func(s *uploads.Submission) { s.Account = "" }, []string{"account"}},
+		"account is a wildcard":      {func(s *uploads.Submission) { s.Account = "a.*" }, []string{"account"}},
+		"account is too long":        {func(s *uploads.Submission) { s.Account = long(65) }, []string{"account"}},
+		"tenant has a blank":         {func(s *uploads.Submission) { s.Tenant = "a b" }, []string{"tenant"}},
+		"no bucket":                  {func(s *uploads.Submission) { s.Source.Bucket = "" }, []string{"source.bucket"}},
+		"bucket is an address":       {func(s *uploads.Submission) { s.Source.Bucket = "10.0.0.1" }, []string{"source.bucket"}},
+		"no key":                     {func(s *uploads.Submission) { s.Source.Key = "" }, []string{"source.key"}},
+		"key is blank":               {func(s *uploads.Submission) { s.Source.Key = " \t" }, []string{"source.key"}},
+		"key is too long":            {func(s *uploads.Submission) { s.Source.Key = long(1025) }, []string{"source.key"}},
+		"key is as long as can be":   {func(s *uploads.Submission) { s.Source.Key = long(1024) }, nil},
+		"key is not UTF-8":           {func(s *uploads.Submission) { s.Source.Key = "\xff" }, []string{"source.key"}},
+		"key has a NUL":              {func(s *uploads.Submission) { s.Source.Key = "a\x00" }, []string{"source.key"}},
+		"bucket has a NUL":           {func(s *uploads.Submission) { s.Source.Bucket = "a\x00" }, []string{"source.bucket"}},
+		"version is not UTF-8":       {func(s *uploads.Submission) { s.Source.Version = "\xff" }, []string{"source.version"}},
+		"content type has a NUL":     {func(s *uploads.Submission) { s.ContentType = "\x00" }, []string{"content_type"}},
+		"content type has two lines": {func(s *uploads.Submission) { s.ContentType = "video/mp4\r\nX-Other: 1" }, []string{"content_type"}},
+		"name has a slash":           {func(s *uploads.Submission) { s.Name = "a/b" }, []string{"name"}},
+		"name has a backslash":       {func(s *uploads.Submission) { s.Name = `a\b` }, []string{"name"}},
+		"name is a folder":           {func(s *uploads.Submission) { s.Name = ".." }, []string{"name"}},
+		"name has a line break":      {func(s *uploads.Submission) { s.Name = "a\nb" }, []string{"name"}},
+		"name is not UTF-8":          {func(s *uploads.Submission) { s.Name = "\xff" }, []string{"name"}},
+		"name is too long":           {func(s *uploads.Submission) { s.Name = long(256) }, []string{"name"}},
+		"name of the key is no use":  {func(s *uploads.Submission) { s.Name, s.Source.Key = "", "a/.." }, []string{"name"}},
+		"priority is too high":       {func(s *uploads.Submission) { s.Priority = 101 }, []string{"priority"}},
+		"priority is too low":        {func(s *uploads.Submission) { s.Priority = -101 }, []string{"priority"}},
+		"label without a key":        {func(s *uploads.Submission) { s.Labels[""] = "x" }, []string{"labels."}},
+		"label is too long":          {func(s *uploads.Submission) { s.Labels["x"] = long(257) }, []string{"labels.x"}},
+		"label has a NUL":            {func(s *uploads.Submission) { s.Labels["x"] = "\x00" }, []string{"labels.x"}},
+		"option has a NUL":           {func(s *uploads.Submission) { s.Options["x"] = "\x00" }, []string{"options.x"}},
 		"too many labels": {func(s *uploads.Submission) {
 			for i := range 33 {
 				s.Labels[fmt.Sprint(i)] = ""
@@ -191,14 +194,14 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 
 func TestValidateFillsDefaults(t *testing.T) {
 	t.Parallel()
-	s := uploads.Submission{Account: "a", Source: uploads.Object{Bucket: "b", Key: "x/Ünïcode 1.mp4"}}
+	s := uploads.Submission{Account: "a", Source: uploads.Object{Bucket: "abc", Key: "x/Ünïcode 1.mp4"}}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if s.Tenant != "default" || s.Name != "Ünïcode 1.mp4" {
 		t.Errorf("tenant %q, name %q", s.Tenant, s.Name)
 	}
-	if got := s.Source.URL(); got != "s3://b/x/Ünïcode 1.mp4" {
+	if got := s.Source.URL(); got != "s3://abc/x/Ünïcode 1.mp4" {
 		t.Errorf("URL %q", got)
 	}
 }
@@ -213,8 +216,8 @@ func TestGoodSubmissionsPass(t *testing.T) {
 			IdempotencyKey: rapid.StringN(0, -1, 256).Filter(noNUL).Draw(t, "idempotency key"),
 			Priority:       rapid.IntRange(-100, 100).Draw(t, "priority"),
 			Source: uploads.Object{
-				Bucket: rapid.StringMatching(`[a-z0-9.-]{3,63}`).Draw(t, "bucket"),
-				Key:    rapid.StringN(1, -1, 1024).Filter(noNUL).Draw(t, "key"),
+				Bucket: rapid.StringMatching(`[a-z0-9][a-z0-9-]{1,30}[a-z0-9](\.[a-z][a-z0-9]{0,29})?`).Draw(t, "bucket"),
+				Key:    rapid.StringN(1, -1, 1024).Filter(noNUL).Filter(notBlank).Draw(t, "key"),
 			},
 			Name:   rapid.StringMatching(`[^/\\\pC]{3,60}`).Draw(t, "name"),
 			Labels: rapid.MapOfN(rapid.StringN(1, -1, 256).Filter(noNUL), rapid.StringN(0, -1, 256).Filter(noNUL), 0, 5).Draw(t, "labels"),
@@ -231,6 +234,8 @@ func TestGoodSubmissionsPass(t *testing.T) {
 }
 
 func noNUL(s string) bool { return !strings.Contains(s, "\x00") }
+
+func notBlank(s string) bool { return strings.TrimSpace(s) != "" }
 
 func TestIdentsAreTokensOfSubjects(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,8 @@ const (
 	MaxLabelLength = 256 // bytes, key and value each
 	MaxPriority    = 100
 	maxIdentLength = 64
+
+	minBucketLength, maxBucketLength = 3, 63 // characters
 )
 
 // Validate fills defaults and reports everything that is wrong with the
@@ -38,11 +40,11 @@ func (s *Submission) Validate() error {
 	} else if err := CheckIdent(s.Account); err != nil {
 		bad("account", "%v", err)
 	}
-	if s.Source.Bucket == "" {
-		bad("source.bucket", "is missing; give the staging bucket's name")
+	if err := CheckBucket(s.Source.Bucket); err != nil {
+		bad("source.bucket", "%v", err)
 	}
 	switch {
-	case s.Source.Key == "":
+	case strings.TrimSpace(s.Source.Key) == "": // clients of S3 take blanks for none
 		bad("source.key", "is missing; give the object's key")
 	case len(s.Source.Key) > MaxKeyLength:
 		bad("source.key", "has %d bytes; at most %d are possible", len(s.Source.Key), MaxKeyLength)
@@ -50,14 +52,15 @@ func (s *Submission) Validate() error {
 		bad("source.key", "is not UTF-8 without NUL")
 	}
 	for _, f := range []struct{ field, value string }{
-		{"source.bucket", s.Source.Bucket},
 		{"source.version", s.Source.Version},
-		{"content_type", s.ContentType},
 		{"idempotency_key", s.IdempotencyKey},
 	} {
 		if !storable(f.value) {
 			bad(f.field, "is not UTF-8 without NUL")
 		}
+	}
+	if !plain(s.ContentType) || len(s.ContentType) > MaxLabelLength {
+		bad("content_type", "is not a MIME type; give one such as video/mp4, or none")
 	}
 	if s.Name == "" {
 		s.Name = path.Base(s.Source.Key)
@@ -119,6 +122,31 @@ func CheckIdent(ident string) error {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
 			return fmt.Errorf("%q may only have letters, digits, '-' and '_'", ident)
 		}
+	}
+	return nil
+}
+
+// CheckBucket checks the name of a bucket by the rules of S3, those of its first
+// years included: no server has a bucket of another name, and none can be asked.
+func CheckBucket(name string) error {
+	const remedy = "give the staging bucket's name"
+	if name == "" {
+		return errors.New("is missing; " + remedy)
+	}
+	if len(name) < minBucketLength || len(name) > maxBucketLength {
+		return fmt.Errorf("%.80q is no name of a bucket, which has %d to %d characters; %s", name, minBucketLength, maxBucketLength, remedy)
+	}
+	alnum := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' }
+	inner := func(r rune) bool { return alnum(r) || strings.ContainsRune(".-_:", r) }
+	switch {
+	case strings.ContainsFunc(name, func(r rune) bool { return !inner(r) }):
+		return fmt.Errorf("%q is no name of a bucket, which has only letters, digits, '.', '-', '_' and ':'; %s", name, remedy)
+	case !alnum(rune(name[0])) || !alnum(rune(name[len(name)-1])):
+		return fmt.Errorf("%q is no name of a bucket, which begins and ends with a letter or digit; %s", name, remedy)
+	case strings.Contains(name, "..") || strings.Contains(name, ".-") || strings.Contains(name, "-."):
+		return fmt.Errorf("%q is no name of a bucket, in which no '.' is beside another or a '-'; %s", name, remedy)
+	case strings.Count(name, ".") == 3 && strings.Trim(name, ".0123456789") == "":
+		return fmt.Errorf("%q is an address and no name of a bucket; %s", name, remedy)
 	}
 	return nil
 }

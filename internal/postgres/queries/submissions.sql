@@ -33,7 +33,7 @@ WITH held AS (
         h.source_version, h.source_etag, h.size, h.name, h.content_type, h.options, h.labels,
         string_to_array(h.digests, ' '), '', h.known_by, h.priority, h.not_before, h.submitted_at,
         greatest(now(), h.not_before)
-    FROM held h
+    FROM held h ORDER BY h.idempotency_key COLLATE "C" -- as others do that insert many
     ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id
 )

@@ -1,0 +1,63 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"mediaferry/internal/postgres"
+)
+
+// A backup reads the uploads while a new version starts: its change of the table
+// waits, and the dispatchers that run go on.
+func TestAMigrationHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	if _, err := postgres.MigrateDown(t.Context(), b.dsn); err != nil {
+		t.Fatal(err)
+	}
+	connect := func() *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), b.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		return conn
+	}
+	backup, other := connect(), connect()
+	tx, err := backup.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE uploads IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		names []string
+		err   error
+	}
+	migrated := make(chan result, 1)
+	go func() {
+		names, err := postgres.MigrateUp(t.Context(), b.dsn)
+		migrated <- result{names, err}
+	}()
+	for waits := false; !waits; {
+		if err := other.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks
+			WHERE relation = 'uploads'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := other.Exec(ctx, `SELECT id FROM uploads LIMIT 1`); err != nil {
+		t.Fatalf("others wait behind the change: %v", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-migrated; got.err != nil || len(got.names) != 1 {
+		t.Errorf("after the backup: %v, %v; want the change applied", got.names, got.err)
+	}
+}
