@@ -47,7 +47,7 @@ func marshalMaps(options, labels map[string]string) (o, l json.RawMessage, err e
 
 func unmarshalMap(raw json.RawMessage) (map[string]string, error) {
 	if len(raw) == 0 || string(raw) == "{}" {
-		return nil, nil //nolint:nilnil // an empty map is nil
+		return nil, nil // an empty map is nil
 	}
 	var m map[string]string
 	if err := json.Unmarshal(raw, &m); err != nil {

@@ -161,7 +161,7 @@ func (w *world) startServers(ctx context.Context) (err error) {
 		return err
 	}
 	w.onStop(func() error { w.objects.Close(); return nil })
-	w.transport = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	w.transport = http.DefaultTransport.(*http.Transport).Clone()
 	w.transport.MaxIdleConnsPerHost = 64
 	w.onStop(func() error { w.transport.CloseIdleConnections(); return nil })
 	return nil
@@ -377,7 +377,7 @@ func natsMain() {
 		if server, err = devstack.StartNATS(dir, n); err == nil {
 			<-ctx.Done()
 			server.Stop()
-			os.Exit(0) //nolint:gocritic // nothing is left to stop
+			os.Exit(0) // nothing is left to stop
 		}
 	}
 	fmt.Fprintln(os.Stderr, "nats:", err)
