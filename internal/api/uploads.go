@@ -134,7 +134,7 @@ func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error)
 	for _, label := range in.Label {
 		key, value, ok := strings.Cut(label, "=")
 		if !ok {
-			return nil, s.problem("list", &uploads.FieldError{Field: "label", Detail: "is not a label; give key=value"})
+			return nil, s.problem("list", &uploads.FieldError{Field: "query.label", Detail: "is not a label; give key=value"})
 		}
 		if f.Labels == nil {
 			f.Labels = map[string]string{}
