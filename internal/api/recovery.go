@@ -66,9 +66,6 @@ type setAsideListAnswer struct {
 }
 
 func (s *server) setAsideList(ctx context.Context, in *setAsideListRequest) (*setAsideListAnswer, error) {
-	if in.Limit == 0 {
-		in.Limit = defaultPage
-	}
 	found, err := s.uc.ListSetAside(ctx, in.Before, in.Limit)
 	if err != nil {
 		return nil, s.problem("list-set-aside", err)

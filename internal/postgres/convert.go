@@ -76,6 +76,23 @@ func parseDigests(texts []string) ([]hashing.Digest, error) {
 	return out, nil
 }
 
+// stepRow is a row of any statement that claims steps: they return the same columns.
+type stepRow interface {
+	db.ClaimStepsRow | db.ClaimQueuedRow | db.ClaimRenewalsRow | db.ClaimProbesRow
+}
+
+// toSteps returns the steps that were claimed under one lease.
+func toSteps[R stepRow](rows []R, lease uploads.Lease, claimed time.Time) ([]uploads.Step, error) {
+	steps := make([]uploads.Step, len(rows))
+	for i, r := range rows {
+		var err error
+		if steps[i], err = toStep(db.ClaimStepsRow(r), lease, claimed); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
+}
+
 func toStep(r db.ClaimStepsRow, lease uploads.Lease, claimed time.Time) (uploads.Step, error) {
 	options, err := unmarshalMap(r.Options)
 	if err != nil {
