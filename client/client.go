@@ -205,7 +205,9 @@ func (c *Client) Submit(ctx context.Context, s Submission) (u Upload, created bo
 	return u, status == http.StatusCreated, nil
 }
 
-// SubmitPrefix submits every object below a prefix, as one batch.
+// SubmitPrefix submits every object below a prefix, as one batch. It is not one
+// transaction: what was accepted before an error stays, and calling it again
+// submits those objects again.
 func (c *Client) SubmitPrefix(ctx context.Context, s PrefixSubmission) (PrefixResult, error) {
 	var res PrefixResult
 	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/prefix", s, &res); err != nil {

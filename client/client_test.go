@@ -108,13 +108,13 @@ func TestErrorsAreDecoded(t *testing.T) {
 	if diff := cmp.Diff(want, e.Fields); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
 	}
-	uc.Fail(uploads.ErrOverloaded)
+	uc.Fail(&uploads.UnavailableError{What: "nats", Full: true})
 	_, _, err = c.Submit(t.Context(), first())
 	if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != 503 || e.RetryAfter != 5*time.Second || client.IsInvalid(err) {
-		t.Errorf("overloaded: %v", err)
+		t.Errorf("no room: %v", err)
 	}
 	if _, err := c.Show(t.Context(), uuid.NewString()); err == nil || client.IsNotFound(err) {
-		t.Errorf("while overloaded, show: %v", err)
+		t.Errorf("without room, show: %v", err)
 	}
 	if _, err := client.New("localhost:80", ""); err == nil {
 		t.Error("an URL without scheme is taken")

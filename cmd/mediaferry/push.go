@@ -351,7 +351,7 @@ func eachOf(ctx context.Context, api *client.Client, batch string, found func(cl
 // pairs reads key=value flags.
 func pairs(flag string, list []string) (map[string]string, error) {
 	if len(list) == 0 {
-		return nil, nil //nolint:nilnil // no pairs
+		return nil, nil // no pairs
 	}
 	m := map[string]string{}
 	for _, pair := range list {

@@ -163,7 +163,7 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 		secrets[id] = rand.Text()
 	}
 	key := func(id string) map[string]string { return map[string]string{id: secrets[id]} }
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	s.onStop(func() error { transport.CloseIdleConnections(); return nil })
 	meter, err := upstreams.NewMeter(s.s3.Endpoint(), transport, 0)

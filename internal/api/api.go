@@ -72,7 +72,7 @@ type server struct {
 	bulk   chan struct{} // one bulk submission at a time
 
 	streams  chan struct{}   // has one for each caller that follows
-	stopping context.Context //nolint:containedctx // ends with the server, not with a request
+	stopping context.Context // ends with the server, not with a request
 }
 
 // Guarding says how requests are let in.

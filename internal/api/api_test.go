@@ -159,7 +159,7 @@ func TestErrorsBecomeStatuses(t *testing.T) {
 		status int
 		retry  string
 	}{
-		{uploads.ErrOverloaded, 503, "5"},
+		{uploads.ErrUnsettled, 503, "5"},
 		{&uploads.UnavailableError{What: "staging", Err: secret}, 503, "5"},
 		{uploads.ErrNotFound, 404, ""},
 		{secret, 500, ""},

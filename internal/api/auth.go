@@ -285,7 +285,7 @@ func (c *tokenCache) find(ctx context.Context, text string) (access.Token, error
 		if err != nil {
 			return access.Token{}, err //nolint:wrapcheck // look's own
 		}
-		entry = found.(seenToken) //nolint:forcetypeassert // look returns no other
+		entry = found.(seenToken) // look returns no other
 	}
 	if !entry.known {
 		return access.Token{}, access.ErrUnknown

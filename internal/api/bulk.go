@@ -58,7 +58,7 @@ func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, 
 		read = readCSV
 	default:
 		return nil, s.problem("submit-bulk", &uploads.FieldError{
-			Field: "type", Detail: fmt.Sprintf("Content-Type is %q; give application/x-ndjson or text/csv", in.Type),
+			Field: "header.Content-Type", Detail: fmt.Sprintf("is %q; give application/x-ndjson or text/csv", in.Type),
 		})
 	}
 	var lines []uploads.Line

@@ -65,8 +65,8 @@ func TestActionsByFilter(t *testing.T) {
 			t.Errorf("%s: %d %s", body, a.status, a.body)
 		}
 	}
-	if a := call(t, "GET", url+"/v1/uploads?label=show", ""); a.status != http.StatusUnprocessableEntity {
-		t.Errorf("a label without a value: %d", a.status)
+	if a := call(t, "GET", url+"/v1/uploads?label=show", ""); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `"location":"query.label"`) {
+		t.Errorf("a label without a value: %d %s", a.status, a.body)
 	}
 }
 

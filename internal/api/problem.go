@@ -27,39 +27,13 @@ func (s *server) problem(call string, err error) error {
 		}
 		return huma.Error422UnprocessableEntity("the request is not valid", details...)
 	}
-	switch {
-	case errors.Is(err, access.ErrUnknown):
-		return huma.Error404NotFound(access.ErrUnknown.Error())
-	case errors.Is(err, uploads.ErrNotFound):
-		return huma.Error404NotFound(uploads.ErrNotFound.Error())
-	case errors.Is(err, uploads.ErrKeyTaken):
-		return huma.Error409Conflict(uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content")
-	case errors.Is(err, uploads.ErrRefused):
-		return huma.Error409Conflict(uploads.ErrRefused.Error())
-	case errors.Is(err, uploads.ErrNotFailed):
-		return huma.Error409Conflict(uploads.ErrNotFailed.Error())
-	case errors.Is(err, uploads.ErrFinal):
-		return huma.Error409Conflict(uploads.ErrFinal.Error())
-	case errors.Is(err, uploads.ErrNoSetAside):
-		return huma.Error404NotFound(uploads.ErrNoSetAside.Error())
-	case errors.Is(err, uploads.ErrNoReport):
-		return huma.Error404NotFound(uploads.ErrNoReport.Error())
-	case errors.Is(err, uploads.ErrNoPresign):
-		return huma.Error409Conflict(uploads.ErrNoPresign.Error())
-	case errors.Is(err, uploads.ErrNoBatch):
-		return huma.Error404NotFound(uploads.ErrNoBatch.Error())
-	case errors.Is(err, uploads.ErrNoWebhook):
-		return huma.Error404NotFound(uploads.ErrNoWebhook.Error())
-	case errors.Is(err, uploads.ErrNotWhole):
-		return huma.Error409Conflict(uploads.ErrNotWhole.Error())
-	case errors.Is(err, uploads.ErrEnded):
-		return huma.Error409Conflict(uploads.ErrEnded.Error())
-	case errors.Is(err, uploads.ErrNoAccount), errors.Is(err, uploads.ErrNoTenant):
-		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, uploads.ErrUnsettled):
-		return later(uploads.ErrUnsettled.Error() + "; try again later")
-	case errors.Is(err, uploads.ErrOverloaded):
-		return later(uploads.ErrOverloaded.Error() + "; try again later")
+	for _, known := range sentinels() {
+		if errors.Is(err, known.err) {
+			return known.answer(known.err.Error() + known.remedy)
+		}
+	}
+	if errors.Is(err, uploads.ErrNoAccount) || errors.Is(err, uploads.ErrNoTenant) {
+		return huma.Error404NotFound(err.Error()) // which says what there is
 	}
 	if e, ok := errors.AsType[*uploads.UnavailableError](err); ok {
 		s.log.Warn("cannot serve", zap.String("call", call), zap.Error(err))
@@ -72,6 +46,36 @@ func (s *server) problem(call string, err error) error {
 	return huma.Error500InternalServerError("internal error; the dispatcher's log has the details")
 }
 
+// sentinel is an error that is the caller's to know of: told in its own words,
+// and what to do about it where they do not say so.
+type sentinel struct {
+	err    error
+	answer func(detail string) error
+	remedy string
+}
+
+func sentinels() []sentinel {
+	notFound := func(detail string) error { return huma.Error404NotFound(detail) }
+	conflict := func(detail string) error { return huma.Error409Conflict(detail) }
+	return []sentinel{
+		{err: access.ErrUnknown, answer: notFound},
+		{err: uploads.ErrNotFound, answer: notFound},
+		{err: uploads.ErrNoBatch, answer: notFound},
+		{err: uploads.ErrNoReport, answer: notFound},
+		{err: uploads.ErrNoSetAside, answer: notFound},
+		{err: uploads.ErrNoWebhook, answer: notFound},
+		{err: uploads.ErrKeyTaken, answer: conflict, remedy: "; use another key, or submit the same content"},
+		{err: uploads.ErrEnded, answer: conflict},
+		{err: uploads.ErrFinal, answer: conflict},
+		{err: uploads.ErrNotFailed, answer: conflict},
+		{err: uploads.ErrRefused, answer: conflict},
+		{err: uploads.ErrNotWhole, answer: conflict},
+		{err: uploads.ErrNoPresign, answer: conflict},
+		{err: uploads.ErrUnsettled, answer: later, remedy: "; try again later"},
+	}
+}
+
+// later is an answer that asks the caller to come again, and when.
 func later(detail string) error {
 	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail),
 		http.Header{"Retry-After": {retryAfter}})

@@ -81,7 +81,7 @@ func badInputs(t *testing.T) (all []badInput) {
 					if name != "" {
 						fields[name] = value
 					}
-					raw, _ = json.Marshal(fields) //nolint:errchkjson // was JSON just now
+					raw, _ = json.Marshal(fields) // was JSON just now
 					return string(raw)
 				}
 				good = with("", nil)
@@ -95,7 +95,7 @@ func badInputs(t *testing.T) (all []badInput) {
 					var fields map[string]any
 					_ = json.Unmarshal([]byte(good), &fields)
 					delete(fields, name)
-					raw, _ := json.Marshal(fields) //nolint:errchkjson // was JSON just now
+					raw, _ := json.Marshal(fields) // was JSON just now
 					add("without "+name, filled, string(raw), "body."+name, 422)
 				}
 				for name, field := range s.Properties {

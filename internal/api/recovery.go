@@ -66,9 +66,6 @@ type setAsideListAnswer struct {
 }
 
 func (s *server) setAsideList(ctx context.Context, in *setAsideListRequest) (*setAsideListAnswer, error) {
-	if in.Limit == 0 {
-		in.Limit = defaultPage
-	}
 	found, err := s.uc.ListSetAside(ctx, in.Before, in.Limit)
 	if err != nil {
 		return nil, s.problem("list-set-aside", err)
@@ -104,14 +101,14 @@ func (s *server) setAsideDrop(ctx context.Context, in *SetAsideParam) (*struct{}
 	if err := s.uc.DropSetAside(ctx, in.Number); err != nil {
 		return nil, s.problem("drop-set-aside", err)
 	}
-	return nil, nil //nolint:nilnil // 204
+	return nil, nil // 204
 }
 
 func (s *server) setAsideReplay(ctx context.Context, in *SetAsideParam) (*struct{}, error) {
 	if err := s.uc.Replay(ctx, in.Number); err != nil {
 		return nil, s.problem("replay-set-aside", err)
 	}
-	return nil, nil //nolint:nilnil // 204
+	return nil, nil // 204
 }
 
 func setAsideView(m uploads.SetAside) wire.SetAside {

@@ -76,7 +76,7 @@ func (s *server) revokeToken(ctx context.Context, in *revokeTokenRequest) (*stru
 		return nil, s.problem("revoke-token", err)
 	}
 	s.seen.forget()
-	return nil, nil //nolint:nilnil // there is nothing to tell
+	return nil, nil // there is nothing to tell
 }
 
 func tokenView(t access.Token) wire.Token {

@@ -14,9 +14,6 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// defaultPage is the length of a page of uploads where none is asked for.
-const defaultPage = 100
-
 // TenantParam is what every request carries. Exported, as UploadParam is,
 // since only exported embedded structs are seen by the framework.
 type TenantParam struct {
@@ -122,9 +119,6 @@ type listAnswer struct {
 
 func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error) {
 	f := uploads.Filter{Tenant: in.Tenant, Account: in.Account, Search: in.Search, Limit: in.Limit}
-	if f.Limit == 0 {
-		f.Limit = defaultPage
-	}
 	for _, state := range in.State {
 		f.States = append(f.States, uploads.State(state))
 	}
@@ -134,7 +128,7 @@ func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error)
 	for _, label := range in.Label {
 		key, value, ok := strings.Cut(label, "=")
 		if !ok {
-			return nil, s.problem("list", &uploads.FieldError{Field: "label", Detail: "is not a label; give key=value"})
+			return nil, s.problem("list", &uploads.FieldError{Field: "query.label", Detail: "is not a label; give key=value"})
 		}
 		if f.Labels == nil {
 			f.Labels = map[string]string{}

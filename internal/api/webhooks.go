@@ -71,7 +71,7 @@ func (s *server) enableWebhook(ctx context.Context, in *WebhookParam) (*struct{}
 	if err := s.uc.EnableWebhook(ctx, in.Tenant, in.Name); err != nil {
 		return nil, s.problem("enable-webhook", err)
 	}
-	return nil, nil //nolint:nilnil // 204
+	return nil, nil // 204
 }
 
 type webhookReplayRequest struct {

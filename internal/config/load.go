@@ -119,7 +119,7 @@ func load(program string, args, environ []string, stdout io.Writer, cfg any, che
 	problems = append(problems, decode(k, cfg, environ, func(w string) { more.warnings = append(more.warnings, w) })...)
 	unread := map[string]bool{}
 	for _, p := range problems {
-		unread[p.(*uploads.FieldError).Field] = true //nolint:forcetypeassert,errorlint // all are
+		unread[p.(*uploads.FieldError).Field] = true //nolint:errorlint // all are
 	}
 	for _, p := range check() {
 		if f, ok := errors.AsType[*uploads.FieldError](p); !ok || !unread[f.Field] {

@@ -102,7 +102,7 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 			if o.Equal {
 				result.Known++
 			} else {
-				reject(o.Number, uploads.ErrKeyTaken)
+				reject(o.Number, fmt.Errorf("%w; use another key, or submit the same content", uploads.ErrKeyTaken))
 			}
 		}
 		if result.Submitted = len(kept) - len(there); result.Submitted == 0 {

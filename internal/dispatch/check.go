@@ -24,9 +24,9 @@ const (
 // published rate, and says what came of it. It changes nothing, here or there, and
 // may be repeated; an account that the tenant does not have is uploads.ErrNoAccount.
 func (d *Dispatcher) CheckAccount(ctx context.Context, tenant, name string) (uploads.AccountCheck, error) {
-	account, ok := d.accounts[name]
-	if !ok || account.Tenant != tenant {
-		return uploads.AccountCheck{}, fmt.Errorf("%w: tenant %q has %s", uploads.ErrNoAccount, tenant, d.accountNames(tenant))
+	account, err := d.accountOf(tenant, name)
+	if err != nil {
+		return uploads.AccountCheck{}, err
 	}
 	check := uploads.AccountCheck{Account: name, Provider: account.Provider, At: time.Now()}
 	checker, ok := checkerOf(d.providers[account.Provider])

@@ -35,8 +35,8 @@ const (
 // Change does the action to one upload: durable on return. Its jobs are taken
 // off the queue and out of workers' hands right after, and its upstream session
 // is discarded after a cancellation, also by another dispatcher if this one
-// dies. It may be repeated. What it cannot be done to is uploads.ErrFinal,
-// ErrEnded, ErrNotFailed or ErrRefused.
+// dies. It may be repeated. Where the upload's state does not allow it, the error
+// is uploads.ErrFinal, ErrEnded, ErrNotFailed or ErrRefused.
 func (d *Dispatcher) Change(ctx context.Context, action uploads.Action, tenant string, id uploads.ID, note uploads.Note) (uploads.Upload, error) {
 	if err := note.Validate(); err != nil {
 		return uploads.Upload{}, err
@@ -131,9 +131,18 @@ func (d *Dispatcher) ResumeAccount(ctx context.Context, tenant, name string) (up
 	return d.accountAfter(ctx, tenant, name, func() error { return d.resume(ctx, uploads.ScopeAccount, name) })
 }
 
+// accountOf returns the tenant's account of that name, or uploads.ErrNoAccount.
+func (d *Dispatcher) accountOf(tenant, name string) (Account, error) {
+	account, ok := d.accounts[name]
+	if !ok || account.Tenant != tenant {
+		return Account{}, fmt.Errorf("%w: tenant %q has %s", uploads.ErrNoAccount, tenant, d.accountNames(tenant))
+	}
+	return account, nil
+}
+
 func (d *Dispatcher) accountAfter(ctx context.Context, tenant, name string, do func() error) (uploads.AccountStatus, error) {
-	if a, ok := d.accounts[name]; !ok || a.Tenant != tenant {
-		return uploads.AccountStatus{}, fmt.Errorf("%w: tenant %q has %s", uploads.ErrNoAccount, tenant, d.accountNames(tenant))
+	if _, err := d.accountOf(tenant, name); err != nil {
+		return uploads.AccountStatus{}, err
 	}
 	if err := do(); err != nil {
 		return uploads.AccountStatus{}, err

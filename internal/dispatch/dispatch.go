@@ -2,7 +2,7 @@
 // upstream sessions, feeding the queue, keeping the ledger, finishing, and the
 // sweep that sends again what was lost.
 //
-// Several dispatchers run side by side. What keeps them from each other's feet
+// Several dispatchers run side by side. What keeps them out of each other's way
 // is in the database alone: leases on control steps, one feeder per account
 // under a lock, and statements that name the state they expect. Between a
 // commit and what follows it a process may die at any point; each file says

@@ -12,6 +12,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
+	"mediaferry/internal/windows"
 )
 
 // finish assembles the parts into the asset, exactly once as far as the
@@ -72,12 +73,29 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err == nil {
 		return d.complete(step, asset, false, "finished", append(links, assetLink(asset)))
 	}
+	return d.finishFailed(ctx, finishing{step: step, provider: p, session: session, links: links, notes: notes, called: called}, hold, err)
+}
+
+// finishing is a step of finish at its call.
+type finishing struct {
+	step     uploads.Step
+	provider providers.Provider
+	session  providers.Session
+	links    []uploads.DigestLink // what is known of the bytes that were read
+	notes    []uploads.Evidence   // of a probe before the call
+	called   time.Time
+}
+
+// finishFailed settles a call that brought no asset. Unless the error says that
+// it had no effect, the intent stays, so that a probe comes before the next one.
+func (d *Dispatcher) finishFailed(ctx context.Context, f finishing, hold windows.Hold, err error) error {
+	step := f.step
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok {
 		// Not an answer of the platform, so nothing is known of the call.
 		e = &providers.Error{Kind: providers.UnknownOutcome, Call: string(providers.CallFinish), Err: err}
 	}
-	notes = append(notes, uploads.Evidence{At: called, Call: string(providers.CallFinish), Answer: e.Error()})
+	notes := append(f.notes, uploads.Evidence{At: f.called, Call: string(providers.CallFinish), Answer: e.Error()})
 	if ctx.Err() != nil {
 		// Cut short by a stop: the call may have taken effect.
 		return d.postpone(ctx, step, 0, 0, true, notes...)
@@ -91,7 +109,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 	if e.Kind == providers.Mismatch || e.Kind == providers.Rejected {
 		// What was compared before stays in the chain.
-		if err := d.store.RecordLinks(ctx, step.ID, step.Epoch, links); err != nil {
+		if err := d.store.RecordLinks(ctx, step.ID, step.Epoch, f.links); err != nil {
 			return err
 		}
 	}
@@ -109,14 +127,14 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:
-		denied, lost, err := d.finishRefused(ctx, step, p, session)
+		denied, lost, err := d.finishRefused(ctx, step, f.provider, f.session)
 		if err != nil {
 			return err
 		}
 		if denied {
 			return d.fail(ctx, step, failureOf(uploads.CauseUnauthorized, e))
 		}
-		// Of a session that is lost the probe tells what became.
+		// The probe tells what became of a lost session.
 		return d.postpone(ctx, step, grown, 1, lost, notes...)
 	case providers.Mismatch:
 		n, err := d.store.MismatchesAt(ctx, step.ID, 0, uploads.StagePlatform)
@@ -124,11 +142,11 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 			return err
 		}
 		if n >= maxPlatformTries || errors.Is(e, providers.ErrWrongAsset) {
-			f := failureOf(uploads.CauseMismatch, e)
-			f.Stage = uploads.StagePlatform
-			return d.fail(ctx, step, f)
+			failure := failureOf(uploads.CauseMismatch, e)
+			failure.Stage = uploads.StagePlatform
+			return d.fail(ctx, step, failure)
 		}
-		return d.sendAgain(ctx, step, p, session, "what the platform put together is not what was sent")
+		return d.sendAgain(ctx, step, f.provider, f.session, "what the platform put together is not what was sent")
 	case providers.Rejected:
 		return d.fail(ctx, step, failureOf(uploads.CauseRejected, e))
 	default:
@@ -136,10 +154,10 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	}
 }
 
-// finishRefused has the session renewed that was refused to finish, where the
-// platform can. As with parts it is sessions that count: denied says that one
-// after the other was refused, or that this one could not be renewed for long;
-// lost, that the platform does not have it any more.
+// finishRefused has the session renewed under which finish was refused, where
+// the platform can. As with parts, it is sessions that count: denied says that
+// one after another was refused, or that this one could not be renewed for too
+// long; lost, that the platform no longer has it.
 func (d *Dispatcher) finishRefused(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (denied, lost bool, err error) {
 	if _, ok := p.(providers.Renewer); !ok {
 		denied, err = d.denied(ctx, step)

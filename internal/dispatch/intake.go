@@ -196,11 +196,15 @@ func (d *Dispatcher) checkSubmission(s *uploads.Submission) (Account, error) {
 	}
 	account, ok := d.accounts[s.Account]
 	if s.Account != "" && (!ok || account.Tenant != s.Tenant) {
-		err = errors.Join(err, &uploads.FieldError{
-			Field: "account", Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", s.Account, s.Tenant, d.accountNames(s.Tenant)),
-		})
+		err = errors.Join(err, d.unknownAccount(s.Tenant, s.Account))
 	}
 	return account, err
+}
+
+// unknownAccount says that a request names an account that the tenant does not
+// have, and which it has.
+func (d *Dispatcher) unknownAccount(tenant, name string) error {
+	return &uploads.FieldError{Field: "account", Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", name, tenant, d.accountNames(tenant))}
 }
 
 func (d *Dispatcher) accountNames(tenant string) string {
@@ -247,7 +251,7 @@ func (d *Dispatcher) checkObject(account Account, s uploads.Submission) error {
 	return errors.Join(errs...)
 }
 
-// sourceKinds is an error of staging that says what kind it is of.
+// sourceKind is an error of staging that says what kind it is of.
 type sourceKind interface {
 	error
 	SourceKind() string

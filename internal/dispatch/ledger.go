@@ -149,11 +149,12 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 const renewPatience = 10 * time.Minute
 
 // refused judges a part that was refused for its authorisation. A session lapses
-// for all parts in hand at once, and a long upload outlives many, so it is sessions that count: where
-// maxDeniedTries of them were refused one after the other, with nothing
-// acknowledged between, it is the account's credentials that are refused. (Where
-// begin makes no call, it is parts that tell.) Else a fresh session carries
-// fresh authorisation: renewed where the platform can, or opened.
+// for all parts in hand at once, and a long upload outlives many, so it is
+// sessions that count: where maxDeniedTries of them were refused one after
+// another, with nothing acknowledged between, it is the account's credentials
+// that are refused. (Where begin makes no call, only parts can tell.) Else a
+// fresh session carries fresh authorisation: renewed where the platform can, or
+// opened.
 func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Duration) error {
 	f := r.Failure
 	refusals, waits, present, err := d.store.RefuseSession(ctx, r.Upload, uploads.Uploading, r.Epoch, f.SessionNumber)
@@ -168,7 +169,8 @@ func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Dur
 	if present && (!renews || waits > renewPatience) {
 		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
 	}
-	// One of before was renewed meanwhile, so the part only has to be sent again.
+	// Where it is an earlier session that was refused, and this one is its renewal,
+	// the part only has to be sent again.
 	if present {
 		d.renews.wake()
 		if err := d.store.HoldFeeding(ctx, r.Upload, r.Epoch, delay); err != nil {

@@ -61,7 +61,7 @@ type machine struct {
 	*world
 
 	t   *rapid.T
-	ctx context.Context //nolint:containedctx // that of the test; actions take nothing but a *rapid.T
+	ctx context.Context // that of the test; actions take nothing but a *rapid.T
 
 	procs   [2]*process
 	stops   [2]func()

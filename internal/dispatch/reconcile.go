@@ -88,10 +88,7 @@ func (d *Dispatcher) selected(ctx context.Context, r uploads.Reconciliation) ([]
 		u, err := d.store.Upload(ctx, r.Tenant, r.Upload)
 		return []uploads.Upload{u}, err
 	case r.Account != "" && d.accounts[r.Account].Tenant != r.Tenant:
-		return nil, &uploads.FieldError{
-			Field:  "account",
-			Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", r.Account, r.Tenant, d.accountNames(r.Tenant)),
-		}
+		return nil, d.unknownAccount(r.Tenant, r.Account)
 	}
 	return d.store.Uploads(ctx, uploads.Filter{
 		Tenant: r.Tenant, Account: r.Account, After: r.After, Limit: reconcilePage,

@@ -22,8 +22,9 @@ const resealEvery = 24 * time.Hour
 
 const resealSize = 200 // sessions that are read together
 
-// reseal seals the sessions anew that were sealed under an older key, so that
-// that can be taken away. What no key opens is left as it is, and said.
+// reseal seals again, under the present key, the sessions that were sealed under
+// an older one, so that the older one can be removed from the settings. Those
+// that no key opens are left as they are, and the log says how many.
 func (d *Dispatcher) reseal(ctx context.Context) error {
 	prefix := d.sealer.Prefix()
 	var after uploads.ID

@@ -198,9 +198,10 @@ func TestWhatIntakeSays(t *testing.T) {
 	if err := b.Take(t.Context(), msg); err == nil || errors.As(err, new(*uploads.RefusedError)) {
 		t.Errorf("staging is away: %v, want it to come again", err)
 	}
-	b.intake.fail = uploads.ErrOverloaded
-	if err := b.Take(t.Context(), msg); !errors.Is(err, uploads.ErrOverloaded) {
-		t.Errorf("intake is closed: %v, want it to come again", err)
+	unforeseen := errors.New("unforeseen")
+	b.intake.fail = unforeseen
+	if err := b.Take(t.Context(), msg); !errors.Is(err, unforeseen) {
+		t.Errorf("intake fails: %v, want it to come again", err)
 	}
 	for range 2 {
 		if err := b.Take(t.Context(), msg); err != nil {

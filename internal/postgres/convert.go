@@ -47,7 +47,7 @@ func marshalMaps(options, labels map[string]string) (o, l json.RawMessage, err e
 
 func unmarshalMap(raw json.RawMessage) (map[string]string, error) {
 	if len(raw) == 0 || string(raw) == "{}" {
-		return nil, nil //nolint:nilnil // an empty map is nil
+		return nil, nil // an empty map is nil
 	}
 	var m map[string]string
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -74,6 +74,23 @@ func parseDigests(texts []string) ([]hashing.Digest, error) {
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// stepRow is a row of any statement that claims steps: they return the same columns.
+type stepRow interface {
+	db.ClaimStepsRow | db.ClaimQueuedRow | db.ClaimRenewalsRow | db.ClaimProbesRow
+}
+
+// toSteps returns the steps that were claimed under one lease.
+func toSteps[R stepRow](rows []R, lease uploads.Lease, claimed time.Time) ([]uploads.Step, error) {
+	steps := make([]uploads.Step, len(rows))
+	for i, r := range rows {
+		var err error
+		if steps[i], err = toStep(db.ClaimStepsRow(r), lease, claimed); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
 }
 
 func toStep(r db.ClaimStepsRow, lease uploads.Lease, claimed time.Time) (uploads.Step, error) {

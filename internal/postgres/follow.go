@@ -9,8 +9,8 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// StateChanges returns up to most of the state changes that the filter selects,
-// of the numbers after one and up to another one, in their order.
+// StateChanges returns up to most of the state changes that the filter selects
+// and whose numbers are above after and at most upto, in their order.
 func (s *Store) StateChanges(ctx context.Context, f uploads.FollowFilter, after, upto int64, most int) ([]uploads.StateChange, error) {
 	states := make([]string, len(f.To))
 	for i, st := range f.To {
@@ -56,9 +56,9 @@ func toStateChange(r db.StateChangesRow) (uploads.StateChange, error) {
 	return c, nil
 }
 
-// NewStateChanges returns the first numbers of state changes after one that are
-// seen now, ascending. A number between them may still come from a transaction
-// from oldest on and before next, and from no other.
+// NewStateChanges returns the first numbers above after of the state changes that
+// are visible now, ascending. A number between them may still appear, but only
+// from a transaction from oldest on and before next.
 func (s *Store) NewStateChanges(ctx context.Context, after int64) (numbers []int64, oldest, next int64, err error) {
 	row, err := s.q.NewStateChanges(ctx, s.pool, after)
 	if err != nil {

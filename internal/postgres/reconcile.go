@@ -69,15 +69,7 @@ func (s *Store) ClaimProbes(ctx context.Context, most int, without []string, lea
 	if err != nil {
 		return nil, unavailable("claim probes", err)
 	}
-	out := make([]uploads.Step, 0, len(rows))
-	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token, asked)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, step)
-	}
-	return out, nil
+	return toSteps(rows, token, asked)
 }
 
 // ClaimProbe claims one upload of a tenant, and makes a probe of it due unless it

@@ -7,8 +7,8 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// SealedOtherwise returns up to most sessions that do not begin with prefix, of
-// uploads after the given one, in the order of their ids.
+// SealedOtherwise returns up to most sealed sessions that do not begin with
+// prefix, of uploads whose id is above after, in the order of their ids.
 func (s *Store) SealedOtherwise(ctx context.Context, prefix []byte, after uploads.ID, most int) ([]parts.Sealed, error) {
 	rows, err := s.q.SealedOtherwise(ctx, s.pool, prefix, after, int32(most)) //nolint:gosec // a small constant
 	if err != nil {
@@ -21,8 +21,8 @@ func (s *Store) SealedOtherwise(ctx context.Context, prefix []byte, after upload
 	return out, nil
 }
 
-// Reseal puts a session in the place of what was, and reports whether that was
-// still there.
+// Reseal replaces the sealed session was by another, durable on return, and
+// reports whether the upload still had that one.
 func (s *Store) Reseal(ctx context.Context, id uploads.ID, was, session []byte) (bool, error) {
 	n, err := s.q.Reseal(ctx, s.pool, session, id, was)
 	if err != nil {

@@ -53,13 +53,13 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// state is compared as text, which hides it from the small partial indexes.
 	cfg.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	cfg.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
-	// Nor by bitmap: such a scan reads what was there since the last vacuum again
-	// each time, and here every upload is there for a moment. An ordinary one marks
-	// what is gone, and passes over it afterwards.
+	// No bitmap scans either: an upload is in a partial index for a moment only, and
+	// a bitmap scan reads the entries that are dead since the last vacuum again each
+	// time. An ordinary index scan marks them dead and passes over them afterwards.
 	cfg.ConnConfig.RuntimeParams["enable_bitmapscan"] = "off"
-	// A scan that cannot be avoided, as of a table with one row, looks so dear then
-	// that Postgres would compile the statement, which takes longer than anything
-	// that is done here.
+	// A scan that cannot be avoided, as of a table with one row, then looks so
+	// costly that Postgres would compile the statement, which takes longer than any
+	// statement here runs.
 	cfg.ConnConfig.RuntimeParams["jit"] = "off"
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
@@ -98,8 +98,8 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 var errDSN = errors.New("postgres.dsn: is not a connection string; give postgres://user:password@host:5432/database")
 
 // ourSchema has the tables looked for in public, unless the DSN says otherwise.
-// By default that of the user's name goes first, and where that is mediaferry
-// there is such a schema: it holds the functions for submitters.
+// By default Postgres looks in the schema of the user's name first, and for the
+// user mediaferry there is one: it holds the functions for submitters.
 func ourSchema(cfg *pgx.ConnConfig) {
 	if cfg.RuntimeParams["search_path"] == "" {
 		cfg.RuntimeParams["search_path"] = "public"

@@ -123,9 +123,9 @@ func (s *Store) PostponeSubmissions(ctx context.Context, lease uploads.Lease, id
 }
 
 // ListenSubmissions calls wake whenever submissions by SQL are committed, and
-// once it listens, until ctx ends or the connection does, which is an error. The
-// connection is one beside those of the pool. Through a pooler that hands out
-// connections for single transactions nothing is ever heard.
+// once when it begins to listen. It returns when ctx ends or the connection does,
+// always with an error. The connection is one beside those of the pool. Through a
+// pooler that hands out connections for single transactions nothing is ever heard.
 func (s *Store) ListenSubmissions(ctx context.Context, wake func()) error {
 	cfg := s.pool.Config().ConnConfig.Copy()
 	cfg.Tracer = nil

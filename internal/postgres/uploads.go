@@ -171,20 +171,12 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	if err != nil {
 		return nil, unavailable("claim queued uploads", err)
 	}
-	out := make([]uploads.Step, 0, len(rows))
-	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token, asked)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, step)
-	}
-	return out, nil
+	return toSteps(rows, token, asked)
 }
 
 // ClaimSteps claims up to most control steps that are due, of all accounts but
-// those in without. For those in state
-// finishing the intent to call finish is durable on return.
+// those in without. For those in state finishing the intent to call finish is
+// durable on return.
 func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
 	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
@@ -193,15 +185,7 @@ func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, leas
 	if err != nil {
 		return nil, unavailable("claim steps", err)
 	}
-	out := make([]uploads.Step, 0, len(rows))
-	for _, r := range rows {
-		step, err := toStep(r, token, asked)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, step)
-	}
-	return out, nil
+	return toSteps(rows, token, asked)
 }
 
 // MoveToDigesting gives up the lease of a queued upload, whose digest a worker is to make.
@@ -365,15 +349,7 @@ func (s *Store) ClaimRenewals(ctx context.Context, margins map[string]time.Durat
 	if err != nil {
 		return nil, unavailable("claim renewals", err)
 	}
-	out := make([]uploads.Step, 0, len(rows))
-	for _, r := range rows {
-		step, err := toStep(db.ClaimStepsRow(r), token, asked)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, step)
-	}
-	return out, nil
+	return toSteps(rows, token, asked)
 }
 
 // RecordRenewed keeps the prolonged session of a claimed step. It reports

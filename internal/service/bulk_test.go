@@ -77,6 +77,9 @@ func TestBulkSubmission(t *testing.T) {
 	var places []string
 	for _, r := range got.Rejected {
 		places = append(places, fmt.Sprintf("%d %s", r.Line, r.Field))
+		if r.Field == "idempotency_key" && !strings.Contains(r.Error, "use another key") {
+			t.Errorf("line %d does not say what to do: %s", r.Line, r.Error)
+		}
 	}
 	want := []string{"2 source.key", "3 account", "5 source.etag", "6 ", "7 idempotency_key"}
 	if diff := cmp.Diff(want, places); diff != "" || got.Submitted != 1 || got.Known != 0 {

@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -206,7 +204,7 @@ func TestAWrongPassIsNotKept(t *testing.T) {
 			if u := b.wait(t, id); u.Failure == nil || u.Failure.Stage != string(uploads.StageStaging) {
 				t.Fatalf("%s, failure %+v, want one at staging", u.State, u.Failure)
 			}
-			until(t, "retry", func() bool {
+			eventually(t, "a retry", func() bool {
 				_, err := b.api.Retry(t.Context(), id)
 				return err == nil // the session is discarded first
 			})
@@ -241,19 +239,6 @@ func TestAListedObjectIsCompared(t *testing.T) {
 	b.wait(t, id)
 	if diff := cmp.Diff([]string{"bucket matched"}, b.compared(t, id, uploads.StageStaging)); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
-	}
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, met func() bool) {
-	t.Helper()
-	deadline := time.After(testPatience)
-	for !met() {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-deadline:
-			t.Fatal(errors.New("no " + what))
-		}
 	}
 }
 

@@ -36,11 +36,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 	defer closeTracer(ctx, tracer, log)
-	byAccount := make(map[string]string, len(cfg.Accounts))
-	for _, a := range cfg.Accounts {
-		byAccount[a.Name] = a.Provider
-	}
-	watch := telemetry.NewDispatcher(byAccount, tracer)
+	watch := telemetry.NewDispatcher(providersOf(cfg.Accounts), tracer)
 	stopMetrics, err := serveMetrics(ctx, cfg.Metrics.Listen, watch.Registry, log.Named("metrics"))
 	if err != nil {
 		return err
@@ -74,24 +70,12 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
 
-	accounts := make([]dispatch.Account, len(cfg.Accounts))
-	pools := []string{"default"}
-	for i, a := range cfg.Accounts {
-		accounts[i] = dispatch.Account{
-			Account: a.ProviderAccount(), Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: int64(a.Window),
-			Reach:      reachOf(a),
-			SourcePass: a.SourceCheck == "pass",
-		}
-		if !slices.Contains(pools, a.Pool) {
-			pools = append(pools, a.Pool)
-		}
-	}
 	presign, err := presignOf(cfg)
 	if err != nil {
 		return err
 	}
 	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch, Presign: presign},
-		watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accounts, log)
+		watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accountsOf(cfg.Accounts), log)
 	watch.Ask(telemetry.Sources{
 		Accounts: d.Accounts, Standing: store.Standing, Workers: d.Workers, Connections: store.Connections,
 		Streams: func(ctx context.Context) ([]telemetry.Stream, error) { return depths(ctx, conn) },
@@ -104,11 +88,7 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return err
 	}
 
-	limits := map[string]int64{}
-	for _, a := range cfg.Accounts {
-		limits[a.Name] = int64(a.Window)
-	}
-	if err := store.SetWindowLimits(ctx, limits); err != nil {
+	if err := store.SetWindowLimits(ctx, windowsOf(cfg.Accounts)); err != nil {
 		return err
 	}
 
@@ -140,7 +120,34 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.Run(ctx) })
 	g.Go(func() error { hooks.Run(ctx); return nil })
-	g.Go(func() error { conn.Maintain(ctx, pools, d.NoteMarks); return nil })
+	consume(ctx, g, cfg, conn, d, watch, log)
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		// Requests in hand are answered; new ones are refused at once.
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopGrace)
+		defer cancel()
+		if err := server.Shutdown(stopCtx); err != nil {
+			return fmt.Errorf("stop the API: %w", err)
+		}
+		return nil
+	})
+	log.Info("dispatcher is ready", zap.Stringer("api", listener.Addr()), zap.Int("accounts", len(cfg.Accounts)))
+	if ready != nil {
+		ready(listener.Addr().String())
+	}
+	return g.Wait()
+}
+
+// consume has the group keep the streams, and take what comes over NATS, until
+// ctx ends.
+func consume(ctx context.Context, g *errgroup.Group, cfg config.Dispatcher, conn *jobs.Conn, d *dispatch.Dispatcher, watch *telemetry.Dispatcher, log *zap.Logger) {
+	g.Go(func() error { conn.Maintain(ctx, poolsOf(cfg.Accounts), d.NoteMarks); return nil })
 	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports, d.SetAside) })
 	g.Go(func() error {
 		return conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
@@ -161,27 +168,50 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		n := notifications.New(rules, d, watch.Notification, log)
 		g.Go(func() error { return conn.ConsumeNotifications(ctx, n.Take, d.SetAside) })
 	}
-	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the API: %w", err)
+}
+
+// accountsOf is the configured accounts as dispatch takes them.
+func accountsOf(configured []config.Account) []dispatch.Account {
+	accounts := make([]dispatch.Account, len(configured))
+	for i, a := range configured {
+		accounts[i] = dispatch.Account{
+			Account: a.ProviderAccount(), Tenant: a.Tenant, Provider: a.Provider, Pool: a.Pool, Window: int64(a.Window),
+			Reach:      reachOf(a),
+			SourcePass: a.SourceCheck == "pass",
 		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		// Requests in hand are answered; new ones are refused at once.
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopGrace)
-		defer cancel()
-		if err := server.Shutdown(stopCtx); err != nil {
-			return fmt.Errorf("stop the API: %w", err)
-		}
-		return nil
-	})
-	log.Info("dispatcher is ready", zap.Stringer("api", listener.Addr()), zap.Int("accounts", len(accounts)))
-	if ready != nil {
-		ready(listener.Addr().String())
 	}
-	return g.Wait()
+	return accounts
+}
+
+// poolsOf returns the pools that serve the accounts, each once, and the default
+// one in any case.
+func poolsOf(accounts []config.Account) []string {
+	pools := []string{"default"}
+	for _, a := range accounts {
+		if !slices.Contains(pools, a.Pool) {
+			pools = append(pools, a.Pool)
+		}
+	}
+	return pools
+}
+
+// providersOf returns the provider of each account, by the account's name.
+func providersOf(accounts []config.Account) map[string]string {
+	by := make(map[string]string, len(accounts))
+	for _, a := range accounts {
+		by[a.Name] = a.Provider
+	}
+	return by
+}
+
+// windowsOf returns the largest window of each account in bytes, by the
+// account's name.
+func windowsOf(accounts []config.Account) map[string]int64 {
+	by := make(map[string]int64, len(accounts))
+	for _, a := range accounts {
+		by[a.Name] = int64(a.Window)
+	}
+	return by
 }
 
 // depths is what the streams hold, as telemetry wants it.

@@ -49,14 +49,13 @@ func (b *bundle) awaitFull(t *testing.T, what string, size int) (accepted map[st
 // reopened submits until it is accepted again.
 func (b *bundle) reopened(t *testing.T) string {
 	t.Helper()
-	for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		u, _, err := b.api.Submit(t.Context(), client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "small.mp4"}})
-		if err == nil {
-			return u.ID
-		}
-	}
-	t.Fatal("submissions are not taken again")
-	return ""
+	var u client.Upload
+	eventually(t, "submissions are taken again", func() bool {
+		var err error
+		u, _, err = b.api.Submit(t.Context(), client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "small.mp4"}})
+		return err == nil
+	})
+	return u.ID
 }
 
 // NATS has no room left in mid-upload: reports cannot be published, intake is
@@ -205,17 +204,14 @@ func TestPostgresHasNoRoomLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for redelivered := false; !redelivered; { // it was refused and came again
+	eventually(t, "it was refused and came again", func() bool {
 		info, err := consumer.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.NumPending == 0 && info.NumAckPending == 0 {
-			break // there was room for one more row
-		}
-		redelivered = info.NumRedelivered > 0
-		time.Sleep(20 * time.Millisecond)
-	}
+		taken := info.NumPending == 0 && info.NumAckPending == 0 // there was room for one more row
+		return taken || info.NumRedelivered > 0
+	})
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
@@ -227,9 +223,9 @@ func TestPostgresHasNoRoomLeft(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	var byNATS string
-	for end := time.Now().Add(testPatience); byNATS == "" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		_ = conn.QueryRow(t.Context(), "SELECT id::text FROM uploads WHERE labels ->> 'by' = 'nats'").Scan(&byNATS)
-	}
+	eventually(t, "what was submitted by NATS is an upload", func() bool {
+		return conn.QueryRow(t.Context(), "SELECT id::text FROM uploads WHERE labels ->> 'by' = 'nats'").Scan(&byNATS) == nil
+	})
 	accepted[byNATS] = b.put(t, "small.mp4", mib)
 	for id, data := range accepted {
 		b.mustComplete(t, id, data)

@@ -180,7 +180,7 @@ func inspectStaging(ctx context.Context, cfg config.Staging, bucket string) []Fi
 
 // inspectStagingClock asks for nothing, for the date of the answer.
 func inspectStagingClock(ctx context.Context, cfg config.Staging) Finding {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
 	if cfg.CAFile != "" {
 		pem, err := os.ReadFile(cfg.CAFile)

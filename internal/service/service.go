@@ -59,7 +59,7 @@ func Providers() map[string]providers.Provider {
 // guardedTransport is a pool of connections that go as far as the reach of each
 // request allows.
 func guardedTransport() *reach.Guard {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns = 0
 	transport.MaxIdleConnsPerHost = 256
 	transport.ResponseHeaderTimeout = 0 // platforms assemble while the caller waits; contexts bound it

@@ -110,12 +110,7 @@ func TestAnUploadIsOneTrace(t *testing.T) {
 	u := b.submit(t, "film.mp4")
 	b.mustComplete(t, u.ID, data)
 	query := b.query(t)
-	for end := time.Now().Add(testPatience); query("SELECT count(*)::text FROM outbox") != "0"; {
-		if time.Now().After(end) {
-			t.Fatal("the event is not published")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "the event is published", func() bool { return query("SELECT count(*)::text FROM outbox") == "0" })
 	stopWorker()
 	stopDispatcher() // what is left of the spans is sent
 

@@ -181,11 +181,7 @@ func TestAHangingPlatformLeavesTheSlots(t *testing.T) {
 		t.Logf("an upload to a platform that is well took %s", time.Since(begun))
 	}
 	// What was pulled before the hold has been given up; after that one call asks.
-	for deadline := time.Now().Add(testPatience); hanging.now.Load() > 1; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d calls stay at the silent platform", hanging.now.Load())
-		}
-	}
+	eventually(t, "one call stays at the silent platform", func() bool { return hanging.now.Load() <= 1 })
 	if most := hanging.most(2 * time.Second); most > 1 {
 		t.Errorf("%d calls at the silent platform at once", most)
 	}

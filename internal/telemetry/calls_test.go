@@ -71,8 +71,8 @@ func TestCapabilitiesStay(t *testing.T) {
 			t.Errorf("%s: located elsewhere", name)
 		}
 		has := name == "all"
-		account := p.(providers.AccountChecker).CheckAccount(providers.Account{}) //nolint:forcetypeassert // the test
-		media := p.(providers.MediaChecker).CheckMedia(providers.Media{})         //nolint:forcetypeassert // the test
+		account := p.(providers.AccountChecker).CheckAccount(providers.Account{})
+		media := p.(providers.MediaChecker).CheckMedia(providers.Media{})
 		if (account != nil) != has || (media != nil) != has {
 			t.Errorf("%s: checks say %v, %v", name, account, media)
 		}
@@ -80,7 +80,7 @@ func TestCapabilitiesStay(t *testing.T) {
 		if has {
 			want = []hashing.Kind{hashing.CRC64NVME}
 		}
-		got := p.(providers.DigestChooser).NeededDigests(providers.Account{}, providers.Media{}) //nolint:forcetypeassert // the test
+		got := p.(providers.DigestChooser).NeededDigests(providers.Account{}, providers.Media{})
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: needs %v, want %v", name, got, want)
 		}

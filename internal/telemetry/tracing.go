@@ -53,7 +53,7 @@ type Tracer struct {
 func NewTracer(ctx context.Context, cfg Tracing, log *zap.Logger) (*Tracer, error) {
 	named := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 	if cfg.Endpoint == "" && !named || cfg.Sample <= 0 || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-		return nil, nil //nolint:nilnil // a nil Tracer is of use
+		return nil, nil // a nil Tracer is of use
 	}
 	var opts []otlptracehttp.Option
 	if cfg.Endpoint != "" {

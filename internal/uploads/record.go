@@ -80,12 +80,11 @@ func (f Filter) SelectsAll() bool {
 
 // Errors that callers of the use cases decide by.
 var (
-	ErrNotFound   = errors.New("no such upload")
-	ErrFinal      = errors.New("the upload is in a final state")
-	ErrNotFailed  = errors.New("only a failed upload can be retried, once its old session is discarded")
-	ErrRefused    = errors.New("the submission was refused and nothing of it is kept to be retried; mend what its failure names, then submit it again")
-	ErrKeyTaken   = errors.New("the idempotency key belongs to another submission")
-	ErrOverloaded = errors.New("intake is closed")
+	ErrNotFound  = errors.New("no such upload")
+	ErrFinal     = errors.New("the upload is in a final state")
+	ErrNotFailed = errors.New("only a failed upload can be retried, once its old session is discarded")
+	ErrRefused   = errors.New("the submission was refused and nothing of it is kept to be retried; mend what its failure names, then submit it again")
+	ErrKeyTaken  = errors.New("the idempotency key belongs to another submission")
 )
 
 // UnavailableError says that a part of the system that is needed cannot be

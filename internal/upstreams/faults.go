@@ -170,7 +170,7 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // slow bounds a reader to bytesPerSecond.
 type slow struct {
-	ctx     context.Context //nolint:containedctx // the reader lives as long as the request it is of
+	ctx     context.Context // the reader lives as long as the request it is of
 	r       io.Reader
 	limiter *rate.Limiter
 }

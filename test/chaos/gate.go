@@ -256,7 +256,7 @@ func identityOf(r *http.Request) string {
 type answer struct {
 	http.ResponseWriter
 
-	ctx    context.Context //nolint:containedctx // lives as long as the request that it answers
+	ctx    context.Context // lives as long as the request that it answers
 	pace   int
 	status int
 	body   io.Writer
@@ -381,7 +381,7 @@ func paced(ctx context.Context, r io.Reader, pace int) io.Reader {
 }
 
 type slowReader struct {
-	ctx     context.Context //nolint:containedctx // lives as long as the request that it is of
+	ctx     context.Context // lives as long as the request that it is of
 	r       io.Reader
 	limiter *rate.Limiter
 }
@@ -395,7 +395,7 @@ func (s *slowReader) Read(p []byte) (int, error) {
 }
 
 type slowWriter struct {
-	ctx     context.Context //nolint:containedctx // lives as long as the request that it answers
+	ctx     context.Context // lives as long as the request that it answers
 	w       io.Writer
 	limiter *rate.Limiter
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // one of the platforms names files by it
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,23 +56,6 @@ type account struct {
 	secrets  map[string]string
 	gate     *gate
 	platform *platform
-}
-
-// platform is a local server and how to ask it, past the product's record.
-type platform struct {
-	provider string
-	calls    func() []upstreams.Call
-	files    func() []file
-	expire   func() // makes open sessions, or what authorises them, lapse; nil where it cannot
-}
-
-// file is what a platform received of one upload, by its own account.
-type file struct {
-	account  string   // as the platform knows it: the access key or the library
-	names    []string // that calls of the platform's log go by
-	received int64
-	asset    string // id of the finished media, "" if there is none
-	url      string // where to fetch it
 }
 
 // world is everything that runs.
@@ -161,7 +142,7 @@ func (w *world) startServers(ctx context.Context) (err error) {
 		return err
 	}
 	w.onStop(func() error { w.objects.Close(); return nil })
-	w.transport = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // always so
+	w.transport = http.DefaultTransport.(*http.Transport).Clone()
 	w.transport.MaxIdleConnsPerHost = 64
 	w.onStop(func() error { w.transport.CloseIdleConnections(); return nil })
 	return nil
@@ -177,187 +158,6 @@ func (w *world) serve(ctx context.Context, name string, pace int, next http.Hand
 	w.onStop(server.Close)
 	w.servers = append(w.servers, server)
 	return g, server.URL, nil
-}
-
-func (w *world) startPlatforms(ctx context.Context) error {
-	toS3, err := newProxy(w.s3.Endpoint(), w.transport)
-	if err != nil {
-		return err
-	}
-	if w.gateS3, w.opts.staging, err = w.serve(ctx, "staging", 0, toS3); err != nil {
-		return err
-	}
-	folder := func(name string) string { return w.dir.Join("platform-" + name) }
-	for _, name := range []string{"vod", "cos", "cdn", "smh"} {
-		if err := os.MkdirAll(folder(name), 0o700); err != nil {
-			return fmt.Errorf("folder of a platform: %w", err)
-		}
-	}
-	ids := func(of string) (map[string]string, []string) {
-		all := make(map[string]string)
-		var names []string
-		for _, tenant := range tenants {
-			id := "AKID" + of + tenant
-			all[id] = rand.Text()
-			names = append(names, id)
-			w.secrets[of+" of "+tenant] = all[id]
-		}
-		return all, names
-	}
-	ugcKeys, ugcIDs := ids("ugc")
-	vodKeys, vodIDs := ids("vod")
-	cosKeys, cosIDs := ids("cos")
-	cdnKeys, cdnIDs := ids("cdn")
-	smhKeys, smhIDs := ids("smh")
-	both := maps.Clone(ugcKeys)
-	maps.Copy(both, vodKeys)
-	vod := upstreams.NewVOD(upstreams.VODConfig{Keys: both, Dir: folder("vod")})
-	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: cosKeys, Dir: folder("cos")})
-	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: cdnKeys, Dir: folder("cdn"), Rate: 300})
-	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: smhKeys, Dir: folder("smh")})
-
-	ofVOD := func(provider string, keys map[string]string, forget string) *platform {
-		return &platform{
-			provider: provider, calls: vod.Calls,
-			files: func() (files []file) {
-				for _, f := range vod.Files() {
-					if _, ok := keys[f.Account]; ok {
-						files = append(files, file{account: f.Account, names: []string{f.FileSHA}, received: f.BytesReceived, asset: f.FileID, url: f.URL})
-					}
-				}
-				return files
-			},
-			expire: func() {
-				vod.AddFaults(upstreams.Fault{Action: forget, Chance: 0.2, Seed: w.opts.seed, Times: 8, Forget: true})
-				time.AfterFunc(3*time.Second, vod.ClearFaults)
-			},
-		}
-	}
-	ofCOS := &platform{
-		provider: "tencentcos", calls: cos.Storage().Calls,
-		expire: func() {
-			cos.Storage().ExpireKeys()
-			for i, f := range cos.Storage().Files() {
-				if !f.Stored && i%3 == 0 {
-					cos.Storage().Forget(f.Bucket, f.Key)
-				}
-			}
-		},
-		files: func() (files []file) {
-			for _, f := range cos.Files() {
-				files = append(files, file{account: f.Account, names: []string{f.Key}, received: f.BytesReceived, asset: f.FileID, url: f.URL})
-			}
-			return files
-		},
-	}
-	ofCDN := &platform{
-		provider: "cdnetworks", calls: cdn.Calls,
-		files: func() (files []file) {
-			for _, f := range cdn.Files() {
-				one := file{account: f.Account, names: []string{f.Key, f.VideoID, f.FileID}, received: f.BytesReceived}
-				if f.FinishCount > 0 {
-					one.asset, one.url = f.VideoID, f.URL
-				}
-				files = append(files, one)
-			}
-			return files
-		},
-	}
-	ofCDN.expire = func() {
-		for _, f := range cdn.Files() {
-			if f.FinishCount == 0 {
-				cdn.Purge(f.Key)
-			}
-		}
-	}
-	var smhURL string
-	ofSMH := &platform{
-		provider: "tencentsmh", calls: smh.Calls,
-		files: func() (files []file) {
-			for _, f := range smh.Files() {
-				one := file{account: f.Library, names: []string{f.Path}, received: f.BytesReceived}
-				if f.FinalPath != "" {
-					one.asset, one.url = f.Library+"/"+f.Space+"/"+f.FinalPath, smhURL+f.URL
-				}
-				files = append(files, one)
-			}
-			return files
-		},
-		expire: func() {
-			smh.ExpireTokens()
-			for i, f := range smh.Files() {
-				switch {
-				case f.ConfirmCount > 0:
-				case i%3 == 0:
-					smh.ExpireHeaders(f.ConfirmKey)
-				case i%3 == 1:
-					smh.Forget(f.ConfirmKey)
-				}
-			}
-		},
-	}
-	ofS3 := &platform{provider: "s3", calls: func() []upstreams.Call { return nil }, files: w.archived}
-	ugc, server := ofVOD("tencentugc", ugcKeys, upstreams.ActionPart), ofVOD("tencentvod", vodKeys, upstreams.ActionServerPart)
-	w.platforms = []*platform{ugc, server, ofCOS, ofCDN, ofSMH, ofS3}
-
-	s3 := w.s3.Config()
-	for i, tenant := range tenants {
-		add := func(p *platform, next http.Handler, describe func(url string) (settings, secrets map[string]string)) error {
-			a := &account{name: p.provider + "-" + tenant, tenant: tenant, provider: p.provider, platform: p}
-			var url string
-			var err error
-			if a.gate, url, err = w.serve(ctx, a.name, pace, next); err != nil {
-				return err
-			}
-			a.settings, a.secrets = describe(url)
-			w.accounts = append(w.accounts, a)
-			return nil
-		}
-		id := func(ids []string, keys map[string]string, names ...string) map[string]string {
-			return map[string]string{names[0]: ids[i], names[1]: keys[ids[i]]}
-		}
-		errs := []error{
-			add(ugc, vod, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url}, id(ugcIDs, ugcKeys, "secret_id", "secret_key")
-			}),
-			add(server, vod, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url}, id(vodIDs, vodKeys, "secret_id", "secret_key")
-			}),
-			add(ofCOS, cos, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url, "cos_endpoint": url}, id(cosIDs, cosKeys, "secret_id", "secret_key")
-			}),
-			add(ofCDN, cdn, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url, "playback_url": url + "/media"}, id(cdnIDs, cdnKeys, "access_key", "secret_key")
-			}),
-			add(ofSMH, smh, func(url string) (map[string]string, map[string]string) {
-				smhURL = url
-				return map[string]string{"endpoint": url, "library_id": smhIDs[i], "space_id": "space1"},
-					map[string]string{"library_secret": smhKeys[smhIDs[i]]}
-			}),
-			add(ofS3, toS3, func(url string) (map[string]string, map[string]string) {
-				return map[string]string{"endpoint": url, "bucket": archive, "region": "us-east-1", "path_style": "true", "prefix": tenant + "/"},
-					map[string]string{"access_key": s3.AccessKey.Reveal(), "secret_key": s3.SecretKey.Reveal()}
-			}),
-		}
-		if err := errors.Join(errs...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// archived lists what the destination bucket holds.
-func (w *world) archived() (files []file) {
-	root := w.dir.Join("s3/objects/" + archive)
-	_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "/.sgwtmp") {
-			return nil //nolint:nilerr // what cannot be read is missed by the checks
-		}
-		key := strings.TrimPrefix(path, root+"/")
-		files = append(files, file{names: []string{key}, asset: key, url: "file://" + path})
-		return nil
-	})
-	return files
 }
 
 const natsEnv = "MEDIAFERRY_CHAOS_NATS" // folder and port of a NATS server
@@ -377,7 +177,7 @@ func natsMain() {
 		if server, err = devstack.StartNATS(dir, n); err == nil {
 			<-ctx.Done()
 			server.Stop()
-			os.Exit(0) //nolint:gocritic // nothing is left to stop
+			os.Exit(0) // nothing is left to stop
 		}
 	}
 	fmt.Fprintln(os.Stderr, "nats:", err)
@@ -456,7 +256,7 @@ func (w *world) startProcesses(ctx context.Context) error {
 		}
 		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, metrics: metrics, command: devstack.Command{
 			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
-			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_API_AUTH=none", "MEDIAFERRY_METRICS_LISTEN="+metrics),
+			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_METRICS_LISTEN="+metrics),
 		}})
 	}
 	for n := range w.opts.workers {

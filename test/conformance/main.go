@@ -29,7 +29,7 @@ func main() {
 	}
 	if !ok || err != nil {
 		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
+		os.Exit(1) // stop was called
 	}
 }
 

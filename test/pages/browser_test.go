@@ -36,7 +36,7 @@ const patience = 20 * time.Second // for anything that a page is to do
 // tab is a tab of a browser of its own.
 type tab struct {
 	t    *testing.T
-	ctx  context.Context //nolint:containedctx // chromedp keeps the tab in it
+	ctx  context.Context // chromedp keeps the tab in it
 	base string
 
 	mu       sync.Mutex

@@ -197,7 +197,7 @@ func (o *ours) workWith(t *testing.T, nats config.NATS, known map[string]provide
 type doomed struct {
 	crash
 
-	ctx   context.Context //nolint:containedctx // of the test
+	ctx   context.Context // of the test
 	end   chan struct{}   // closed when the moment has come
 	ended chan struct{}   // closed when the process is cut off
 

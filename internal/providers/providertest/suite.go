@@ -390,7 +390,7 @@ func testMismatch(t *testing.T, s *subject) {
 // stalled is a body that stops after its first bytes until the part is cancelled.
 type stalled struct {
 	*Body
-	ctx    context.Context //nolint:containedctx // as a body that reads from staging holds that of its read
+	ctx    context.Context // as a body that reads from staging holds that of its read
 	cancel context.CancelCauseFunc
 	after  int
 }

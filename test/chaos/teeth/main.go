@@ -48,10 +48,20 @@ func main() {
 type bite struct {
 	harness string
 	root    string // folder for everything
+	start   time.Time
+	saying  sync.Mutex
+	out     io.Writer // guarded by saying
+}
+
+// say writes a line with the time since the start.
+func (b *bite) say(format string, args ...any) {
+	b.saying.Lock()
+	defer b.saying.Unlock()
+	_, _ = fmt.Fprintf(b.out, "%6.1fs %s\n", time.Since(b.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // bin is the folder of the processes that were built under the name.
-func (b bite) bin(name string) string { return filepath.Join(b.root, name+"-bin") + "/" }
+func (b *bite) bin(name string) string { return filepath.Join(b.root, name+"-bin") + "/" }
 
 func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
 	flags := flag.NewFlagSet("teeth", flag.ContinueOnError)
@@ -70,35 +80,21 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 			return false, fmt.Errorf("-only: %q are not all known", names)
 		}
 	}
-	start := time.Now()
-	var saying sync.Mutex
-	say := func(format string, args ...any) {
-		saying.Lock()
-		defer saying.Unlock()
-		_, _ = fmt.Fprintf(out, "%6.1fs %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
-	}
 	root, err := os.MkdirTemp("", "mediaferry-teeth-")
 	if err != nil {
 		return false, fmt.Errorf("temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	b := bite{harness: filepath.Join(root, "chaos"), root: root}
+	b := &bite{harness: filepath.Join(root, "chaos"), root: root, start: time.Now(), out: out}
 
 	healthy := filepath.Join(root, "healthy")
 	if err := copyTree(".", healthy); err != nil {
 		return false, err
 	}
 	// Each fault is planted before anything takes long.
-	trees := make(map[string]string)
-	for _, t := range chosen {
-		tree := filepath.Join(root, t.name)
-		if err := copyTree(healthy, tree); err != nil {
-			return false, err
-		}
-		if err := t.plant(tree); err != nil {
-			return false, err
-		}
-		trees[t.name] = tree
+	trees, err := plantAll(chosen, healthy, root)
+	if err != nil {
+		return false, err
 	}
 	if err := build(ctx, healthy, b.harness, "./test/chaos"); err != nil {
 		return false, err
@@ -117,53 +113,88 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		}
 		passed[t.focus.name] = true
 		running.Go(func() error {
-			bites, said, err := b.once(ctx, "healthy", t.focus, 1, 90*time.Second)
-			if err != nil {
-				return err
-			}
-			if len(bites) > 0 {
+			ok, err := b.passes(ctx, t.focus)
+			if err == nil && !ok {
 				bitten.Add(1)
-				say("healthy code does not pass %q: %s\n%s", t.focus.name, strings.Join(bites, ", "), said)
-				return nil
 			}
-			say("healthy code passes %q", t.focus.name)
-			return nil
+			return err
 		})
 	}
 	for _, t := range chosen {
 		running.Go(func() error {
-			if err := build(ctx, trees[t.name], b.bin(t.name), "./cmd/dispatcher", "./cmd/worker"); err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
+			ok, err := b.catches(ctx, t, trees[t.name], *seeds, *patience)
+			if ok {
+				caught.Add(1)
 			}
-			for seed := 1; seed <= *seeds && time.Since(start) < *patience; seed++ {
-				bites, _, err := b.once(ctx, t.name, t.focus, seed, 45*time.Second)
-				if err != nil {
-					return fmt.Errorf("%s: %w", t.name, err)
-				}
-				if len(bites) > 0 {
-					caught.Add(1)
-					say("caught %s (%s) with seed %d by: %s", t.name, t.what, seed, strings.Join(bites, ", "))
-					return nil
-				}
-			}
-			say("MISSED %s: %s", t.name, t.what)
-			return nil
+			return err
 		})
 	}
 	if err := running.Wait(); err != nil {
 		return false, err
 	}
-	say("figure teeth_planted %d count", len(chosen))
-	say("figure teeth_caught %d count", caught.Load())
-	say("figure teeth_s %.0f s", time.Since(start).Seconds())
+	b.say("figure teeth_planted %d count", len(chosen))
+	b.say("figure teeth_caught %d count", caught.Load())
+	b.say("figure teeth_s %.0f s", time.Since(b.start).Seconds())
 	return bitten.Load() == 0 && int(caught.Load()) == len(chosen), nil
+}
+
+// plantAll returns a copy of the healthy tree for each fault, with the fault in
+// it, by the fault's name.
+func plantAll(chosen []tooth, healthy, root string) (map[string]string, error) {
+	trees := make(map[string]string)
+	for _, t := range chosen {
+		tree := filepath.Join(root, t.name)
+		if err := copyTree(healthy, tree); err != nil {
+			return nil, err
+		}
+		if err := t.plant(tree); err != nil {
+			return nil, err
+		}
+		trees[t.name] = tree
+	}
+	return trees, nil
+}
+
+// passes reports whether healthy code passes what a fault is looked for by.
+func (b *bite) passes(ctx context.Context, f focus) (bool, error) {
+	bites, said, err := b.once(ctx, "healthy", f, 1, 90*time.Second)
+	switch {
+	case err != nil:
+		return false, err
+	case len(bites) > 0:
+		b.say("healthy code does not pass %q: %s\n%s", f.name, strings.Join(bites, ", "), said)
+		return false, nil
+	}
+	b.say("healthy code passes %q", f.name)
+	return true, nil
+}
+
+// catches reports whether a check finds the fault in the tree with one of the
+// seeds, from 1. None is begun when patience is over.
+func (b *bite) catches(ctx context.Context, t tooth, tree string, seeds int, patience time.Duration) (bool, error) {
+	if err := build(ctx, tree, b.bin(t.name), "./cmd/dispatcher", "./cmd/worker"); err != nil {
+		return false, fmt.Errorf("%s: %w", t.name, err)
+	}
+	for seed := 1; seed <= seeds && time.Since(b.start) < patience; seed++ {
+		bites, _, err := b.once(ctx, t.name, t.focus, seed, 45*time.Second)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", t.name, err)
+		}
+		if len(bites) > 0 {
+			b.say("caught %s (%s) with seed %d by: %s", t.name, t.what, seed, strings.Join(bites, ", "))
+			return true, nil
+		}
+	}
+	b.say("MISSED %s: %s", t.name, t.what)
+	return false, nil
 }
 
 var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
 
-// once runs the harness on the processes of that name and returns the names of the checks that found
-// something, with all that it said. A run that ended for another reason is an error.
-func (b bite) once(ctx context.Context, name string, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
+// once runs the harness on the processes of that name and returns the names of
+// the checks that found something, with all that it said. A run that ended for
+// another reason is an error. It goes on for settle at most where nothing moves.
+func (b *bite) once(ctx context.Context, name string, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
 	args := append([]string{
 		"-dispatcher", b.bin(name) + "dispatcher", "-worker", b.bin(name) + "worker",
 		"-log", filepath.Join(b.root, name+"-"+f.name+".log"), "-settle", settle.String(), "-seed", strconv.Itoa(seed),
