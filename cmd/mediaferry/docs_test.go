@@ -1,13 +1,18 @@
 package main
 
 import (
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"mediaferry/internal/config"
+	"mediaferry/internal/service"
 )
 
 // document is a page of Markdown: where it leads, and what can be linked in it.
@@ -112,5 +117,39 @@ func TestDocumentsAreLinked(t *testing.T) {
 			t.Errorf("no link leads from README.md to %s", name)
 			follow(name)
 		}
+	}
+}
+
+// The line of each provider is taken as it stands.
+func TestAccountsOfTheQuickstart(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/quickstart.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sample, _ := strings.Cut(string(page), "```yaml\n")
+	sample, _, _ = strings.Cut(sample, "```")
+	file := filepath.Join(t.TempDir(), "dispatcher.yaml")
+	if err := os.WriteFile(file, []byte(sample), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{
+		"MEDIAFERRY_NATS_URL=nats://127.0.0.1:4222", "MEDIAFERRY_POSTGRES_DSN=postgres://127.0.0.1/mediaferry",
+		"MEDIAFERRY_STAGING_ENDPOINT=http://127.0.0.1:7070", "MEDIAFERRY_STAGING_ACCESS_KEY=a", "MEDIAFERRY_STAGING_SECRET_KEY=b",
+		"MEDIAFERRY_SEAL_KEY=" + strings.Repeat("00", 32),
+	}
+	for _, m := range regexp.MustCompile(`env:(\w+)`).FindAllStringSubmatch(sample, -1) {
+		env = append(env, m[1]+"=trial")
+	}
+	known := service.Providers()
+	cfg, err := config.LoadDispatcher([]string{"--config", file}, env, io.Discard, service.AccountRules(known))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range cfg.Accounts {
+		delete(known, a.Provider)
+	}
+	if len(known) > 0 {
+		t.Errorf("there is no account of %v", slices.Sorted(maps.Keys(known)))
 	}
 }
