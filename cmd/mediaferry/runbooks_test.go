@@ -9,26 +9,32 @@ import (
 	"testing"
 )
 
-// Whoever is called at night types what the runbook says.
-func TestCommandsOfRunbooksExist(t *testing.T) {
+// Whoever begins, and whoever is called at night, types what the page says.
+func TestCommandsOfDocumentsExist(t *testing.T) {
 	t.Parallel()
-	pages, err := filepath.Glob("../../docs/runbooks/*.md")
-	if err != nil || len(pages) == 0 {
-		t.Fatalf("%d pages, %v", len(pages), err)
+	pages := []string{"../../README.md"}
+	for _, folder := range []string{"docs", "docs/runbooks", "docs/providers"} {
+		found, err := filepath.Glob("../../" + folder + "/*.md")
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d pages, %v", folder, len(found), err)
+		}
+		pages = append(pages, found...)
 	}
-	for _, page := range []string{"operations", "troubleshooting", "kubernetes", "recovery", "control"} {
-		pages = append(pages, "../../docs/"+page+".md")
-	}
-	command := regexp.MustCompile("(?m)(?:^    |`)mediaferry ([^`\n]+)")
+	command := regexp.MustCompile("(?m)(?:^    (?:\\(umask 077; )?|^\\$ |`)(?:bin/)?mediaferry ([^`\n]+)")
 	root := (&app{getenv: func(string) string { return "" }, stdout: io.Discard, stderr: io.Discard}).command()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, page := range pages {
+		if filepath.Base(page) == "cli.md" { // made of the commands themselves
+			continue
+		}
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
 			cmd, rest, err := root.Find(strings.Fields(m[1]))
-			if err != nil || !cmd.Runnable() {
+			if err != nil || !cmd.Runnable() || cmd.HasSubCommands() {
 				t.Errorf("%s: mediaferry %s: %v", page, m[1], err)
 				continue
 			}
