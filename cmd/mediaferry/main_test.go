@@ -195,6 +195,19 @@ func TestPushFile(t *testing.T) {
 	}
 }
 
+// An account that is not there is found before the file goes anywhere.
+func TestPushToNobody(t *testing.T) {
+	t.Parallel()
+	store := &memory{}
+	_, _, err := pushFile(t, store, "DIR/film.mp4", "--to", "main,nobody")
+	if exitCode(err) != exitUsage || !strings.Contains(err.Error(), `"nobody"`) {
+		t.Errorf("%v", err)
+	}
+	if len(store.got) != 0 {
+		t.Errorf("staged %v for an account that is not there", store.got)
+	}
+}
+
 // Without a key of the user's, each push has a staging key of its own: another
 // push of the name must not change an object that is still being read.
 func TestPushFileTwice(t *testing.T) {

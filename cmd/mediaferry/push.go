@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,11 @@ func (p *push) run(ctx context.Context, args []string) error {
 		out.line = result
 	}
 	b := &brought{out: out, hold: p.wait}
+	if len(all.files) > 0 {
+		if err := p.checkAccounts(ctx); err != nil {
+			return err
+		}
+	}
 	staged, err := p.stage(ctx, all.files)
 	errs := []error{err}
 	for _, s := range staged {
@@ -141,6 +147,24 @@ func (p *push) run(ctx context.Context, args []string) error {
 		errs = append(errs, p.follow(ctx, p.api, b.uploads, out, p.timeout))
 	}
 	return out.finish(errs...)
+}
+
+// checkAccounts fails for accounts that are not there, before files are put into
+// staging for nothing. Who may submit and not read finds out when submitting.
+func (p *push) checkAccounts(ctx context.Context) error {
+	there, err := p.api.Accounts(ctx)
+	if err != nil {
+		if client.IsRefused(err) {
+			return nil
+		}
+		return err //nolint:wrapcheck // says what it did
+	}
+	for _, name := range p.accounts {
+		if !slices.ContainsFunc(there, func(a client.Account) bool { return a.Name == name }) {
+			return usagef("there is no account %q; mediaferry accounts list names them", name)
+		}
+	}
+	return nil
 }
 
 // brought is the uploads that were accepted. Those that are followed are printed
