@@ -157,7 +157,7 @@ func (p *push) checkAccounts(ctx context.Context) error {
 		if client.IsRefused(err) {
 			return nil
 		}
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	for _, name := range p.accounts {
 		if !slices.ContainsFunc(there, func(a client.Account) bool { return a.Name == name }) {
