@@ -128,10 +128,12 @@ func TestAnUploadThatARestoredRecordDoesNotKnow(t *testing.T) {
 	b.worker(t, "w1")
 	restore := b.backup(t)
 	submission := client.Submission{Account: "acc", Source: client.Source{Bucket: "staging", Key: "film.mp4"}, IdempotencyKey: "film"}
-	u, _, err := b.api.Submit(t.Context(), submission)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var u client.Upload
+	eventually(t, "the record to be back from the backup, which cut all connections", func() bool {
+		var err error
+		u, _, err = b.api.Submit(t.Context(), submission)
+		return err == nil
+	})
 	first := b.mustComplete(t, u.ID, data)
 	stop()
 	restore()
