@@ -93,7 +93,7 @@ func readOptions(args []string) (options, error) {
 		o.uploads = int(o.duration / (333 * time.Millisecond))
 	}
 	if o.log == "" {
-		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-%s-%d.log", o.scenario, o.seed))
+		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-%s-%d-%d.log", o.scenario, o.seed, os.Getpid()))
 	}
 	var err error
 	for _, path := range []*string{&o.dispatcher, &o.worker} {
