@@ -143,9 +143,21 @@ func (v *VOD) Files() []VODFile {
 // Forget drops the account's unfinished upload of the file, as the platform
 // does with one that was left alone for long.
 func (v *VOD) Forget(account, fileSHA string) {
+	key := vodKey{account, fileSHA}
+	v.mu.Lock()
+	u := v.uploads[key]
+	v.mu.Unlock()
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.fileID != "" {
+		return // a part that comes late is of media that is there
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.uploads, vodKey{account, fileSHA})
+	delete(v.uploads, key)
 }
 
 // ServeHTTP answers the actions, finished media and /_local.

@@ -346,3 +346,17 @@ func FuzzServerSideQuery(f *testing.F) {
 		}
 	})
 }
+
+// A part that comes late must not take finished media away.
+func TestForgetKeepsFinishedMedia(t *testing.T) {
+	t.Parallel()
+	v := NewVOD(VODConfig{Dir: t.TempDir()})
+	finished, unfinished := vodKey{"acc", "finished"}, vodKey{"acc", "unfinished"}
+	v.uploads[finished] = &vodUpload{vodKey: finished, fileID: "1"}
+	v.uploads[unfinished] = &vodUpload{vodKey: unfinished}
+	v.Forget("acc", "finished")
+	v.Forget("acc", "unfinished")
+	if v.uploads[finished] == nil || v.uploads[unfinished] != nil {
+		t.Errorf("left are %v", v.uploads)
+	}
+}
