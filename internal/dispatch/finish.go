@@ -164,7 +164,7 @@ func (d *Dispatcher) finishRefused(ctx context.Context, step uploads.Step, p pro
 		return denied, false, err
 	}
 	refusals, waits, _, err := d.store.RefuseSession(ctx, step.ID, step.State, step.Epoch, 0)
-	if err != nil || refusals >= maxDeniedTries || waits > renewPatience {
+	if err != nil || refusals >= maxRenewals || waits > renewPatience {
 		return err == nil, false, err
 	}
 	if _, err := d.renew(ctx, step, p, session, true); err != nil {

@@ -152,20 +152,25 @@ const renewPatience = 10 * time.Minute
 // for all parts in hand at once, and a long upload outlives many, so it is
 // sessions that count: where maxDeniedTries of them were refused one after
 // another, with nothing acknowledged between, it is the account's credentials
-// that are refused. (Where begin makes no call, only parts can tell.) Else a
-// fresh session carries fresh authorisation: renewed where the platform can, or
-// opened.
+// that are refused. (Where begin makes no call, only parts can tell.) A platform
+// that renews sessions took the credentials each time, so it may refuse more of
+// them, maxRenewals. Else a fresh session carries fresh authorisation: renewed
+// where the platform can, or opened.
 func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Duration) error {
 	f := r.Failure
 	refusals, waits, present, err := d.store.RefuseSession(ctx, r.Upload, uploads.Uploading, r.Epoch, f.SessionNumber)
 	if err != nil {
 		return err
 	}
-	if refusals >= maxDeniedTries {
+	_, renews := d.providers[d.accounts[r.Account].Provider].(providers.Renewer)
+	most := maxDeniedTries
+	if renews {
+		most = maxRenewals
+	}
+	if refusals >= most {
 		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
 			uploads.Failure{Cause: uploads.CauseUnauthorized, Code: f.Code, Message: f.Message, Part: f.Part})
 	}
-	_, renews := d.providers[d.accounts[r.Account].Provider].(providers.Renewer)
 	if present && (!renews || waits > renewPatience) {
 		return d.beginAgain(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{}, fmt.Sprintf("%s at part %d", f.Kind, f.Part))
 	}

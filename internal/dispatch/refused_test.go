@@ -85,8 +85,8 @@ func TestFinishIsRefusedUntilTheSessionIsRenewed(t *testing.T) {
 			if err := w.settleAll(t.Context(), p, 20); err != nil {
 				t.Fatal(err)
 			}
-			if u := w.mustBe(t, id, uploads.Failed); u.Failure.Cause != uploads.CauseUnauthorized || w.platform.Seen(id).Finishes != 7 {
-				t.Errorf("failed with %+v after %d calls, want unauthorized after 7: five of one session, and two more", u.Failure, w.platform.Seen(id).Finishes)
+			if u := w.mustBe(t, id, uploads.Failed); u.Failure.Cause != uploads.CauseUnauthorized || w.platform.Seen(id).Finishes != 12 {
+				t.Errorf("failed with %+v after %d calls, want unauthorized after 12: five of one session, and one of each of seven more", u.Failure, w.platform.Seen(id).Finishes)
 			}
 		})
 	}
@@ -202,14 +202,15 @@ func TestRefusalsOfOneSessionAreOne(t *testing.T) {
 }
 
 // One session after the other is refused, and nothing gets through: it is the
-// credentials.
+// credentials. That the platform renews sessions speaks for them for a while.
 func TestSessionsRefusedInARowFailAnUpload(t *testing.T) {
 	t.Parallel()
-	for name, renews := range map[string]bool{"renewed": true, "opened anew": false} {
+	for name, sessions := range map[string]int{"renewed": 8, "opened anew": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			renews := name == "renewed"
 			h := partsInHand(t, renews)
-			for range 2 {
+			for range sessions - 1 {
 				h.refuse(t, h.session(t), 1, 2, 3)
 				h.renew(t)
 				if renews {

@@ -48,6 +48,7 @@ const (
 	maxEpochs      = 20               // sessions of one upload before it fails
 	maxStepTries   = 12               // of begin
 	maxDeniedTries = 3                // while credentials are refused
+	maxRenewals    = 8                // in a row of sessions that are refused all the same
 )
 
 // openQueued claims queued uploads of accounts that have room and begins them.
