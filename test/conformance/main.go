@@ -70,7 +70,7 @@ func providersOf(packages []string) []string {
 	var names []string
 	for _, p := range packages {
 		name, below := strings.CutPrefix(p, "mediaferry/internal/providers/")
-		if below && !slices.Contains([]string{"all", "lent", "providertest"}, name) {
+		if below && !slices.Contains([]string{"all", "lent", "providertest", "settings", "vodapi", "webapi"}, name) {
 			names = append(names, path.Base(name))
 		}
 	}

@@ -58,7 +58,7 @@ func TestResults(t *testing.T) {
 func TestProvidersOf(t *testing.T) {
 	t.Parallel()
 	const below = "mediaferry/internal/providers"
-	got := providersOf([]string{below, below + "/all", below + "/s3", below + "/providertest", below + "/tencentsmh"})
+	got := providersOf([]string{below, below + "/all", below + "/s3", below + "/providertest", below + "/settings", below + "/vodapi", below + "/webapi", below + "/tencentsmh"})
 	if diff := cmp.Diff([]string{"s3", "tencentsmh"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
