@@ -33,46 +33,73 @@ var errListedEnough = errors.New("listed enough")
 // under the ETag. The others are listed below what their keys have in common,
 // which for a hundred thousand takes a hundredth of the calls.
 func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uploads.Line) (uploads.BulkResult, error) {
-	var result uploads.BulkResult
 	if err := d.queue.closed(); err != nil {
-		return result, err
+		return uploads.BulkResult{}, err
 	}
-	reject := func(number int, err error) {
-		result.Rejected = append(result.Rejected, uploads.LineError{Number: number, Err: err})
+	b := bulk{d: d, tenant: tenant}
+	b.check(lines)
+	objects, err := d.lookUp(ctx, b.items)
+	if err != nil {
+		return uploads.BulkResult{}, err
 	}
-	var items []uploads.BulkItem
+	if err := b.checkObjects(ctx, objects); err != nil {
+		return uploads.BulkResult{}, err
+	}
+	if err := b.insert(ctx); err != nil {
+		return uploads.BulkResult{}, err
+	}
+	slices.SortFunc(b.result.Rejected, func(a, b uploads.LineError) int { return a.Number - b.Number })
+	return b.result, nil
+}
+
+// bulk is one call of SubmitMany.
+type bulk struct {
+	d      *Dispatcher
+	tenant string
+
+	items  []uploads.BulkItem // that nothing is wrong with so far
+	result uploads.BulkResult
+}
+
+func (b *bulk) reject(number int, err error) {
+	b.result.Rejected = append(b.result.Rejected, uploads.LineError{Number: number, Err: err})
+}
+
+// check makes items of the lines, as far as can be told without staging.
+func (b *bulk) check(lines []uploads.Line) {
 	for _, l := range lines {
 		s := l.Submission
-		s.Tenant = tenant
-		account, err := d.checkSubmission(&s)
+		s.Tenant = b.tenant
+		account, err := b.d.checkSubmission(&s)
 		if err != nil {
-			reject(l.Number, err)
+			b.reject(l.Number, err)
 			continue
 		}
 		said := s
 		said.Source.Size = 0 // as if it had been submitted alone
-		items = append(items, uploads.BulkItem{
+		b.items = append(b.items, uploads.BulkItem{
 			Number: l.Number, Submission: s, Provider: account.Provider, Pool: account.Pool,
-			KnownBy: string(d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: requestHash(said)},
+			KnownBy: string(b.d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: requestHash(said)},
 		})
 	}
-	objects, err := d.lookUp(ctx, items)
-	if err != nil {
-		return result, err
-	}
-	names := map[string]taken{}
-	kept := items[:0]
-	for _, it := range items {
-		account, s := d.accounts[it.Submission.Account], it.Submission
-		if d.providers[account.Provider].Limits().UniqueNames && names[account.Name] == nil {
+}
+
+// checkObjects keeps the items whose objects can be taken. An error means that
+// staging cannot be asked.
+func (b *bulk) checkObjects(ctx context.Context, objects map[place]uploads.Object) error {
+	names := map[string]taken{} // by account
+	kept := b.items[:0]
+	for _, it := range b.items {
+		account, s := b.d.accounts[it.Submission.Account], it.Submission
+		if b.d.providers[account.Provider].Limits().UniqueNames && names[account.Name] == nil {
 			names[account.Name] = taken{}
 		}
 		problem := found(&s, objects)
 		if problem == nil {
-			problem = errors.Join(d.checkObject(account, s), d.checkAttachments(ctx, account, s))
+			problem = errors.Join(b.d.checkObject(account, s), b.d.checkAttachments(ctx, account, s))
 		}
 		if _, away := errors.AsType[*uploads.UnavailableError](problem); away {
-			return result, problem
+			return problem
 		}
 		if problem == nil {
 			if why := names[account.Name].refuse(s, nil); why != "" {
@@ -80,38 +107,46 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 			}
 		}
 		if problem != nil {
-			reject(it.Number, problem)
+			b.reject(it.Number, problem)
 			continue
 		}
-		hash := it.RequestHash
-		if it.IntakeItem, err = itemOf(s); err != nil {
-			return result, err
+		item, err := itemOf(s)
+		if err != nil {
+			return err
 		}
-		it.RequestHash, it.Submission = hash, s
+		item.RequestHash = it.RequestHash
+		it.IntakeItem, it.Submission = item, s
 		kept = append(kept, it)
 	}
-	if len(kept) > 0 {
-		if result.Batch, err = uploads.NewID(); err != nil {
-			return result, err
-		}
-		there, err := d.store.InsertBulk(ctx, tenant, result.Batch, kept)
-		if err != nil {
-			return result, err
-		}
-		for _, o := range there {
-			if o.Equal {
-				result.Known++
-			} else {
-				reject(o.Number, fmt.Errorf("%w; use another key, or submit the same content", uploads.ErrKeyTaken))
-			}
-		}
-		if result.Submitted = len(kept) - len(there); result.Submitted == 0 {
-			result.Batch = uploads.ID{}
-		}
-		d.opens.wake()
+	b.items = kept
+	return nil
+}
+
+// insert makes a batch of the items, in one transaction.
+func (b *bulk) insert(ctx context.Context) error {
+	if len(b.items) == 0 {
+		return nil
 	}
-	slices.SortFunc(result.Rejected, func(a, b uploads.LineError) int { return a.Number - b.Number })
-	return result, nil
+	batch, err := uploads.NewID()
+	if err != nil {
+		return err
+	}
+	there, err := b.d.store.InsertBulk(ctx, b.tenant, batch, b.items)
+	if err != nil {
+		return err
+	}
+	for _, o := range there {
+		if o.Equal {
+			b.result.Known++
+		} else {
+			b.reject(o.Number, fmt.Errorf("%w; use another key, or submit the same content", uploads.ErrKeyTaken))
+		}
+	}
+	if b.result.Submitted = len(b.items) - len(there); b.result.Submitted > 0 {
+		b.result.Batch = batch
+	}
+	b.d.opens.wake()
+	return nil
 }
 
 // place is where an object is.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -85,108 +86,137 @@ func (d *Dispatcher) takeSubmissions(ctx context.Context) error {
 // takeUp decides on each of the submissions that are claimed. One of which
 // staging cannot be asked now holds up no other.
 func (d *Dispatcher) takeUp(ctx context.Context, lease uploads.Lease, claimed []uploads.ClaimedSubmission) error {
-	var good []uploads.TakenSubmission
-	var bad []uploads.RefusedSubmission
-	byID := make(map[uploads.ID]uploads.ClaimedSubmission, len(claimed))
-	refuse := func(c uploads.ClaimedSubmission, cause uploads.Cause, why error) {
-		account := d.accounts[c.Submission.Account]
-		if account.Tenant != c.Submission.Tenant {
-			account = Account{}
-		}
-		s := c.Submission
-		_ = s.Validate() // fills in the name
-		bad = append(bad, uploads.RefusedSubmission{
-			ID: c.ID, Provider: account.Provider, Pool: account.Pool, Name: s.Name,
-			Failure: uploads.Failure{Cause: cause, Message: flat(why)},
-		})
-	}
-	away := map[int][]uploads.ID{} // by tries
-	var reason error
-	postpone := func(c uploads.ClaimedSubmission, err error) {
-		away[c.Tries] = append(away[c.Tries], c.ID)
-		reason = err
-	}
-
-	var items []uploads.BulkItem // numbered by their place in claimed
-	for i, c := range claimed {
-		byID[c.ID] = c
-		s := c.Submission
-		var err error
-		if s.Digests, err = digestsOf(c.Digests); err != nil {
-			refuse(c, uploads.CauseInvalid, err)
-			continue
-		}
-		account, err := d.checkSubmission(&s)
-		if err != nil {
-			cause := uploads.CauseInvalid
-			if account.Name == "" || account.Tenant != s.Tenant {
-				cause = uploads.CauseUnknownAccount
-			}
-			refuse(c, cause, err)
-			continue
-		}
-		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: requestHash(s)}})
-	}
+	t := takingUp{d: d, claimed: claimed, waiting: map[int][]uploads.ID{}}
+	items := t.check()
 	objects, failed := d.lookUpEach(ctx, items)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	for _, it := range items {
-		c, s := claimed[it.Number], it.Submission
-		if err := failed[place{s.Source.Bucket, s.Source.Key}]; err != nil {
-			postpone(c, err)
-			continue
-		}
-		_, there := objects[place{s.Source.Bucket, s.Source.Key}]
-		account := d.accounts[s.Account]
-		problem := found(&s, objects)
-		if problem == nil {
-			problem = errors.Join(d.checkObject(account, s), d.checkAttachments(ctx, account, s))
-		}
-		_, unavailable := errors.AsType[*uploads.UnavailableError](problem)
-		switch {
-		case unavailable:
-			postpone(c, problem)
-			continue
-		case problem != nil && !there:
-			refuse(c, uploads.CauseSourceMissing, problem)
-			continue
-		case problem != nil:
-			refuse(c, uploads.CauseInvalid, problem)
-			continue
-		}
-		taken := uploads.TakenSubmission{
-			IntakeItem: uploads.IntakeItem{ID: c.ID, RequestHash: it.RequestHash, Source: s.Source, Name: s.Name},
-			Account:    account.Name, Provider: account.Provider, Pool: account.Pool, KnownBy: string(d.providers[account.Provider].Limits().KnownBy),
-		}
-		for _, sum := range s.Digests {
-			taken.Digests = append(taken.Digests, sum.String())
-		}
-		good = append(good, taken)
+		t.decide(ctx, it, objects, failed)
 	}
+	return t.record(ctx, lease)
+}
 
-	if len(good) > 0 {
-		_, taken, err := d.store.AcceptSubmissions(ctx, lease, good)
+// takingUp is what becomes of submissions that are claimed together.
+type takingUp struct {
+	d       *Dispatcher
+	claimed []uploads.ClaimedSubmission
+
+	good    []uploads.TakenSubmission
+	bad     []uploads.RefusedSubmission
+	waiting map[int][]uploads.ID // until staging can be asked, by their tries
+	reason  error                // why the last of these waits
+}
+
+// check refuses what can be told to be wrong without staging, and returns the
+// others, numbered by their place in claimed.
+func (t *takingUp) check() []uploads.BulkItem {
+	items := make([]uploads.BulkItem, 0, len(t.claimed))
+	for i, c := range t.claimed {
+		s := c.Submission
+		var err error
+		if s.Digests, err = digestsOf(c.Digests); err != nil {
+			t.refuse(c, uploads.CauseInvalid, err)
+			continue
+		}
+		account, err := t.d.checkSubmission(&s)
+		if err != nil {
+			cause := uploads.CauseInvalid
+			if account.Name == "" || account.Tenant != s.Tenant {
+				cause = uploads.CauseUnknownAccount
+			}
+			t.refuse(c, cause, err)
+			continue
+		}
+		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: requestHash(s)}})
+	}
+	return items
+}
+
+// decide says of one submission what becomes of it, by what staging holds and
+// which places could not be asked about.
+func (t *takingUp) decide(ctx context.Context, it uploads.BulkItem, objects map[place]uploads.Object, failed map[place]error) {
+	c, s := t.claimed[it.Number], it.Submission
+	at := place{s.Source.Bucket, s.Source.Key}
+	if err := failed[at]; err != nil {
+		t.wait(c, err)
+		return
+	}
+	account := t.d.accounts[s.Account]
+	problem := found(&s, objects)
+	if problem == nil {
+		problem = errors.Join(t.d.checkObject(account, s), t.d.checkAttachments(ctx, account, s))
+	}
+	_, there := objects[at]
+	_, unavailable := errors.AsType[*uploads.UnavailableError](problem)
+	switch {
+	case unavailable:
+		t.wait(c, problem)
+		return
+	case problem != nil && !there:
+		t.refuse(c, uploads.CauseSourceMissing, problem)
+		return
+	case problem != nil:
+		t.refuse(c, uploads.CauseInvalid, problem)
+		return
+	}
+	taken := uploads.TakenSubmission{
+		IntakeItem: uploads.IntakeItem{ID: c.ID, RequestHash: it.RequestHash, Source: s.Source, Name: s.Name},
+		Account:    account.Name, Provider: account.Provider, Pool: account.Pool, KnownBy: string(t.d.providers[account.Provider].Limits().KnownBy),
+	}
+	for _, sum := range s.Digests {
+		taken.Digests = append(taken.Digests, sum.String())
+	}
+	t.good = append(t.good, taken)
+}
+
+func (t *takingUp) refuse(c uploads.ClaimedSubmission, cause uploads.Cause, why error) {
+	account := t.d.accounts[c.Submission.Account]
+	if account.Tenant != c.Submission.Tenant {
+		account = Account{}
+	}
+	s := c.Submission
+	_ = s.Validate() // fills in the name
+	t.bad = append(t.bad, uploads.RefusedSubmission{
+		ID: c.ID, Provider: account.Provider, Pool: account.Pool, Name: s.Name,
+		Failure: uploads.Failure{Cause: cause, Message: flat(why)},
+	})
+}
+
+func (t *takingUp) wait(c uploads.ClaimedSubmission, err error) {
+	t.waiting[c.Tries] = append(t.waiting[c.Tries], c.ID)
+	t.reason = err
+}
+
+// record commits what was decided. After an error some of it may be durable, and
+// the rest is claimed again.
+func (t *takingUp) record(ctx context.Context, lease uploads.Lease) error {
+	d := t.d
+	if len(t.good) > 0 {
+		_, taken, err := d.store.AcceptSubmissions(ctx, lease, t.good)
 		if err != nil {
 			return err
 		}
 		d.opens.wake()
-		for _, id := range taken {
-			refuse(byID[id], uploads.CauseInvalid, &uploads.FieldError{
-				Field: "idempotency_key", Detail: uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content",
-			})
+		for _, c := range t.claimed {
+			if slices.Contains(taken, c.ID) {
+				t.refuse(c, uploads.CauseInvalid, &uploads.FieldError{
+					Field: "idempotency_key", Detail: uploads.ErrKeyTaken.Error() + "; use another key, or submit the same content",
+				})
+			}
 		}
 	}
-	if len(bad) > 0 {
-		if err := d.store.RefuseSubmissions(ctx, lease, bad); err != nil {
+	if len(t.bad) > 0 {
+		if err := d.store.RefuseSubmissions(ctx, lease, t.bad); err != nil {
 			return err
 		}
 		d.events.wake()
-		d.log.Info("submissions by SQL are refused", zap.Int("submissions", len(bad)), zap.Stringer("first", bad[0].ID),
-			zap.String("reason", bad[0].Failure.Message))
+		d.log.Info("submissions by SQL are refused", zap.Int("submissions", len(t.bad)), zap.Stringer("first", t.bad[0].ID),
+			zap.String("reason", t.bad[0].Failure.Message))
 	}
-	for tries, ids := range away {
-		d.log.Warn("submissions by SQL wait", zap.Int("submissions", len(ids)), zap.Error(reason))
+	for tries, ids := range t.waiting {
+		d.log.Warn("submissions by SQL wait", zap.Int("submissions", len(ids)), zap.Error(t.reason))
 		if err := d.store.PostponeSubmissions(ctx, lease, ids, backoff(tries+1, submissionAgain, submissionLatest), 1); err != nil {
 			return err
 		}
