@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -47,6 +48,10 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 		return fmt.Errorf("seal_key: %w", err)
 	}
 	log.Info("upstream sessions are sealed", zap.String("key_id", sealer.KeyID()))
+	presign, err := presignOf(cfg)
+	if err != nil {
+		return err
+	}
 	store, err := postgres.Open(ctx, cfg.Postgres.DSN.Reveal(), cfg.Postgres.MaxConns, log)
 	if err != nil {
 		return err
@@ -56,88 +61,75 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 	if _, err := postgres.MigrateUp(ctx, cfg.Postgres.DSN.Reveal()); err != nil {
 		return err
 	}
-	bucket, err := openStaging(cfg.Staging)
+	bucket, err := reachStaging(ctx, cfg.Staging, log)
 	if err != nil {
 		return err
 	}
 	defer bucket.Close()
-	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
-		return err
-	}
 	conn, err := connect(ctx, cfg.NATS, "mediaferry-dispatcher", "dispatcher", cfg.StreamReplicas, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeConn(ctx, conn)) }()
-
-	presign, err := presignOf(cfg)
-	if err != nil {
-		return err
-	}
-	d := dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch, Presign: presign},
-		watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accountsOf(cfg.Accounts), log)
-	watch.Ask(telemetry.Sources{
-		Accounts: d.Accounts, Standing: store.Standing, Workers: d.Workers, Connections: store.Connections,
-		Streams: func(ctx context.Context) ([]telemetry.Stream, error) { return depths(ctx, conn) },
-	})
-
 	guard := guardedTransport()
 	defer guard.CloseIdleConnections()
-	hooks := webhooks.New(endpointsOf(cfg.Webhooks), store, guard, log)
-	if err := hooks.Announce(ctx); err != nil {
+
+	d := dispatcher{
+		cfg: cfg, log: log, watch: watch, store: store, conn: conn,
+		dispatch: dispatch.New(dispatch.Config{SweepInterval: cfg.SweepInterval, StopGrace: cfg.StopGrace, Watcher: watch, Presign: presign},
+			watch.Store(store), watch.Queue(queue{conn}), bucket, sealer, watch.Providers(known), accountsOf(cfg.Accounts), log),
+		hooks: webhooks.New(endpointsOf(cfg.Webhooks), store, guard, log),
+	}
+	return d.run(ctx, ready)
+}
+
+// dispatcher is the control process once it reaches what it needs.
+type dispatcher struct {
+	cfg      config.Dispatcher
+	log      *zap.Logger
+	watch    *telemetry.Dispatcher
+	store    *postgres.Store
+	conn     *jobs.Conn
+	dispatch *dispatch.Dispatcher
+	hooks    *webhooks.Webhooks
+}
+
+// run makes record and queue ready for what is configured, and then does all
+// that a dispatcher does until ctx ends.
+func (d *dispatcher) run(ctx context.Context, ready func(addr string)) error {
+	d.watch.Ask(telemetry.Sources{
+		Accounts: d.dispatch.Accounts, Standing: d.store.Standing, Workers: d.dispatch.Workers, Connections: d.store.Connections,
+		Streams: func(ctx context.Context) ([]telemetry.Stream, error) { return depths(ctx, d.conn) },
+	})
+	if err := d.hooks.Announce(ctx); err != nil {
 		return err
 	}
-
-	if err := store.SetWindowLimits(ctx, windowsOf(cfg.Accounts)); err != nil {
+	if err := d.store.SetWindowLimits(ctx, windowsOf(d.cfg.Accounts)); err != nil {
 		return err
 	}
-
-	stop, err := listen(conn, d)
+	stop, err := listen(d.conn, d.dispatch)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	// Before anybody is told that we are ready: what is published to a stream that
 	// is not there is gone.
-	if err := awaitStreams(ctx, conn, log); err != nil {
+	if err := awaitStreams(ctx, d.conn, d.log); err != nil {
 		return err
 	}
-	if err := d.AwaitRecord(ctx); err != nil {
+	if err := d.dispatch.AwaitRecord(ctx); err != nil {
 		return err
 	}
-	listener, err := listenAPI(ctx, cfg.API, log)
+	listener, err := listenAPI(ctx, d.cfg.API, d.log)
 	if err != nil {
 		return err
 	}
-	stopped := ctx
-	server := api.NewServer(useCases{d, hooks}, api.Guarding{Tokens: store, Open: cfg.API.Auth == config.AuthNone}, func(ctx context.Context) error {
-		if stopped.Err() != nil {
-			return errStopping
-		}
-		return errors.Join(store.Ping(ctx), conn.Ready(ctx))
-	}, log)
-
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.Run(ctx) })
-	g.Go(func() error { hooks.Run(ctx); return nil })
-	consume(ctx, g, cfg, conn, d, watch, log)
-	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the API: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		// Requests in hand are answered; new ones are refused at once.
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopGrace)
-		defer cancel()
-		if err := server.Shutdown(stopCtx); err != nil {
-			return fmt.Errorf("stop the API: %w", err)
-		}
-		return nil
-	})
-	log.Info("dispatcher is ready", zap.Stringer("api", listener.Addr()), zap.Int("accounts", len(cfg.Accounts)))
+	g.Go(func() error { return d.dispatch.Run(ctx) })
+	g.Go(func() error { d.hooks.Run(ctx); return nil })
+	d.consume(ctx, g)
+	d.serve(ctx, g, listener)
+	d.log.Info("dispatcher is ready", zap.Stringer("api", listener.Addr()), zap.Int("accounts", len(d.cfg.Accounts)))
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
@@ -146,28 +138,55 @@ func RunDispatcher(ctx context.Context, cfg config.Dispatcher, known map[string]
 
 // consume has the group keep the streams, and take what comes over NATS, until
 // ctx ends.
-func consume(ctx context.Context, g *errgroup.Group, cfg config.Dispatcher, conn *jobs.Conn, d *dispatch.Dispatcher, watch *telemetry.Dispatcher, log *zap.Logger) {
-	g.Go(func() error { conn.Maintain(ctx, poolsOf(cfg.Accounts), d.NoteMarks); return nil })
-	g.Go(func() error { return conn.ConsumeReports(ctx, d.HandleReports, d.SetAside) })
+func (d *dispatcher) consume(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { d.conn.Maintain(ctx, poolsOf(d.cfg.Accounts), d.dispatch.NoteMarks); return nil })
+	g.Go(func() error { return d.conn.ConsumeReports(ctx, d.dispatch.HandleReports, d.dispatch.SetAside) })
 	g.Go(func() error {
-		return conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
-			return assign(ctx, d, requests)
+		return d.conn.ServeAssignments(ctx, func(ctx context.Context, requests []jobs.AssignmentRequest) []jobs.Answer {
+			return assign(ctx, d.dispatch, requests)
 		})
 	})
 	g.Go(func() error {
-		return conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error) {
-			reply, err := api.SubmitMessage(ctx, d, tenant, id, payload)
+		return d.conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error) {
+			reply, err := api.SubmitMessage(ctx, d.dispatch, tenant, id, payload)
 			if reply != nil {
-				log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
+				d.log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
 			}
 			return reply, err
-		}, d.SetAside)
+		}, d.dispatch.SetAside)
 	})
-	if rules := rulesOf(cfg); len(rules) > 0 {
+	if rules := rulesOf(d.cfg); len(rules) > 0 {
 		// Without rules messages are left for dispatchers that have some.
-		n := notifications.New(rules, d, watch.Notification, log)
-		g.Go(func() error { return conn.ConsumeNotifications(ctx, n.Take, d.SetAside) })
+		n := notifications.New(rules, d.dispatch, d.watch.Notification, d.log)
+		g.Go(func() error { return d.conn.ConsumeNotifications(ctx, n.Take, d.dispatch.SetAside) })
 	}
+}
+
+// serve has the group answer the API until ctx ends: then requests in hand are
+// answered, for StopGrace at most, and new ones are refused at once.
+func (d *dispatcher) serve(ctx context.Context, g *errgroup.Group, listener net.Listener) {
+	guarding := api.Guarding{Tokens: d.store, Open: d.cfg.API.Auth == config.AuthNone}
+	server := api.NewServer(useCases{d.dispatch, d.hooks}, guarding, func(asked context.Context) error {
+		if ctx.Err() != nil {
+			return errStopping
+		}
+		return errors.Join(d.store.Ping(asked), d.conn.Ready(asked))
+	}, d.log)
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.StopGrace)
+		defer cancel()
+		if err := server.Shutdown(stopCtx); err != nil {
+			return fmt.Errorf("stop the API: %w", err)
+		}
+		return nil
+	})
 }
 
 // accountsOf is the configured accounts as dispatch takes them.

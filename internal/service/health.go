@@ -17,11 +17,15 @@ const (
 	healthAnswer = 2 * time.Second // for what the answer depends on
 )
 
-// serveHealth answers /livez, /readyz and /startupz at the address until stop is
-// called, which is last: a process that is stopping is alive, and not ready.
+// serveHealth answers /livez, /readyz and /startupz at the address, if there is
+// one, until stop is called, which is last: a process that is stopping is alive,
+// and not ready.
 // ready says what is not in order, nil for nothing, errStarting until it has
 // been once.
 func serveHealth(ctx context.Context, address string, log *zap.Logger, ready func(context.Context) error) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("health.listen: %w", err)
@@ -47,16 +51,22 @@ func serveHealth(ctx context.Context, address string, log *zap.Logger, ready fun
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: healthHeader, ErrorLog: zap.NewStdLog(log)}
+	return serveAside(listener, mux, log), nil
+}
+
+// serveAside serves what operators ask of a process at the listener, until stop
+// is called. An end before that is logged: the process goes on without.
+func serveAside(listener net.Listener, handler http.Handler, log *zap.Logger) (stop func()) {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: healthHeader, ErrorLog: zap.NewStdLog(log)}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health is not served any more", zap.Error(err))
+			log.Error("not served any more", zap.Error(err))
 		}
 	})
-	log.Info("health is served", zap.Stringer("address", listener.Addr()))
+	log.Info("served", zap.Stringer("address", listener.Addr()))
 	return func() {
 		_ = server.Close() // nobody waits for an answer by now
 		serving.Wait()
-	}, nil
+	}
 }

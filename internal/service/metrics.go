@@ -2,12 +2,10 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -40,18 +38,7 @@ func serveMetrics(ctx context.Context, address string, reg *prometheus.Registry,
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: healthHeader, ErrorLog: zap.NewStdLog(log)}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics are not served any more", zap.Error(err))
-		}
-	})
-	log.Info("metrics are served", zap.Stringer("address", listener.Addr()))
-	return func() {
-		_ = server.Close() // nobody waits for an answer by now
-		serving.Wait()
-	}, nil
+	return serveAside(listener, mux, log), nil
 }
 
 // openTracer returns where the process's spans go, nil for nowhere.

@@ -139,8 +139,21 @@ func openStaging(cfg config.Staging) (*staging.Store, error) {
 	})
 }
 
-// awaitStaging waits until staging answers, with a line for each try. Refused
-// credentials are an error at once.
+// reachStaging opens staging and returns when it answers. Refused credentials
+// are an error at once.
+func reachStaging(ctx context.Context, cfg config.Staging, log *zap.Logger) (*staging.Store, error) {
+	store, err := openStaging(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitStaging(ctx, store, cfg.Endpoint, log); err != nil {
+		store.Close()
+		return nil, err
+	}
+	return store, nil
+}
+
+// awaitStaging waits until staging answers, with a line for each try.
 func awaitStaging(ctx context.Context, store *staging.Store, endpoint string, log *zap.Logger) error {
 	delay := 200 * time.Millisecond
 	for {

@@ -39,30 +39,25 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	}
 	defer stopMetrics()
 	var reached atomic.Pointer[jobs.Conn] // once what a worker needs is there
-	if cfg.Health.Listen != "" {
-		stopHealth, err := serveHealth(ctx, cfg.Health.Listen, log.Named("health"), func(asked context.Context) error {
-			conn := reached.Load()
-			switch {
-			case ctx.Err() != nil:
-				return errStopping
-			case conn == nil:
-				return errStarting
-			}
-			return conn.Ready(asked)
-		})
-		if err != nil {
-			return err
+	stopHealth, err := serveHealth(ctx, cfg.Health.Listen, log.Named("health"), func(asked context.Context) error {
+		conn := reached.Load()
+		switch {
+		case ctx.Err() != nil:
+			return errStopping
+		case conn == nil:
+			return errStarting
 		}
-		defer stopHealth()
+		return conn.Ready(asked)
+	})
+	if err != nil {
+		return err
 	}
-	bucket, err := openStaging(cfg.Staging)
+	defer stopHealth()
+	bucket, err := reachStaging(ctx, cfg.Staging, log)
 	if err != nil {
 		return err
 	}
 	defer bucket.Close()
-	if err := awaitStaging(ctx, bucket, cfg.Staging.Endpoint, log); err != nil {
-		return err
-	}
 	conn, err := connect(ctx, cfg.NATS, "mediaferry-worker-"+cfg.ID, "worker", 0, log)
 	if err != nil {
 		return err
@@ -89,23 +84,32 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runner.Run(ctx) })
 	g.Go(func() error {
-		started := time.Now()
-		tick := time.NewTicker(heartbeatEvery)
-		defer tick.Stop()
-		for {
-			// A heartbeat that is lost is replaced by the next.
-			_ = conn.PublishHeartbeat(jobs.Worker{
+		beat(ctx, conn, func() jobs.Worker {
+			return jobs.Worker{
 				ID: cfg.ID, Pool: cfg.Pool, Slots: cfg.Slots, Busy: runner.Busy(), BytesMoved: w.Stats().SentBytes, Version: build.Version(),
-				Started: started, At: time.Now(),
-			})
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
 			}
-		}
+		})
+		return nil
 	})
 	return g.Wait()
+}
+
+// beat publishes a heartbeat of what the worker is every heartbeatEvery, until
+// ctx ends. One that is lost is replaced by the next.
+func beat(ctx context.Context, conn *jobs.Conn, worker func() jobs.Worker) {
+	started := time.Now()
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	for {
+		w := worker()
+		w.Started, w.At = started, time.Now()
+		_ = conn.PublishHeartbeat(w)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // assigner is jobs.Conn as transfer wants it.
