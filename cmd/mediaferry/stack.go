@@ -38,6 +38,8 @@ const (
 	cosKeyID      = "AKIDlocalcos"
 	cdnKeyID      = "local-cdn-key"
 	smhLibrary    = "smh1local"
+
+	platformsDir = "platforms" // below the stack's folder: what the local platforms keep
 )
 
 // stackOptions say what a stack is to be like.
@@ -143,50 +145,77 @@ func (s *stack) startServers(ctx context.Context) (err error) {
 	return nil
 }
 
+// startPlatforms serves the local platforms and makes the accounts at them.
 func (s *stack) startPlatforms(ctx context.Context) error {
 	// What the local platforms know ends with this process, so that bytes which
 	// an earlier one left in a kept folder are nobody's.
-	media := s.dir.Join("platforms")
-	if err := os.RemoveAll(media); err != nil {
+	if err := os.RemoveAll(s.dir.Join(platformsDir)); err != nil {
 		return fmt.Errorf("folder of the local platforms: %w", err)
 	}
-	folder := func(name string) string { return filepath.Join(media, name) }
-	for _, name := range []string{"vod", "cos", "cdn", "smh"} {
-		if err := os.MkdirAll(folder(name), 0o700); err != nil {
-			return fmt.Errorf("folder of the local platforms: %w", err)
+	for _, start := range []func(context.Context) ([]destination, error){
+		s.startArchive, s.startVOD, s.startVODApply, s.startWCS, s.startSMH,
+	} {
+		destinations, err := start(ctx)
+		if err != nil {
+			return err
 		}
+		s.destinations = append(s.destinations, destinations...)
 	}
-	// Each account has a key of its own: the VOD knows files by key and SHA-1,
-	// and two accounts with one key would share them.
-	secrets := map[string]string{}
-	for _, id := range []string{ugcKeyID, vodKeyID, cosKeyID, cdnKeyID, smhLibrary} {
-		secrets[id] = rand.Text()
+	s.processes = devstack.NewProcesses(s.opts.logs)
+	s.onStop(func() error { s.processes.Stop(25 * time.Second); return nil })
+	return nil
+}
+
+// platformDir makes the folder of a local platform.
+func (s *stack) platformDir(name string) (string, error) {
+	dir := filepath.Join(s.dir.Join(platformsDir), name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("folder of the local platforms: %w", err)
 	}
-	key := func(id string) map[string]string { return map[string]string{id: secrets[id]} }
+	return dir, nil
+}
+
+// servePlatform serves a local platform until the stack stops, and returns its URL.
+func (s *stack) servePlatform(ctx context.Context, handler http.Handler) (string, error) {
+	server, err := upstreams.Serve(ctx, "", handler)
+	if err != nil {
+		return "", err
+	}
+	s.onStop(server.Close)
+	return server.URL, nil
+}
+
+// startArchive makes an account at the S3 server, where the bytes are counted on
+// their way.
+func (s *stack) startArchive(ctx context.Context) ([]destination, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	s.onStop(func() error { transport.CloseIdleConnections(); return nil })
 	meter, err := upstreams.NewMeter(s.s3.Endpoint(), transport, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	vod := upstreams.NewVOD(upstreams.VODConfig{
-		Keys: map[string]string{ugcKeyID: secrets[ugcKeyID], vodKeyID: secrets[vodKeyID]}, Dir: folder("vod"),
-	})
-	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: key(cosKeyID), Dir: folder("cos")})
-	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: key(cdnKeyID), Dir: folder("cdn")})
-	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: key(smhLibrary), Dir: folder("smh")})
-	urls := map[http.Handler]string{}
-	for _, handler := range []http.Handler{meter, vod, cos, cdn, smh} {
-		server, err := upstreams.Serve(ctx, "", handler)
-		if err != nil {
-			return err
-		}
-		s.onStop(server.Close)
-		urls[handler] = server.URL
-	}
+	url, err := s.servePlatform(ctx, meter)
 	s3 := s.s3.Config()
-	ofVOD := func(key string) func() int64 {
+	return []destination{{
+		account: accountS3, provider: "s3",
+		settings: map[string]string{"endpoint": url, "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
+		secrets:  map[string]providers.Secret{"access_key": s3.AccessKey, "secret_key": s3.SecretKey},
+		received: total(meter.Files, func(f upstreams.MeterFile) int64 { return f.BytesReceived }),
+	}}, err
+}
+
+// startVOD serves two accounts. Each has a key of its own: the VOD knows files by
+// key and SHA-1, and two accounts with one key would share them.
+func (s *stack) startVOD(ctx context.Context) ([]destination, error) {
+	dir, err := s.platformDir("vod")
+	if err != nil {
+		return nil, err
+	}
+	ugcKey, vodKey := rand.Text(), rand.Text()
+	vod := upstreams.NewVOD(upstreams.VODConfig{Keys: map[string]string{ugcKeyID: ugcKey, vodKeyID: vodKey}, Dir: dir})
+	url, err := s.servePlatform(ctx, vod)
+	of := func(key string) func() int64 {
 		return total(vod.Files, func(f upstreams.VODFile) int64 {
 			if f.Account != key {
 				return 0
@@ -194,48 +223,69 @@ func (s *stack) startPlatforms(ctx context.Context) error {
 			return f.BytesReceived
 		})
 	}
-	s.destinations = []destination{
-		{
-			account: accountS3, provider: "s3",
-			settings: map[string]string{"endpoint": urls[meter], "bucket": destBucket, "region": "us-east-1", "path_style": "true"},
-			secrets:  map[string]providers.Secret{"access_key": s3.AccessKey, "secret_key": s3.SecretKey},
-			received: total(meter.Files, func(f upstreams.MeterFile) int64 { return f.BytesReceived }),
-		},
+	return []destination{
 		{
 			account: "local-ugc", provider: "tencentugc", instant: true,
-			settings: map[string]string{"endpoint": urls[vod]},
-			secrets:  map[string]providers.Secret{"secret_id": ugcKeyID, "secret_key": providers.Secret(secrets[ugcKeyID])},
-			received: ofVOD(ugcKeyID),
+			settings: map[string]string{"endpoint": url},
+			secrets:  map[string]providers.Secret{"secret_id": ugcKeyID, "secret_key": providers.Secret(ugcKey)},
+			received: of(ugcKeyID),
 		},
 		{
 			account: "local-vod", provider: "tencentvod", instant: true,
-			settings: map[string]string{"endpoint": urls[vod]},
-			secrets:  map[string]providers.Secret{"secret_id": vodKeyID, "secret_key": providers.Secret(secrets[vodKeyID])},
-			received: ofVOD(vodKeyID),
+			settings: map[string]string{"endpoint": url},
+			secrets:  map[string]providers.Secret{"secret_id": vodKeyID, "secret_key": providers.Secret(vodKey)},
+			received: of(vodKeyID),
 		},
-		{
-			account: "local-cos", provider: "tencentcos",
-			settings: map[string]string{"endpoint": urls[cos], "cos_endpoint": urls[cos]},
-			secrets:  map[string]providers.Secret{"secret_id": cosKeyID, "secret_key": providers.Secret(secrets[cosKeyID])},
-			received: total(cos.Files, func(f upstreams.AppliedFile) int64 { return f.BytesReceived }),
-		},
-		{
-			account: "local-cdn", provider: "cdnetworks",
-			settings: map[string]string{"endpoint": urls[cdn], "playback_url": urls[cdn] + "/media"},
-			secrets:  map[string]providers.Secret{"access_key": cdnKeyID, "secret_key": providers.Secret(secrets[cdnKeyID])},
-			received: total(cdn.Files, func(f upstreams.WCSFile) int64 { return f.BytesReceived }),
-		},
-		{
-			account: "local-smh", provider: "tencentsmh", instant: true,
-			settings: map[string]string{"endpoint": urls[smh], "library_id": smhLibrary},
-			secrets:  map[string]providers.Secret{"library_secret": providers.Secret(secrets[smhLibrary])},
-			options:  map[string]string{"conflict": "overwrite"}, // a name that is taken is refused otherwise
-			received: total(smh.Files, func(f upstreams.SMHFile) int64 { return f.BytesReceived }),
-		},
+	}, err
+}
+
+func (s *stack) startVODApply(ctx context.Context) ([]destination, error) {
+	dir, err := s.platformDir("cos")
+	if err != nil {
+		return nil, err
 	}
-	s.processes = devstack.NewProcesses(s.opts.logs)
-	s.onStop(func() error { s.processes.Stop(25 * time.Second); return nil })
-	return nil
+	key := rand.Text()
+	cos := upstreams.NewVODApply(upstreams.VODApplyConfig{Keys: map[string]string{cosKeyID: key}, Dir: dir})
+	url, err := s.servePlatform(ctx, cos)
+	return []destination{{
+		account: "local-cos", provider: "tencentcos",
+		settings: map[string]string{"endpoint": url, "cos_endpoint": url},
+		secrets:  map[string]providers.Secret{"secret_id": cosKeyID, "secret_key": providers.Secret(key)},
+		received: total(cos.Files, func(f upstreams.AppliedFile) int64 { return f.BytesReceived }),
+	}}, err
+}
+
+func (s *stack) startWCS(ctx context.Context) ([]destination, error) {
+	dir, err := s.platformDir("cdn")
+	if err != nil {
+		return nil, err
+	}
+	key := rand.Text()
+	cdn := upstreams.NewWCS(upstreams.WCSConfig{Keys: map[string]string{cdnKeyID: key}, Dir: dir})
+	url, err := s.servePlatform(ctx, cdn)
+	return []destination{{
+		account: "local-cdn", provider: "cdnetworks",
+		settings: map[string]string{"endpoint": url, "playback_url": url + "/media"},
+		secrets:  map[string]providers.Secret{"access_key": cdnKeyID, "secret_key": providers.Secret(key)},
+		received: total(cdn.Files, func(f upstreams.WCSFile) int64 { return f.BytesReceived }),
+	}}, err
+}
+
+func (s *stack) startSMH(ctx context.Context) ([]destination, error) {
+	dir, err := s.platformDir("smh")
+	if err != nil {
+		return nil, err
+	}
+	key := rand.Text()
+	smh := upstreams.NewSMH(upstreams.SMHConfig{Libraries: map[string]string{smhLibrary: key}, Dir: dir})
+	url, err := s.servePlatform(ctx, smh)
+	return []destination{{
+		account: "local-smh", provider: "tencentsmh", instant: true,
+		settings: map[string]string{"endpoint": url, "library_id": smhLibrary},
+		secrets:  map[string]providers.Secret{"library_secret": providers.Secret(key)},
+		options:  map[string]string{"conflict": "overwrite"}, // a name that is taken is refused otherwise
+		received: total(smh.Files, func(f upstreams.SMHFile) int64 { return f.BytesReceived }),
+	}}, err
 }
 
 // total returns a function that adds what each of a server's files has.
@@ -327,11 +377,7 @@ func (s *stack) common() []string {
 // startWorker starts one more worker process. Process 0 is the dispatcher, so
 // worker n is process n.
 func (s *stack) startWorker(ctx context.Context) error {
-	n := 0
-	for range s.processes.PIDs() {
-		n++
-	}
-	name := "worker-" + strconv.Itoa(n)
+	name := "worker-" + strconv.Itoa(len(s.processes.PIDs()))
 	_, err := s.processes.Start(ctx, devstack.Command{
 		Name: name, Args: []string{"worker"},
 		Env: append(s.common(), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(s.opts.slots)),
