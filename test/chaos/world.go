@@ -187,6 +187,7 @@ func natsMain() {
 func (w *world) natsDir() string { return w.dir.Join("nats") }
 func (w *world) natsURL() string { return "nats://127.0.0.1:" + strconv.Itoa(w.natsPort) }
 
+// startProcesses makes the roles and starts a process for each.
 func (w *world) startProcesses(ctx context.Context) error {
 	w.processes = devstack.NewProcesses(w.log)
 	w.onStop(func() error {
@@ -196,6 +197,20 @@ func (w *world) startProcesses(ctx context.Context) error {
 		w.processes.Stop(processEnd)
 		return nil
 	})
+	for _, add := range []func(context.Context) error{w.addNATS, w.addDispatchers, w.addWorkers} {
+		if err := add(ctx); err != nil {
+			return err
+		}
+	}
+	for _, r := range w.roles {
+		if err := w.start(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) addNATS(ctx context.Context) error {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return err
@@ -205,23 +220,57 @@ func (w *world) startProcesses(ctx context.Context) error {
 	w.roles = append(w.roles, &role{name: "nats", kind: "nats", index: -1, command: devstack.Command{
 		Name: "nats", Env: []string{natsEnv + "=" + w.natsDir() + "|" + port},
 	}})
+	return nil
+}
+
+// common is the environment of dispatchers and workers alike.
+func (w *world) common() []string {
 	s3 := w.s3.Config()
-	common := []string{
-		"MEDIAFERRY_NATS_URL=" + w.natsURL(),
+	return []string{
 		"MEDIAFERRY_STAGING_ENDPOINT=" + w.opts.staging,
 		"MEDIAFERRY_STAGING_ACCESS_KEY=" + s3.AccessKey.Reveal(),
 		"MEDIAFERRY_STAGING_SECRET_KEY=" + s3.SecretKey.Reveal(),
 		"MEDIAFERRY_LOG_LEVEL=debug",
 		"MEDIAFERRY_STOP_GRACE=" + stopGrace.String(),
 	}
+}
+
+func (w *world) addDispatchers(ctx context.Context) error {
 	seal := sealing.NewKey()
 	w.secrets["seal_key"] = seal
 	dsn := w.postgres.DSN()
 	if _, rest, ok := strings.Cut(dsn, "mediaferry:"); ok {
 		w.secrets["password of Postgres"], _, _ = strings.Cut(rest, "@")
 	}
-	env := append(slices.Clone(common), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal, "MEDIAFERRY_SWEEP_INTERVAL=1s",
-		"MEDIAFERRY_API_AUTH="+config.AuthNone)
+	path, env, err := w.writeAccounts()
+	if err != nil {
+		return err
+	}
+	env = append(env, w.common()...)
+	env = append(env, "MEDIAFERRY_NATS_URL="+w.natsURL(), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal,
+		"MEDIAFERRY_SWEEP_INTERVAL=1s", "MEDIAFERRY_API_AUTH="+config.AuthNone)
+	for n := range w.opts.dispatchers {
+		listen, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		metrics, err := metricsAddress(ctx)
+		if err != nil {
+			return err
+		}
+		w.apis = append(w.apis, "http://"+listen)
+		name := "dispatcher-" + strconv.Itoa(n+1)
+		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, metrics: metrics, command: devstack.Command{
+			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
+			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_METRICS_LISTEN="+metrics),
+		}})
+	}
+	return nil
+}
+
+// writeAccounts writes the configuration of the accounts, and returns the
+// environment that it takes their secrets from.
+func (w *world) writeAccounts() (path string, env []string, err error) {
 	var accounts []map[string]any
 	for _, a := range w.accounts {
 		refs := make(map[string]string)
@@ -237,31 +286,19 @@ func (w *world) startProcesses(ctx context.Context) error {
 	}
 	raw, err := yaml.Marshal(map[string]any{"accounts": accounts})
 	if err != nil {
-		return fmt.Errorf("write the accounts: %w", err)
+		return "", nil, fmt.Errorf("write the accounts: %w", err)
 	}
-	path := w.dir.Join("dispatcher.yaml")
+	path = w.dir.Join("dispatcher.yaml")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		return fmt.Errorf("write the accounts: %w", err)
+		return "", nil, fmt.Errorf("write the accounts: %w", err)
 	}
-	for n := range w.opts.dispatchers {
-		listen, err := freeAddress(ctx)
-		if err != nil {
-			return err
-		}
-		w.apis = append(w.apis, "http://"+listen)
-		name := "dispatcher-" + strconv.Itoa(n+1)
-		metrics, err := metricsAddress(ctx)
-		if err != nil {
-			return err
-		}
-		w.roles = append(w.roles, &role{name: name, kind: "dispatcher", index: -1, metrics: metrics, command: devstack.Command{
-			Name: name, Path: w.opts.dispatcher, Args: []string{"--config", path},
-			Env: append(slices.Clone(env), "MEDIAFERRY_API_LISTEN="+listen, "MEDIAFERRY_METRICS_LISTEN="+metrics),
-		}})
-	}
+	return path, env, nil
+}
+
+// addWorkers makes the workers, each with a wire of its own to NATS.
+func (w *world) addWorkers(ctx context.Context) error {
 	for n := range w.opts.workers {
-		name := "worker-" + strconv.Itoa(n+1)
-		toNATS, err := newWire(ctx, net.JoinHostPort("127.0.0.1", port))
+		toNATS, err := newWire(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(w.natsPort)))
 		if err != nil {
 			return err
 		}
@@ -270,15 +307,11 @@ func (w *world) startProcesses(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		name := "worker-" + strconv.Itoa(n+1)
 		w.roles = append(w.roles, &role{name: name, kind: "worker", index: -1, wire: toNATS, metrics: metrics, command: devstack.Command{
-			Name: name, Path: w.opts.worker, Env: append(slices.Clone(common), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots),
+			Name: name, Path: w.opts.worker, Env: append(w.common(), "MEDIAFERRY_ID="+name, "MEDIAFERRY_SLOTS="+strconv.Itoa(slots),
 				"MEDIAFERRY_NATS_URL=nats://"+toNATS.address(), "MEDIAFERRY_METRICS_LISTEN="+metrics),
 		}})
-	}
-	for _, r := range w.roles {
-		if err := w.start(ctx, r); err != nil {
-			return err
-		}
 	}
 	return nil
 }
