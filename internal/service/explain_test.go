@@ -111,7 +111,7 @@ func TestExplain(t *testing.T) {
 			b.dispatcher(t)
 			b.worker(t, "w1")
 			id := b.submit(t, "film.mp4").ID
-			b.awaitShown(t, id, func(u client.Upload) bool { return u.AckedParts > 1 })
+			b.awaitShown(t, id, "parts have arrived", func(u client.Upload) bool { return u.AckedParts > 1 })
 			return id
 		}, "moving", "", true},
 		"throttled": {func(t *testing.T, b *bundle) string {

@@ -111,28 +111,6 @@ func (p *platform) startWorker(t *testing.T, id, endpoint string, env ...string)
 	return i
 }
 
-// until asks for the upload until it is as wanted.
-func (p *platform) until(t *testing.T, id, what string, wanted func(client.Upload) bool) {
-	t.Helper()
-	deadline := time.After(testPatience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		u, err := p.api.Show(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if wanted(u) {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within %s; the upload is %s with %d bytes", what, testPatience, u.State, u.AckedBytes)
-		case <-tick.C:
-		}
-	}
-}
-
 // submitWithDigest submits with a digest, so that no pass is needed.
 func submitWithDigest(t *testing.T, p *platform, key string, data []byte) string {
 	t.Helper()
@@ -178,7 +156,7 @@ func TestAWorkerKilledInMidRun(t *testing.T) {
 	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 8 * mib})
 	victim := p.startWorker(t, "victim", p.cfg.Staging.Endpoint)
 	id := submitWithDigest(t, p, "film.mp4", data)
-	p.until(t, id, "some parts have arrived", func(u client.Upload) bool { return u.AckedParts >= 5 })
+	p.awaitShown(t, id, "some parts have arrived", func(u client.Upload) bool { return u.AckedParts >= 5 })
 	if err := p.processes.Kill(victim); err != nil {
 		t.Fatal(err)
 	}
@@ -320,12 +298,9 @@ func TestADigestPassGoesOnFromItsCheckpoint(t *testing.T) {
 	victim := p.startWorker(t, "victim", slow)
 	id := p.submit(t, "film.mp4").ID
 	store := p.query(t)
-	deadline := time.Now().Add(testPatience)
-	for store(`SELECT coalesce((digest_checkpoint ->> 'offset')::bigint, 0)::text FROM uploads`) == "0" {
-		if time.Now().After(deadline) {
-			t.Fatal("no checkpoint was recorded")
-		}
-	}
+	eventually(t, "a checkpoint is recorded", func() bool {
+		return store(`SELECT coalesce((digest_checkpoint ->> 'offset')::bigint, 0)::text FROM uploads`) != "0"
+	})
 	if err := p.processes.Kill(victim); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -35,7 +34,7 @@ func (b *bundle) halfway(t *testing.T, key string) (id string) {
 	stop := b.stoppableWorker(t, "first")
 	id = b.submit(t, key).ID
 	<-mid
-	b.awaitShown(t, id, func(u client.Upload) bool { return u.AckedParts > 0 })
+	b.awaitShown(t, id, "parts have arrived", func(u client.Upload) bool { return u.AckedParts > 0 })
 	close(held)
 	stop()
 	b.platform.SetHook(nil)
@@ -44,16 +43,12 @@ func (b *bundle) halfway(t *testing.T, key string) (id string) {
 
 func (b *bundle) reconcile(t *testing.T, r client.Reconciliation) client.Finding {
 	t.Helper()
-	var all []client.Finding
-	for end := time.Now().Add(testPatience); ; time.Sleep(20 * time.Millisecond) {
-		all = nil
+	all := await(t, "nobody has it in hand", func() (all []client.Finding, wanted bool) {
 		if err := b.api.Reconcile(t.Context(), r, func(page []client.Finding) { all = append(all, page...) }); err != nil {
 			t.Fatal(err)
 		}
-		if len(all) != 1 || all[0].Action != string(uploads.RemedyInHand) || time.Now().After(end) {
-			break
-		}
-	}
+		return all, len(all) != 1 || all[0].Action != string(uploads.RemedyInHand)
+	})
 	if len(all) != 1 {
 		t.Fatalf("findings %+v, want one", all)
 	}
@@ -182,12 +177,13 @@ func TestMessagesThatNobodyCanRead(t *testing.T) {
 		}
 	}
 	b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
-	var page client.SetAsideList
-	for end := time.Now().Add(testPatience); len(page.Messages) < 6 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if page, err = b.api.ListSetAside(t.Context(), 0, 100); err != nil {
+	page := await(t, "6 messages are set aside", func() (client.SetAsideList, bool) {
+		page, err := b.api.ListSetAside(t.Context(), 0, 100)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
+		return page, len(page.Messages) >= 6
+	})
 	var submission int64
 	for _, m := range page.Messages {
 		if m.Reason == "" || m.Seq == 0 || !strings.HasPrefix(m.Subject, "mf.") || (m.Stream == "JOBS") != (m.Worker == "w1") {

@@ -2,12 +2,10 @@ package service_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -100,7 +98,7 @@ func TestARecordRestoredFromAnOlderBackup(t *testing.T) {
 			if !alive {
 				b.dispatcher(t)
 			}
-			u := b.awaitShown(t, id, func(u client.Upload) bool { return u.Final() })
+			u := b.awaitShown(t, id, "it has ended again", func(u client.Upload) bool { return u.Final() })
 			again := b.mustComplete(t, id, data)
 			if again.Asset.ID != first.Asset.ID {
 				t.Errorf("asset %s, want %s: that of before", again.Asset.ID, first.Asset.ID)
@@ -151,33 +149,6 @@ func TestAnUploadThatARestoredRecordDoesNotKnow(t *testing.T) {
 	}
 }
 
-// awaitError asks until the API answers with the status.
-func (b *bundle) awaitError(t *testing.T, id string, status int) {
-	t.Helper()
-	var err error
-	for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		_, err = b.api.Show(t.Context(), id)
-		if e, ok := errors.AsType[*client.Error](err); ok && e.Status == status {
-			return
-		}
-	}
-	t.Fatalf("show %s: %v, want status %d", id, err, status)
-}
-
-// awaitShown asks until the record has the upload as it is wanted. The record may
-// be away, or back in time, meanwhile.
-func (b *bundle) awaitShown(t *testing.T, id string, wanted func(client.Upload) bool) (u client.Upload) {
-	t.Helper()
-	for end := time.Now().Add(testPatience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		var err error
-		if u, err = b.api.Show(t.Context(), id); err == nil && wanted(u) {
-			return u
-		}
-	}
-	t.Fatalf("%s is %s", id, u.State)
-	return u
-}
-
 // What nobody can tell is left to a human, and goes on when one says so.
 func TestARestoredUploadThatNobodyCanTell(t *testing.T) {
 	t.Parallel()
@@ -185,7 +156,7 @@ func TestARestoredUploadThatNobodyCanTell(t *testing.T) {
 	b.put(t, "film.mp4", 3*mib)
 	stop := b.dispatcher(t)
 	id := b.submit(t, "film.mp4").ID
-	b.awaitShown(t, id, func(u client.Upload) bool { return u.State == string(uploads.Uploading) })
+	b.awaitShown(t, id, "its session is open", func(u client.Upload) bool { return u.State == string(uploads.Uploading) })
 	stop()
 	query := b.query(t)
 	query("WITH back AS (UPDATE record_marks SET tick = 0) UPDATE uploads SET state = 'queued', epoch = 0, session = NULL RETURNING id::text")

@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +43,12 @@ import (
 func TestMain(m *testing.M) {
 	runAsWorker()
 	runAsNATS()
+	// These tests wait, for leases and holds to end and for servers to start, more
+	// than they compute. The command line may still say otherwise.
+	testing.Init()
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	devtest.Main(m)
 }
 
@@ -555,16 +564,10 @@ func TestRetryOfAFailedUpload(t *testing.T) {
 		t.Fatalf("state %s, want failed", u.State)
 	}
 	mended.Store(true)
-	deadline := time.Now().Add(testPatience)
-	for { // refused until the old session is discarded
+	await(t, "the old session is discarded, before which a retry is refused", func() (error, bool) {
 		_, err := b.api.Retry(t.Context(), id)
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+		return err, err == nil
+	})
 	if u := b.mustComplete(t, id, data); u.Epoch != 2 || u.Failure != nil {
 		t.Errorf("epoch %d with failure %+v, want the second without", u.Epoch, u.Failure)
 	}

@@ -199,13 +199,10 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 	ids = append(ids, second.ID)
 	b.wait(t, second.ID)
 
-	var dispatcher string
-	for end := time.Now().Add(testPatience); ; time.Sleep(50 * time.Millisecond) {
-		dispatcher = scrape(t, b.cfg.Metrics.Listen)
-		if strings.Contains(dispatcher, `cause="rejected"`) || time.Now().After(end) {
-			break
-		}
-	}
+	dispatcher := await(t, "the failed upload is counted", func() (string, bool) {
+		text := scrape(t, b.cfg.Metrics.Listen)
+		return text, strings.Contains(text, `cause="rejected"`)
+	})
 	worker := scrape(t, workerAt)
 	for _, line := range []string{
 		`mediaferry_submissions_total{account="acc",provider="fake"} 2`,

@@ -40,20 +40,18 @@ func (b *bundle) submitTo(t *testing.T, account, name string) string {
 // account waits until what the API shows of account second is as wanted.
 func (b *bundle) account(t *testing.T, what string, wanted func(client.Account) bool) client.Account {
 	t.Helper()
-	for deadline := time.Now().Add(testPatience); ; time.Sleep(20 * time.Millisecond) {
+	return await(t, "the account is "+what, func() (a client.Account, _ bool) {
 		all, err := b.api.Accounts(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, a := range all {
-			if a.Name == "second" && wanted(a) {
-				return a
+		for _, a = range all {
+			if a.Name == "second" {
+				break
 			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the account is not %s: %+v", what, all)
-		}
-	}
+		return a, wanted(a)
+	})
 }
 
 // arrive waits until the uploads are completed at a platform of the test's own.
