@@ -46,7 +46,7 @@ func (b *bundle) awaitShown(t *testing.T, id, what string, wanted func(client.Up
 // awaitError asks until the API answers with the status.
 func (b *bundle) awaitError(t *testing.T, id string, status int) {
 	t.Helper()
-	await(t, "an answer of another status", func() (error, bool) {
+	_ = await(t, "an answer of another status", func() (error, bool) {
 		_, err := b.api.Show(t.Context(), id)
 		e, ok := errors.AsType[*client.Error](err)
 		return err, ok && e.Status == status

@@ -564,7 +564,7 @@ func TestRetryOfAFailedUpload(t *testing.T) {
 		t.Fatalf("state %s, want failed", u.State)
 	}
 	mended.Store(true)
-	await(t, "the old session is discarded, before which a retry is refused", func() (error, bool) {
+	_ = await(t, "the old session is discarded, before which a retry is refused", func() (error, bool) {
 		_, err := b.api.Retry(t.Context(), id)
 		return err, err == nil
 	})
