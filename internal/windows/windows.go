@@ -55,13 +55,8 @@ const (
 	growAgain = 10 * time.Second
 )
 
-// Start returns the window of an account of which nothing is known.
-func Start(l Limits) Window {
-	return Window{Bytes: l.Most, Threshold: l.Most}
-}
-
 // Within returns the window brought within limits that may have been configured
-// anew.
+// anew. The zero Window, of an account of which nothing is known, begins at Most.
 func (w Window) Within(l Limits) Window {
 	if w.Bytes == 0 {
 		w.Bytes, w.Threshold = l.Most, l.Most

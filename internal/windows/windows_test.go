@@ -23,7 +23,7 @@ func TestAWindowKeepsToItsRules(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		l := drawLimits(t)
-		w := windows.Start(l)
+		w := windows.Window{}.Within(l)
 		now, cut := epoch, epoch.Add(-time.Hour)
 		for range rapid.IntRange(1, 200).Draw(t, "looks") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
@@ -81,7 +81,7 @@ func run(t *testing.T, w windows.Window, l windows.Limits, from time.Time, secon
 func TestAWindowGrowsWhileGoodputDoes(t *testing.T) {
 	t.Parallel()
 	l := windows.Limits{Least: 16 * mib, Most: 512 * mib}
-	down := windows.Start(l).After(windows.Observed{At: epoch, Down: true, Congested: "no answer"}, l)
+	down := windows.Window{}.Within(l).After(windows.Observed{At: epoch, Down: true, Congested: "no answer"}, l)
 	if down.Bytes != l.Least || down.Threshold != 256*mib {
 		t.Fatalf("after an outage: window %d, threshold %d", down.Bytes, down.Threshold)
 	}
@@ -93,7 +93,7 @@ func TestAWindowGrowsWhileGoodputDoes(t *testing.T) {
 	if full.Bytes != l.Most {
 		t.Errorf("window is %d where each growth brings more, want %d", full.Bytes, l.Most)
 	}
-	cut := windows.Start(l)
+	cut := windows.Window{}.Within(l)
 	at := epoch
 	for range 3 {
 		at = at.Add(time.Second)
@@ -113,7 +113,7 @@ func TestAWindowGrowsWhileGoodputDoes(t *testing.T) {
 func TestAWindowSettlesBelowWhatIsThrottled(t *testing.T) {
 	t.Parallel()
 	l := windows.Limits{Least: 16 * mib, Most: 1024 * mib}
-	w := windows.Start(l)
+	w := windows.Window{}.Within(l)
 	var cuts, below int
 	at := epoch
 	for second := range 600 {
@@ -136,7 +136,7 @@ func TestAWindowSettlesBelowWhatIsThrottled(t *testing.T) {
 func TestManyFailuresOfOneRoundTripCutOnce(t *testing.T) {
 	t.Parallel()
 	l := windows.Limits{Least: 16 * mib, Most: 256 * mib}
-	w := windows.Start(l)
+	w := windows.Window{}.Within(l)
 	for ms := range 900 {
 		w = w.After(windows.Observed{At: epoch.Add(time.Duration(ms) * time.Millisecond), Congested: "throttled"}, l)
 	}
@@ -149,7 +149,7 @@ func TestManyFailuresOfOneRoundTripCutOnce(t *testing.T) {
 func TestGoodput(t *testing.T) {
 	t.Parallel()
 	l := windows.Limits{Least: 16 * mib, Most: 256 * mib}
-	w, at := run(t, windows.Start(l), l, epoch, 30, func(int64) float64 { return 80 * mib }, nil)
+	w, at := run(t, windows.Window{}.Within(l), l, epoch, 30, func(int64) float64 { return 80 * mib }, nil)
 	if got := w.GoodputAt(at); got < 79*mib || got > 81*mib {
 		t.Errorf("goodput is %f, want 80 MiB/s", got)
 	}
