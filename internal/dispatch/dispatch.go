@@ -10,6 +10,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
@@ -47,30 +49,19 @@ type Account struct {
 // Config holds what may be tuned. Zero values stand for the defaults.
 type Config struct {
 	SweepInterval  time.Duration // between two looks for lost runs; 2 s
-	FeedGrace      time.Duration // how long a run just fed is left to the queue; 10 s
 	Lease          time.Duration // of a control step, renewed while its call runs; 30 s
 	Watcher        Watcher       // nobody
-	MaxAttempts    int           // failed tries of one part before the upload fails; 8
 	FinishPatience time.Duration // how long an unknown outcome is probed before a human is asked; 15 min
 	StopGrace      time.Duration // how long calls in hand may go on after a stop; 0 cuts them short
 	Presign        Presign       // URLs by which callers put files into staging; none are made
 }
 
 func (c Config) withDefaults() Config {
-	def := func(d *time.Duration, to time.Duration) {
-		if *d == 0 {
-			*d = to
-		}
-	}
-	def(&c.SweepInterval, 2*time.Second)
-	def(&c.FeedGrace, 10*time.Second)
-	def(&c.Lease, 30*time.Second)
-	def(&c.FinishPatience, 15*time.Minute)
+	c.SweepInterval = cmp.Or(c.SweepInterval, 2*time.Second)
+	c.Lease = cmp.Or(c.Lease, 30*time.Second)
+	c.FinishPatience = cmp.Or(c.FinishPatience, 15*time.Minute)
 	if c.Watcher == nil {
 		c.Watcher = nobody{}
-	}
-	if c.MaxAttempts == 0 {
-		c.MaxAttempts = 8
 	}
 	return c
 }
@@ -279,7 +270,7 @@ func (d *Dispatcher) keep(ctx context.Context, l loop) {
 				d.log.Warn(l.name+" is held up", zap.Error(err))
 			}
 			failures++
-			delay = backoff(failures, 200*time.Millisecond, 5*time.Second)
+			delay = backoff.Delay(failures, 200*time.Millisecond, 5*time.Second)
 		case failures > 0:
 			d.log.Info(l.name+" goes on", zap.Int("failures", failures))
 			failures = 0
@@ -309,16 +300,6 @@ func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 
 func (d *Dispatcher) makePartitions(ctx context.Context) error {
 	return d.store.MakePartitions(ctx, time.Now(), 3)
-}
-
-// backoff grows from first with the number of tries, up to most, with jitter
-// of half its length so that many do not come back at once.
-func backoff(tries int, first, most time.Duration) time.Duration {
-	d := first << min(max(tries-1, 0), 20)
-	if d > most || d <= 0 {
-		d = most
-	}
-	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter needs no secrecy
 }
 
 // provider returns the account and provider that an upload needs.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
 )
@@ -55,7 +56,7 @@ func (d *Dispatcher) AwaitRecord(ctx context.Context) error {
 			return nil //nolint:nilerr // it could say what it was told, and that was all
 		}
 		d.log.Warn("waiting to know whether the record is the newest", zap.Error(err))
-		pause(ctx, nil, backoff(failures, 200*time.Millisecond, 5*time.Second))
+		pause(ctx, nil, backoff.Delay(failures, 200*time.Millisecond, 5*time.Second))
 	}
 }
 

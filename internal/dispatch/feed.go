@@ -15,7 +15,10 @@ type feedStore interface {
 		decide func(pass parts.FeedPass) ([]parts.Fed, error)) (took map[uploads.ID]bool, err error)
 }
 
-const feedSize = 64 // uploads looked at in one pass
+const (
+	feedSize  = 64               // uploads looked at in one pass
+	feedGrace = 10 * time.Second // how long a run just fed is left to the queue
+)
 
 // feed puts further runs of an account on the queue while its window is open.
 // What is taken is committed first and published after: a crash between leaves
@@ -28,7 +31,7 @@ func (d *Dispatcher) feed(ctx context.Context, account Account) error {
 			return nil // woken when it is over
 		}
 		p := feeding{d: d, account: account, asking: !hold.Down.IsZero()}
-		took, err := d.store.Feed(ctx, account.Name, feedSize, d.cfg.FeedGrace, func(pass parts.FeedPass) ([]parts.Fed, error) {
+		took, err := d.store.Feed(ctx, account.Name, feedSize, feedGrace, func(pass parts.FeedPass) ([]parts.Fed, error) {
 			return p.decide(ctx, pass)
 		})
 		if err != nil {

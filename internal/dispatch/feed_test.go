@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -97,20 +96,6 @@ func TestCovers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-func TestBackoffGrowsWithinItsBounds(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		tries := rapid.IntRange(-1, 1000).Draw(t, "tries")
-		got := backoff(tries, time.Second, time.Minute)
-		if got < time.Second/2 || got > time.Minute {
-			t.Fatalf("backoff(%d) = %s", tries, got)
-		}
-		if tries >= 8 && got < 30*time.Second {
-			t.Fatalf("backoff(%d) = %s, want it near the most", tries, got)
-		}
-	})
 }
 
 func TestNamesOfABatchDoNotReplaceEachOther(t *testing.T) {

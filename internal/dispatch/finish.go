@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
@@ -113,7 +114,7 @@ func (d *Dispatcher) finishFailed(ctx context.Context, f finishing, hold windows
 			return err
 		}
 	}
-	grown := backoff(step.Tries+1, 500*time.Millisecond, time.Minute)
+	grown := backoff.Delay(step.Tries+1, 500*time.Millisecond, time.Minute)
 	switch e.Kind {
 	case providers.UnknownOutcome:
 		return d.postpone(ctx, step, grown, 1, true, notes...)
@@ -237,7 +238,7 @@ func (d *Dispatcher) probe(
 	if time.Since(d.askedSince(step)) > d.cfg.FinishPatience {
 		return note, false, d.needsHuman(ctx, step, p, session, "whether finish took effect cannot be told: "+outcome.Evidence, []uploads.Evidence{note})
 	}
-	return note, false, d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, true, note)
+	return note, false, d.postpone(ctx, step, backoff.Delay(step.Tries+1, time.Second, time.Minute), 1, true, note)
 }
 
 // needsHuman gives up on telling the outcome of finish. The session and the
@@ -289,7 +290,7 @@ func (d *Dispatcher) askedSince(step uploads.Step) time.Time {
 // beginAgain sends an upload whose session is lost back to begin. Runs of the
 // old epoch that stay on the queue are dropped as stale.
 func (d *Dispatcher) beginAgain(ctx context.Context, id uploads.ID, account string, epoch int, lease uploads.Lease, reason string) error {
-	took, err := d.store.BeginAgain(ctx, id, epoch, lease, reason, backoff(epoch, 200*time.Millisecond, time.Minute))
+	took, err := d.store.BeginAgain(ctx, id, epoch, lease, reason, backoff.Delay(epoch, 200*time.Millisecond, time.Minute))
 	if err != nil || !took {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
@@ -112,7 +113,7 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 		time.AfterFunc(delay, d.sweeps.wake)
 		return nil
 	}
-	grown := backoff(n, time.Second, time.Minute)
+	grown := backoff.Delay(n, time.Second, time.Minute)
 	switch f.Kind {
 	case parts.SourceMissing:
 		return failed(uploads.CauseSourceMissing)
@@ -121,7 +122,7 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case parts.SourceDenied:
 		return again(uploads.CauseSourceDenied, maxDeniedTries, grown)
 	case parts.SourceTransient:
-		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+		return again(uploads.CauseAttempts, maxPartTries, grown)
 	}
 	switch providers.Kind(f.Kind) {
 	case providers.Rejected:
@@ -131,16 +132,16 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case providers.Unauthorized:
 		return d.refused(ctx, r, grown)
 	case providers.Throttled:
-		return again(uploads.CauseAttempts, 10*d.cfg.MaxAttempts, max(f.RetryAfter, grown))
+		return again(uploads.CauseAttempts, 10*maxPartTries, max(f.RetryAfter, grown))
 	case providers.Mismatch:
 		if f.Stage == uploads.StageStaging {
 			return again(sourceCause(f.Against), maxSourceTries, grown)
 		}
-		return again(uploads.CauseMismatch, d.cfg.MaxAttempts, grown)
+		return again(uploads.CauseMismatch, maxPartTries, grown)
 	case providers.Transient, providers.UnknownOutcome:
-		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+		return again(uploads.CauseAttempts, maxPartTries, grown)
 	default:
-		return again(uploads.CauseAttempts, d.cfg.MaxAttempts, grown)
+		return again(uploads.CauseAttempts, maxPartTries, grown)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
@@ -342,7 +343,7 @@ func (d *Dispatcher) unanswered(ctx context.Context, step uploads.Step, f upload
 		f.Action = uploads.RemedyNeedsHuman
 	}
 	if !over || m.look {
-		return f, d.again(ctx, step, m, backoff(step.Tries+1, time.Second, time.Minute), 1)
+		return f, d.again(ctx, step, m, backoff.Delay(step.Tries+1, time.Second, time.Minute), 1)
 	}
 	return f, d.fail(ctx, step, uploads.Failure{
 		Cause:   uploads.CauseNeedsHuman,

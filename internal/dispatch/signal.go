@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/uploads"
 )
 
@@ -167,7 +168,7 @@ func (h *hand) notRenewed(id uploads.ID) (rest time.Duration) {
 	maps.DeleteFunc(h.unmade, func(_ uploads.ID, u unmade) bool { return now.Sub(u.until) > renewRest })
 	u := h.unmade[id]
 	u.times++
-	rest = backoff(u.times, time.Second, renewRest)
+	rest = backoff.Delay(u.times, time.Second, renewRest)
 	u.until = now.Add(rest)
 	h.unmade[id] = u
 	return rest

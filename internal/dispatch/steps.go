@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
@@ -47,6 +48,7 @@ const (
 	finishTimeout  = 10 * time.Minute // platforms assemble while the caller waits
 	maxEpochs      = 20               // sessions of one upload before it fails
 	maxStepTries   = 12               // of begin
+	maxPartTries   = 8                // of one part, before its upload fails
 	maxDeniedTries = 3                // while credentials are refused
 	maxRenewals    = 8                // in a row of sessions that are refused all the same
 )
@@ -397,7 +399,7 @@ func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err err
 		}
 		return d.postpone(ctx, step, delay, 1, false)
 	}
-	grown := backoff(step.Tries+1, time.Second, time.Minute)
+	grown := backoff.Delay(step.Tries+1, time.Second, time.Minute)
 	switch e.Kind {
 	case providers.Transient, providers.UnknownOutcome, providers.SessionLost:
 		return retry(uploads.CauseAttempts, maxStepTries, grown)
@@ -458,7 +460,7 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 			d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
 			return d.store.RecordAborted(ctx, step)
 		}
-		return d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, false)
+		return d.postpone(ctx, step, backoff.Delay(step.Tries+1, time.Second, time.Minute), 1, false)
 	}
 	return d.store.RecordAborted(ctx, step)
 }

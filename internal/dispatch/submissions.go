@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/uploads"
 )
@@ -50,7 +51,7 @@ func (d *Dispatcher) listenSubmissions(ctx context.Context) {
 		if failures == 1 {
 			d.log.Warn("submissions by SQL are looked for now and then, and not heard of", zap.Duration("every", submissionPoll), zap.Error(err))
 		}
-		if !pause(ctx, nil, backoff(failures+1, listenAgain, submissionLatest)) {
+		if !pause(ctx, nil, backoff.Delay(failures+1, listenAgain, submissionLatest)) {
 			return
 		}
 	}
@@ -217,7 +218,7 @@ func (t *takingUp) record(ctx context.Context, lease uploads.Lease) error {
 	}
 	for tries, ids := range t.waiting {
 		d.log.Warn("submissions by SQL wait", zap.Int("submissions", len(ids)), zap.Error(t.reason))
-		if err := d.store.PostponeSubmissions(ctx, lease, ids, backoff(tries+1, submissionAgain, submissionLatest), 1); err != nil {
+		if err := d.store.PostponeSubmissions(ctx, lease, ids, backoff.Delay(tries+1, submissionAgain, submissionLatest), 1); err != nil {
 			return err
 		}
 	}

@@ -255,9 +255,9 @@ func (d *Dispatcher) sweepUpload(ctx context.Context, f parts.Feedable, room *re
 	if within, err = d.affordAgain(ctx, f.Account, runs[:within]); err != nil {
 		return err
 	}
-	grace := d.cfg.FeedGrace
+	grace := feedGrace
 	if within < len(runs) {
-		grace = min(grace, refeedRest)
+		grace = refeedRest
 		time.AfterFunc(grace, d.sweeps.wake)
 	}
 	took, err := d.store.RecordSwept(ctx, f, grace)
@@ -336,7 +336,7 @@ func (d *Dispatcher) sweepDigests(ctx context.Context, lost bool) error {
 }
 
 func (d *Dispatcher) publishDigestJob(ctx context.Context, w uploads.DigestWait) error {
-	took, err := d.store.TouchDigesting(ctx, w.ID, d.cfg.FeedGrace)
+	took, err := d.store.TouchDigesting(ctx, w.ID, feedGrace)
 	if err != nil || !took {
 		return err
 	}

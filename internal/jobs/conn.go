@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -118,7 +118,7 @@ func Connect(ctx context.Context, cfg Config, log *zap.Logger) (*Conn, error) {
 		}
 		wait := delay(try)
 		c.log.Info("waiting for nats at "+where, zap.Error(err), zap.Duration("again_in", wait))
-		if !pause(ctx, wait) {
+		if !backoff.Pause(ctx, wait) {
 			return nil, fmt.Errorf("connect to nats at %s: %w", where, errors.Join(context.Cause(ctx), err))
 		}
 	}
@@ -341,23 +341,9 @@ func redacted(urls string) (string, error) {
 	return strings.Join(servers, ","), nil
 }
 
-// delay returns how long to wait after the given number of failures, with
-// jitter so that a fleet does not come back in step.
+// delay returns how long to wait after one failure more than those before it.
 func delay(failures int) time.Duration {
-	d := min(minDelay<<min(failures, 10), maxDelay)
-	return d/2 + rand.N(d/2) //nolint:gosec // spreads load, guards nothing
-}
-
-// pause waits and reports whether ctx is still live.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return backoff.Delay(failures+1, minDelay, maxDelay)
 }
 
 // condition logs a state of affairs when it changes, not when it is met again.

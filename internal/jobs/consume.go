@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"mediaferry/internal/backoff"
 )
 
 const (
@@ -49,7 +51,7 @@ func (c *Conn) consume(ctx context.Context, stream string, cfg jetstream.Consume
 				return
 			}
 			state.is("waiting for stream "+stream, err)
-			pause(ctx, delay(failures))
+			backoff.Pause(ctx, delay(failures))
 			failures++
 			continue
 		}
@@ -64,7 +66,7 @@ func (c *Conn) consume(ctx context.Context, stream string, cfg jetstream.Consume
 		if time.Since(began) > maxDelay {
 			failures = 0
 		} else if ctx.Err() == nil {
-			pause(ctx, delay(failures))
+			backoff.Pause(ctx, delay(failures))
 			failures++
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
 )
@@ -218,7 +219,7 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not so in time: %s", what)
 		}
-		pause(tb.Context(), 5*time.Millisecond)
+		backoff.Pause(tb.Context(), 5*time.Millisecond)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
 )
@@ -55,7 +56,7 @@ func (c *Conn) Report(ctx context.Context, report parts.Report) error {
 			return wrap(doing, err)
 		}
 		c.reports.is("reports do not reach the queue", err)
-		pause(ctx, delay(failures))
+		backoff.Pause(ctx, delay(failures))
 	}
 }
 
@@ -134,7 +135,7 @@ func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func
 				c.log.Debug("report not settled", zap.Error(err))
 			}
 		}
-		pause(ctx, wait)
+		backoff.Pause(ctx, wait)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 )
 
@@ -117,7 +118,7 @@ func (r *Runner) slot(stop, work context.Context) error {
 			r.Log.Debug("no job", zap.Error(err))
 			ackWait = 0
 			if failures > 0 { // the first failure is looked into at once
-				pause(stop, delay(failures))
+				backoff.Pause(stop, delay(failures))
 			}
 			failures++
 		case msg != nil:
@@ -145,7 +146,7 @@ func (r *Runner) findConsumer(stop context.Context) time.Duration {
 			return 0
 		}
 		r.state.is("waiting for stream "+streamJobs+" to serve pool "+r.Pool, err)
-		pause(stop, delay(failures))
+		backoff.Pause(stop, delay(failures))
 	}
 }
 

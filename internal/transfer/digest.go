@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
@@ -103,7 +104,7 @@ func (h *hand) hashAll(ctx context.Context, pass *hashing.Pass, obj uploads.Obje
 			return nil
 		}
 		failure := sourceFailure(0, started, err)
-		if !courseOf(failure).again || pass.Offset() == tried || !pause(ctx, retryPause) {
+		if !courseOf(failure).again || pass.Offset() == tried || !backoff.Pause(ctx, jitter(retryPause)) {
 			return failure
 		}
 		tried = pass.Offset()

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 )
@@ -170,7 +171,7 @@ func (h *hand) deliver(ctx context.Context, r parts.Report) error {
 		return h.reporter.Report(ctx, r)
 	}
 	err := try()
-	if err != nil && pause(ctx, retryPause) {
+	if err != nil && backoff.Pause(ctx, jitter(retryPause)) {
 		err = try()
 	}
 	if err != nil {
@@ -248,18 +249,6 @@ func again(delivery int) parts.Settlement {
 // do not come back together.
 func jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2) //nolint:gosec // spreads load, guards nothing
-}
-
-// pause waits for about d; false if the context ended it.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(jitter(d))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // outlive returns a context for reports of what is done already, which ends

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/reach"
@@ -102,7 +103,7 @@ func (h *hand) sendStretch(ctx context.Context, a *assignment, stretch parts.Run
 		if failure == nil {
 			return nil
 		}
-		if !courseOf(failure).again || next == tried || !pause(ctx, retryPause) {
+		if !courseOf(failure).again || next == tried || !backoff.Pause(ctx, jitter(retryPause)) {
 			return failure
 		}
 		tried = next

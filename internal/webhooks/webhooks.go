@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,6 +23,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/reach"
 	"mediaferry/internal/uploads"
@@ -109,7 +109,7 @@ func (w *Webhooks) Run(ctx context.Context) {
 			if err := w.store.DropOldWebhookMessages(ctx); err != nil && ctx.Err() == nil {
 				w.log.Warn("old messages are not dropped", zap.Error(err))
 			}
-			if !pause(ctx, dropEvery) {
+			if !backoff.Pause(ctx, dropEvery) {
 				return
 			}
 		}
@@ -136,7 +136,7 @@ func (w *Webhooks) serve(ctx context.Context, e Endpoint) {
 			wait = 0
 		}
 		down = err != nil
-		if !pause(ctx, wait) {
+		if !backoff.Pause(ctx, wait) {
 			return
 		}
 	}
@@ -172,7 +172,7 @@ func (w *Webhooks) try(ctx context.Context, e Endpoint, m uploads.WebhookMessage
 	case stopped && refusal == nil:
 		return false, w.store.ReleaseWebhookMessage(ctx, m)
 	}
-	f := uploads.WebhookFailure{Endpoint: e.Name, Message: m, Reason: sendErr.Error(), Delay: delay(m.Tries + 1)}
+	f := uploads.WebhookFailure{Endpoint: e.Name, Message: m, Reason: sendErr.Error(), Delay: backoff.Delay(m.Tries+1, firstDelay, longestWait)}
 	if refusal != nil {
 		f.Gone = refusal.status == http.StatusGone
 		f.Delay = max(f.Delay, min(refusal.after, longestWait))
@@ -243,23 +243,6 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return min(time.Duration(min(seconds, int(longestWait/time.Second)))*time.Second, longestWait)
-}
-
-// delay grows with the tries from five seconds to six hours, with jitter of half
-// its length.
-func delay(tries int) time.Duration {
-	d := min(firstDelay<<min(tries-1, 20), longestWait)
-	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter needs no secrecy
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return ctx.Err() == nil
 }
 
 // ListWebhooks returns the tenant's endpoints as they stand.
