@@ -445,7 +445,7 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err = p.Abort(callCtx, session)
+	err = d.endSession(callCtx, step, p, session)
 	hold := d.noteCall(ctx, step.Account, providers.CallAbort, err)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -461,6 +461,31 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 		return d.postpone(ctx, step, backoff(step.Tries+1, time.Second, time.Minute), 1, false)
 	}
 	return d.store.RecordAborted(ctx, step)
+}
+
+// endSession has the platform discard the session. Where that is refused for an
+// authorisation that has lapsed meanwhile, and the platform renews sessions, it
+// is renewed for this call alone and not recorded: whoever tries again after a
+// crash is refused, and renews it, once more.
+func (d *Dispatcher) endSession(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) error {
+	refused := p.Abort(ctx, session)
+	renewer, ok := p.(providers.Renewer)
+	if !ok || refused == nil || providers.KindOf(refused) != providers.Unauthorized {
+		return refused
+	}
+	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+		return errors.Join(refused, err)
+	}
+	fresh, err := renewer.Renew(ctx, d.accounts[step.Account].Account, d.media(step, step.Epoch, step.PartSize), session)
+	d.noteCall(ctx, step.Account, providers.CallBegin, err)
+	switch {
+	case err == nil:
+		return p.Abort(ctx, fresh)
+	case providers.KindOf(err) == providers.SessionLost:
+		return nil // there is nothing left of it
+	default:
+		return errors.Join(refused, fmt.Errorf("and it is not renewed: %w", err))
+	}
 }
 
 // session opens the sealed session of a step.

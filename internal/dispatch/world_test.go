@@ -476,6 +476,7 @@ type guarded struct {
 	// covered tells whether the ledger has every byte of an upload.
 	covered func(id uploads.ID) bool
 	renewal atomic.Value // a providers.Kind: how renewals fail
+	renewed atomic.Bool  // one did not
 }
 
 func (g *guarded) Finish(ctx context.Context, s providers.Session, stored []parts.Stored) (uploads.Asset, error) {
