@@ -21,7 +21,7 @@ func TestADatabaseThatIsReadOnlyIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = admin.Close(t.Context()) }) //nolint:usetesting // the database goes with it
+	t.Cleanup(func() { _ = admin.Close(t.Context()) })
 	set := func(to string) {
 		t.Helper()
 		sql := `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = ` + to + `', current_database()); END $$`
