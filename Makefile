@@ -12,7 +12,8 @@ FILE ?=
 SLOTS ?= 4
 UPLOADS ?= 2000
 SEED ?= 1
-DURATION ?= 2m
+DURATION ?=
+EVERY ?= 1m
 FAULTS ?=
 N ?= 1000
 ROWS ?= 10000000
@@ -117,7 +118,7 @@ bench-submit: setup ## how long a bulk submission of 100,000 lines takes
 
 .PHONY: chaos
 chaos: setup build ## uploads under faults of every kind, and a checker of the invariants; SEED=… DURATION=… FAULTS=…
-	go run ./test/chaos -seed $(SEED) -duration $(DURATION) -faults '$(FAULTS)'
+	go run ./test/chaos -seed $(SEED) $(if $(DURATION),-duration $(DURATION)) -faults '$(FAULTS)'
 
 .PHONY: chaos-long
 chaos-long: ## the same for half an hour
@@ -132,8 +133,8 @@ queue-wipe: setup build ## lose all of the queue ten times during 200 uploads
 	go run ./test/chaos -scenario queue-wipe -seed $(SEED)
 
 .PHONY: deploy-storm
-deploy-storm: setup build ## restart every process in turn, again and again
-	go run ./test/chaos -scenario deploy-storm -seed $(SEED) -duration $(DURATION)
+deploy-storm: setup build ## restart every process in turn, each minute of four; EVERY=… DURATION=…
+	go run ./test/chaos -scenario deploy-storm -seed $(SEED) -every $(EVERY) $(if $(DURATION),-duration $(DURATION))
 
 .PHONY: bitflips
 bitflips: setup ## uploads in each of which one bit is turned over; N=…

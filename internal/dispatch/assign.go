@@ -61,7 +61,7 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 	if err != nil {
 		return parts.Assignment{}, err
 	}
-	out := parts.Assignment{Provider: a.Provider, Source: a.Source, Reach: &account.Reach}
+	out := parts.Assignment{Provider: a.Provider, Source: a.Source, Reach: &account.Reach, At: time.Now()}
 	if job.IsDigest() {
 		if a.State != uploads.Digesting {
 			return parts.Assignment{}, ErrStale

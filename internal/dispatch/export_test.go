@@ -33,6 +33,13 @@ func (d *Dispatcher) StepsPass(ctx context.Context) error {
 	return err
 }
 
+// ProbesPass is a pass of the loop that probes what is in doubt.
+func (d *Dispatcher) ProbesPass(ctx context.Context) error {
+	err := d.takeProbes(ctx)
+	d.taking.Wait()
+	return err
+}
+
 // RenewPass is a pass of the loop that renews sessions.
 func (d *Dispatcher) RenewPass(ctx context.Context) error {
 	err := d.renewSessions(ctx)

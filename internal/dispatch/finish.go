@@ -124,7 +124,7 @@ func (d *Dispatcher) finishFailed(ctx context.Context, f finishing, hold windows
 		}
 		return d.postpone(ctx, step, grown, 1, false, notes...)
 	case providers.Throttled:
-		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false, notes...)
+		return d.postpone(ctx, step, max(asked(e.RetryAfter), grown), 0, false, notes...)
 	case providers.SessionLost:
 		return d.beginAgain(ctx, step.ID, step.Account, step.Epoch, step.Lease, "session lost at finish")
 	case providers.Unauthorized:

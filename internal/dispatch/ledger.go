@@ -132,7 +132,7 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	case providers.Unauthorized:
 		return d.refused(ctx, r, grown)
 	case providers.Throttled:
-		return again(uploads.CauseAttempts, 10*maxPartTries, max(f.RetryAfter, grown))
+		return again(uploads.CauseAttempts, 10*maxPartTries, max(asked(f.RetryAfter), grown))
 	case providers.Mismatch:
 		if f.Stage == uploads.StageStaging {
 			return again(sourceCause(f.Against), maxSourceTries, grown)
@@ -163,7 +163,9 @@ func (d *Dispatcher) refused(ctx context.Context, r parts.Report, delay time.Dur
 	if err != nil {
 		return err
 	}
-	_, renews := d.providers[d.accounts[r.Account].Provider].(providers.Renewer)
+	account, known := d.accounts[r.Account]
+	_, renews := d.providers[account.Provider].(providers.Renewer)
+	renews = renews || !known // a dispatcher that has the account can tell
 	most := maxDeniedTries
 	if renews {
 		most = maxRenewals

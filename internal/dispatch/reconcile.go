@@ -18,7 +18,7 @@ import (
 )
 
 type reconcileStore interface {
-	ClaimProbes(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error)
+	ClaimProbes(ctx context.Context, most int, accounts []string, lease time.Duration) ([]uploads.Step, error)
 	ClaimProbe(ctx context.Context, tenant string, id uploads.ID, look bool, lease time.Duration) (uploads.Step, bool, error)
 	RecordProbedAsset(ctx context.Context, step uploads.Step, asset uploads.Asset, reason string) (bool, error)
 	RecordProbed(ctx context.Context, step uploads.Step, adopt []parts.Stored) (bool, error)
@@ -35,7 +35,7 @@ const reasonProbed = "found by a probe: the record was behind"
 // takeProbes claims uploads of which a probe is due and takes them.
 func (d *Dispatcher) takeProbes(ctx context.Context) error {
 	for {
-		steps, err := d.store.ClaimProbes(ctx, claimSize, d.hand.full(), d.cfg.Lease)
+		steps, err := d.store.ClaimProbes(ctx, claimSize, d.roomy(), d.cfg.Lease)
 		if err != nil || len(steps) == 0 {
 			return err
 		}

@@ -20,6 +20,7 @@ func (r renewing) Renew(_ context.Context, _ providers.Account, _ providers.Medi
 		return s, &providers.Error{Kind: kind, Call: "renew", Message: "injected"}
 	}
 	s.Expires = time.Now().Add(time.Hour)
+	r.renewed.Store(true)
 	return s, nil
 }
 
@@ -102,9 +103,19 @@ type inHand struct {
 
 func partsInHand(t *testing.T, renews bool) inHand {
 	t.Helper()
+	return lapsingInHand(t, renews, false)
+}
+
+// lapsingInHand is partsInHand in a session that lapses at once, or does not.
+func lapsingInHand(t *testing.T, renews, lapses bool) inHand {
+	t.Helper()
 	w := newWorld(t)
 	w.renews = renews
-	if err := w.empty(t.Context(), plain()); err != nil {
+	limits := plain()
+	if lapses {
+		limits.SessionLife = time.Nanosecond
+	}
+	if err := w.empty(t.Context(), limits); err != nil {
 		t.Fatal(err)
 	}
 	p := w.start(t, dispatch.Config{})
@@ -254,6 +265,49 @@ func TestARefusedStepAfterOthersThatFailed(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.mustSettle(t, p, id)
+		})
+	}
+}
+
+// The authorisation of a session has lapsed when its upload is cancelled: it is
+// renewed for the call that discards it, and what is gone is not asked for again.
+func TestALapsedSessionIsDiscarded(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		renews  bool
+		lapsed  bool           // the record says so
+		renewal providers.Kind // how the first renewal fails
+		calls   int            // of abort, until it is over
+	}{
+		"renewed":               {renews: true, calls: 2},
+		"renewed at the second": {renews: true, renewal: providers.Transient, calls: 3},
+		"gone":                  {renews: true, renewal: providers.SessionLost, calls: 1},
+		"known to have lapsed":  {renews: true, lapsed: true, calls: 1},
+		"not to be renewed":     {renews: true, lapsed: true, renewal: providers.Rejected, calls: 1},
+		"cannot be renewed":     {calls: 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := lapsingInHand(t, tt.renews, tt.lapsed)
+			h.platform.renewal.Store(tt.renewal)
+			h.platform.SetHook(func(c providers.Call, nth int) (bool, error) {
+				switch {
+				case c != providers.CallAbort, tt.renews && h.platform.renewed.Load(), tt.renewal == providers.Rejected:
+					return true, nil
+				case nth == 2:
+					h.platform.renewal.Store(providers.Kind(""))
+				}
+				return false, &providers.Error{Kind: providers.Unauthorized, Call: string(c), Message: "the token has lapsed"}
+			})
+			if _, err := h.p.Change(t.Context(), uploads.ActionCancel, "default", h.id, uploads.Note{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.settleAll(t.Context(), h.p, 20); err != nil {
+				t.Fatal(err)
+			}
+			if n := h.platform.Seen(h.id).Aborts; n != tt.calls {
+				t.Errorf("%d calls of abort, want %d", n, tt.calls)
+			}
 		})
 	}
 }

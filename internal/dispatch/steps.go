@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 type stepStore interface {
 	AccountLoads(ctx context.Context) (map[string]uploads.AccountLoad, error)
 	ClaimQueued(ctx context.Context, accounts, digesting []string, perAccount int, lease time.Duration) ([]uploads.Step, error)
-	ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error)
+	ClaimSteps(ctx context.Context, most int, accounts []string, lease time.Duration) ([]uploads.Step, error)
 	RenewLeases(ctx context.Context, inHand map[uploads.ID]uploads.Lease, lease time.Duration) (kept map[uploads.ID]bool, err error)
 	KnownDigests(ctx context.Context, o uploads.Object) ([]hashing.Digest, error)
 	MoveToDigesting(ctx context.Context, step uploads.Step) (bool, error)
@@ -115,11 +116,20 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 	}
 }
 
+// roomy returns the accounts of which further steps may be claimed. Those of an
+// account that is not configured here are left to a dispatcher that has it: while
+// accounts come and go, one that runs with the settings of before is no judge of
+// uploads that it does not know the destination of.
+func (d *Dispatcher) roomy() []string {
+	full := d.hand.full()
+	return slices.DeleteFunc(slices.AppendSeq([]string{}, maps.Keys(d.accounts)), func(name string) bool { return slices.Contains(full, name) })
+}
+
 // takeSteps claims control steps that are due and takes them.
 func (d *Dispatcher) takeSteps(ctx context.Context) error {
 	for {
 		steps, err := claim(ctx, func(ctx context.Context) ([]uploads.Step, error) {
-			return d.store.ClaimSteps(ctx, claimSize, d.hand.full(), d.cfg.Lease)
+			return d.store.ClaimSteps(ctx, claimSize, d.roomy(), d.cfg.Lease)
 		})
 		if err != nil || len(steps) == 0 {
 			return err
@@ -404,7 +414,7 @@ func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err err
 	case providers.Transient, providers.UnknownOutcome, providers.SessionLost:
 		return retry(uploads.CauseAttempts, maxStepTries, grown)
 	case providers.Throttled:
-		return d.postpone(ctx, step, max(e.RetryAfter, grown), 0, false)
+		return d.postpone(ctx, step, max(asked(e.RetryAfter), grown), 0, false)
 	case providers.Unauthorized:
 		denied, err := d.denied(ctx, step)
 		if err != nil {
@@ -447,7 +457,10 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err = p.Abort(callCtx, session)
+	wait, err := d.endSession(callCtx, step, p, session)
+	if wait > 0 {
+		return d.wait(ctx, step, wait, false, nil)
+	}
 	hold := d.noteCall(ctx, step.Account, providers.CallAbort, err)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -463,6 +476,36 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 		return d.postpone(ctx, step, backoff.Delay(step.Tries+1, time.Second, time.Minute), 1, false)
 	}
 	return d.store.RecordAborted(ctx, step)
+}
+
+// endSession has the platform discard the session, or says how long that has to
+// wait. Where the session's authorisation has lapsed meanwhile, and the platform
+// renews sessions, it is renewed for this call alone and not recorded: whoever
+// tries again after a crash renews it once more.
+func (d *Dispatcher) endSession(ctx context.Context, step uploads.Step, p providers.Provider, session providers.Session) (wait time.Duration, err error) {
+	renewer, renews := p.(providers.Renewer)
+	lapsed := renews && !session.Expires.IsZero() && !time.Now().Before(session.Expires)
+	if !lapsed {
+		err = p.Abort(ctx, session)
+		if !renews || err == nil || providers.KindOf(err) != providers.Unauthorized {
+			return 0, err
+		}
+	}
+	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+		return wait, err
+	}
+	fresh, rerr := renewer.Renew(ctx, d.accounts[step.Account].Account, d.media(step, step.Epoch, step.PartSize), session)
+	d.noteCall(ctx, step.Account, providers.CallBegin, rerr)
+	switch kind := providers.KindOf(rerr); {
+	case rerr == nil:
+		return 0, p.Abort(ctx, fresh)
+	case kind == providers.SessionLost:
+		return 0, nil // there is nothing left of it
+	case lapsed && kind == providers.Rejected:
+		return 0, p.Abort(ctx, session) // it is not to be renewed
+	default:
+		return 0, errors.Join(err, fmt.Errorf("renew the session: %w", rerr))
+	}
 }
 
 // session opens the sealed session of a step.

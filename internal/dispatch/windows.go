@@ -203,6 +203,11 @@ func (d *Dispatcher) excused(hold windows.Hold) (wait time.Duration, yes bool) {
 	return max(hold.Until.Sub(now), time.Second), true
 }
 
+// asked is for how long a platform has the call wait that it throttled: what it
+// says is bounded, so that a wrong clock or a slip of the pen there does not put
+// an upload to sleep for days.
+func asked(retryAfter time.Duration) time.Duration { return min(retryAfter, windows.LongestRetryAfter) }
+
 func (h *holds) ahead() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

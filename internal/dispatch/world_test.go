@@ -108,7 +108,10 @@ type process struct {
 	store *mortalStore
 }
 
-func (w *world) process(cfg dispatch.Config) *process {
+func (w *world) process(cfg dispatch.Config) *process { return w.processOf(cfg, accountName) }
+
+// processOf is a dispatcher in whose settings there is that account alone.
+func (w *world) processOf(cfg dispatch.Config, account string) *process {
 	p := &process{store: &mortalStore{Store: w.store}}
 	if cfg.Lease == 0 {
 		cfg.Lease = time.Minute
@@ -120,7 +123,7 @@ func (w *world) process(cfg dispatch.Config) *process {
 	p.Dispatcher = dispatch.New(cfg, p.store, mortalQueue{w.queue, p.store}, objects{}, w.sealer,
 		map[string]providers.Provider{"fake": platform},
 		[]dispatch.Account{{
-			Account: providers.Account{Name: accountName}, Tenant: "default", Provider: "fake", Pool: "default", Window: 1 << 20,
+			Account: providers.Account{Name: account}, Tenant: "default", Provider: "fake", Pool: "default", Window: 1 << 20,
 		}}, w.log.logger())
 	return p
 }
@@ -476,6 +479,7 @@ type guarded struct {
 	// covered tells whether the ledger has every byte of an upload.
 	covered func(id uploads.ID) bool
 	renewal atomic.Value // a providers.Kind: how renewals fail
+	renewed atomic.Bool  // one did not
 }
 
 func (g *guarded) Finish(ctx context.Context, s providers.Session, stored []parts.Stored) (uploads.Asset, error) {
@@ -595,9 +599,9 @@ func (s *mortalStore) ClaimQueued(ctx context.Context, accounts, digesting []str
 	return step(s, "ClaimQueued", func() ([]uploads.Step, error) { return s.Store.ClaimQueued(ctx, accounts, digesting, per, lease) })
 }
 
-func (s *mortalStore) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
+func (s *mortalStore) ClaimSteps(ctx context.Context, most int, accounts []string, lease time.Duration) ([]uploads.Step, error) {
 	return step(s, "ClaimSteps", func() ([]uploads.Step, error) {
-		steps, err := s.Store.ClaimSteps(ctx, most, without, lease)
+		steps, err := s.Store.ClaimSteps(ctx, most, accounts, lease)
 		for i := range steps {
 			steps[i].ClaimedAt = steps[i].ClaimedAt.Add(-s.stood)
 		}

@@ -114,6 +114,9 @@ type Assignment struct {
 	// part is compared before its last byte is sent.
 	Known     hashing.Digest `json:"known,omitzero"`
 	KnownFrom string         `json:"known_from,omitempty"`
+	// At is when this was said, by the dispatcher's clock, which tells a worker how
+	// far its own is off; zero from a dispatcher that does not say.
+	At time.Time `json:"at,omitzero"`
 	// Kinds and Checkpoint are for a digest job.
 	Kinds      []hashing.Kind      `json:"kinds,omitempty"`
 	Checkpoint *hashing.Checkpoint `json:"checkpoint,omitempty"`

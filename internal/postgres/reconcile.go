@@ -59,12 +59,12 @@ func (s *Store) Doubt(ctx context.Context, seen int64) (doubted int, took bool, 
 	return doubted, took, err
 }
 
-// ClaimProbes claims up to most uploads of which a probe is due, of all accounts
-// but those in without. Step.Intent is since when it has been.
-func (s *Store) ClaimProbes(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
+// ClaimProbes claims up to most uploads of which a probe is due, of the
+// accounts, or of all if accounts is nil. Step.Intent is since when it has been.
+func (s *Store) ClaimProbes(ctx context.Context, most int, accounts []string, lease time.Duration) ([]uploads.Step, error) {
 	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimProbes(ctx, s.pool, db.ClaimProbesParams{
-		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
+		LeaseToken: &token, Lease: lease, Most: int32(most), Accounts: accounts, //nolint:gosec // a small constant
 	})
 	if err != nil {
 		return nil, unavailable("claim probes", err)

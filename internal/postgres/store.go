@@ -61,6 +61,12 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// costly that Postgres would compile the statement, which takes longer than any
 	// statement here runs.
 	cfg.ConnConfig.RuntimeParams["jit"] = "off"
+	// A connection that leads to a server that takes no changes, as after a
+	// failover, is given up: a new one may lead to the server that does.
+	fatal := cfg.ConnConfig.OnPgError
+	cfg.ConnConfig.OnPgError = func(conn *pgconn.PgConn, e *pgconn.PgError) bool {
+		return e.Code != readOnly && (fatal == nil || fatal(conn, e))
+	}
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
@@ -145,7 +151,10 @@ func unavailable(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-const diskFull = "53100"
+const (
+	diskFull = "53100"
+	readOnly = "25006" // a standby, or a server that was told so
+)
 
 // codeOf returns the SQLSTATE of an answer of the database, "" for any other error.
 func codeOf(err error) string {
@@ -160,7 +169,8 @@ func isConnection(err error) bool {
 		switch {
 		case strings.HasPrefix(e.Code, "08"), // connection exceptions
 			strings.HasPrefix(e.Code, "57P"), // shutting down, starting up, cut off
-			strings.HasPrefix(e.Code, "53"):  // no connection, memory or disk left
+			strings.HasPrefix(e.Code, "53"),  // no connection, memory or disk left
+			e.Code == readOnly:
 			return true
 		}
 		return false

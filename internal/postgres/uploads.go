@@ -174,13 +174,13 @@ func (s *Store) ClaimQueued(ctx context.Context, accounts, digesting []string, p
 	return toSteps(rows, token, asked)
 }
 
-// ClaimSteps claims up to most control steps that are due, of all accounts but
-// those in without. For those in state finishing the intent to call finish is
+// ClaimSteps claims up to most control steps that are due, of the accounts, or of
+// all if accounts is nil. For those in state finishing the intent to call finish is
 // durable on return.
-func (s *Store) ClaimSteps(ctx context.Context, most int, without []string, lease time.Duration) ([]uploads.Step, error) {
+func (s *Store) ClaimSteps(ctx context.Context, most int, accounts []string, lease time.Duration) ([]uploads.Step, error) {
 	token, asked := uuid.New(), time.Now()
 	rows, err := s.q.ClaimSteps(ctx, s.pool, db.ClaimStepsParams{
-		LeaseToken: &token, Lease: lease, Most: int32(most), Without: append([]string{}, without...), //nolint:gosec // a small constant
+		LeaseToken: &token, Lease: lease, Most: int32(most), Accounts: accounts, //nolint:gosec // a small constant
 	})
 	if err != nil {
 		return nil, unavailable("claim steps", err)

@@ -57,6 +57,9 @@ func classify(op, bucket, key string, err error) *Error {
 		e.Kind = Denied
 	}
 	switch resp.Code {
+	case "RequestTimeTooSkewed":
+		// It is the clock of one machine, and another one may be right.
+		e.Kind = Transient
 	case "InvalidAccessKeyId", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "XAdminUserNotFound":
 		// Credentials that are wrong in themselves come with 400 from S3 and, the
 		// last of these codes, with 404 from versitygw.

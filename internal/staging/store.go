@@ -177,6 +177,9 @@ func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, e
 	if err != nil {
 		return uploads.Object{}, classify("stat", bucket, key, err)
 	}
+	if info.ETag == "" {
+		return uploads.Object{}, noETag("stat", bucket, key)
+	}
 	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}, nil
 }
 
@@ -188,6 +191,9 @@ func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Obj
 	info, err := s.read.StatObject(ctx, bucket, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
 		return uploads.Object{}, hashing.Digest{}, classify("stat", bucket, key, err)
+	}
+	if info.ETag == "" {
+		return uploads.Object{}, hashing.Digest{}, noETag("stat", bucket, key)
 	}
 	object := uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}
 	if info.ChecksumMode != "" && info.ChecksumMode != minio.ChecksumFullObjectMode.String() {
@@ -208,6 +214,11 @@ func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Obj
 		}
 	}
 	return object, hashing.Digest{}, nil
+}
+
+// noETag is an answer that is no object's: something on the way has given it.
+func noETag(op, bucket, key string) *Error {
+	return &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: errors.New("the answer has no ETag")}
 }
 
 // version drops the name that S3 gives to what was stored without a version:
@@ -242,6 +253,11 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 		return nil, classify("open", obj.Bucket, obj.Key, err)
 	}
 	switch {
+	case info.ETag == "":
+		// Nothing says that this is the object, or another one: it is rather what
+		// something on the way has to say.
+		_ = raw.Close()
+		return nil, noETag("open", obj.Bucket, obj.Key)
 	case info.ETag != obj.ETag:
 		_ = raw.Close()
 		return nil, &Error{

@@ -316,6 +316,41 @@ func TestOpenChecksTheAnswer(t *testing.T) {
 	}
 }
 
+// Something on the way answers in the place of staging, with a page of its own
+// and a success: that says nothing of the object. Nor does it that the clock here
+// is off.
+func TestAnswersThatAreNotOfTheObject(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"a page": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+			_, _ = w.Write([]byte("<html>back soon</html>"))
+		},
+		"a wrong clock": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(http.StatusForbidden)
+			if r.Method != http.MethodHead {
+				_, _ = w.Write([]byte(`<Error><Code>RequestTimeTooSkewed</Code><Message>too large</Message></Error>`))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := serve(t, answer)
+			_, err := store.Open(t.Context(), uploads.Object{Bucket: bucket, Key: "k", ETag: "abc", Size: 1000}, 0, 1000)
+			wantKind(t, err, staging.Transient)
+			if name == "a wrong clock" {
+				return // the answer to a HEAD has no body that says why
+			}
+			_, err = store.Stat(t.Context(), bucket, "k")
+			wantKind(t, err, staging.Transient)
+			_, _, err = store.StatDigest(t.Context(), bucket, "k")
+			wantKind(t, err, staging.Transient)
+		})
+	}
+}
+
 // What has a version is read by it.
 func TestOpenAsksForTheVersion(t *testing.T) {
 	t.Parallel()

@@ -146,6 +146,11 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 		// The decoder's words could quote the session.
 		return nil, nil, fmt.Errorf("%w: its session cannot be read", errUnusable)
 	}
+	if expires := &value.session.Expires; !expires.IsZero() && !a.At.IsZero() {
+		// By the clock of this machine: whatever that says, a session is not taken
+		// for lapsed that the dispatcher has just handed out.
+		*expires = expires.Add(time.Since(a.At))
+	}
 	if a.Plan.Size < 1 || a.Plan.PartSize < 1 {
 		return nil, nil, fmt.Errorf("%w: it has no plan", errUnusable)
 	}

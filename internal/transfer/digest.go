@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -22,6 +23,10 @@ const (
 	digestPieces = 2
 
 	checkpointInterval = time.Second
+	// stillDueInterval is how often a pass asks whether it is still wanted: it may
+	// go on for hours, and a worker that was cut off misses that its upload is
+	// cancelled or paused.
+	stillDueInterval = 5 * time.Second
 )
 
 // digestObject does a digest job.
@@ -82,15 +87,24 @@ func resume(a parts.Assignment) (*hashing.Pass, error) {
 // hashAll brings the pass to the object's end. A read that fails in a way that
 // may pass is taken up once more where it broke off, as long as it advances.
 // Checkpoints are reported on the way, without the pass waiting for them; they
-// are all confirmed or given up when it returns.
+// are all confirmed or given up when it returns. Now and then, with one of them,
+// the dispatcher is asked whether the pass is still due.
 func (h *hand) hashAll(ctx context.Context, pass *hashing.Pass, obj uploads.Object) *parts.Failure {
 	checkpoints := make(chan hashing.Checkpoint, 1)
 	var reports sync.WaitGroup
 	reports.Go(func() {
+		asked := time.Now()
 		for c := range checkpoints {
 			if err := h.report(ctx, nil, nil, &parts.Digested{Checkpoint: &c, Object: obj}); err != nil && ctx.Err() == nil {
 				h.logger().Warn("checkpoint is not confirmed", zap.Error(err))
 			}
+			if time.Since(asked) < stillDueInterval {
+				continue
+			}
+			asked = time.Now()
+			if _, err := h.assignments.assigner.AskAssignment(ctx, h.job, false); errors.Is(err, ErrStale) {
+				h.cancel(ErrCancelled)
+			} // any other error says nothing of the upload
 		}
 	})
 	defer reports.Wait()

@@ -329,3 +329,39 @@ func TestStalledDigestJobIsEnded(t *testing.T) {
 		}
 	})
 }
+
+// A worker that did not hear that its upload is cancelled does not read the
+// object to its end.
+func TestADigestPassThatIsNotDueAnyMoreEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newDigestWorld(t, 100*digestPiece)
+		var last int64
+		w.staging.read = func(ctx context.Context, at int64) error {
+			last = at
+			if at%digestPiece == 0 {
+				time.Sleep(250 * time.Millisecond)
+			}
+			return ctx.Err()
+		}
+		w.desk.ask = func(nth int) (bool, error) {
+			switch nth {
+			case 2:
+				return false, errBroken // the dispatcher is away, which says nothing
+			case 3:
+				return false, ErrStale
+			}
+			return true, nil
+		}
+		begun := time.Now()
+		if s := w.handle(t.Context(), 1); s.Verdict != parts.Done {
+			t.Errorf("comes to %+v, want it done: the dispatcher has taken it off the queue", s)
+		}
+		if took := time.Since(begun); took < 2*stillDueInterval || took > 3*stillDueInterval {
+			t.Errorf("the pass ended after %v, at byte %d; want it at the second look, every %v", took, last, stillDueInterval)
+		}
+		if len(w.desk.failures()) > 0 {
+			t.Errorf("failures %+v, want none", w.desk.failures())
+		}
+	})
+}

@@ -27,8 +27,8 @@ const (
 	// askPatience is after how long a call that asked counts as lost with its
 	// caller: above the time after which workers give up on a call.
 	askPatience = 2 * time.Minute
-	// longestRetryAfter bounds what a platform may ask for.
-	longestRetryAfter = time.Hour
+	// LongestRetryAfter bounds what a platform may ask for.
+	LongestRetryAfter = time.Hour
 	// Patience is for how long an outage excuses what fails in it. Beyond, tries
 	// count again, and what cannot be sent fails.
 	Patience = 24 * time.Hour
@@ -53,7 +53,7 @@ func (h Hold) After(f Failed) Hold {
 		h.Asking, h.Until, held = false, time.Time{}, false
 	}
 	if f.RetryAfter > 0 {
-		h.until(f.At.Add(min(f.RetryAfter, longestRetryAfter)), f.Why)
+		h.until(f.At.Add(min(f.RetryAfter, LongestRetryAfter)), f.Why)
 	}
 	switch {
 	case h.Down.IsZero() && h.Failures < TripAfter:

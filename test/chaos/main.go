@@ -40,9 +40,13 @@ type options struct {
 	dispatchers int
 	workers     int
 	uploads     int
-	log         string
-	staging     string // URL that the processes read from
+	every       time.Duration // between two deploys of deploy-storm
+	evidence    string        // folder of what the run leaves
+	staging     string        // URL that the processes read from
 }
+
+// log is the file that all processes write to.
+func (o options) log() string { return filepath.Join(o.evidence, keptLog) }
 
 func (o options) wants(kind string) bool { return slices.Contains(o.kinds, kind) }
 
@@ -62,17 +66,18 @@ func main() {
 
 func readOptions(args []string) (options, error) {
 	o := options{dispatchers: 2, workers: 4}
-	var kinds string
+	var kinds, folder string
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.StringVar(&o.scenario, "scenario", scenarioStorm, "what to run: chaos, queue-wipe or deploy-storm")
 	flags.Uint64Var(&o.seed, "seed", 1, "what decides load and faults")
-	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long uploads are submitted and faults come")
+	flags.DurationVar(&o.duration, "duration", 0, "how long uploads are submitted and faults come; 0 for two minutes, and four of deploy-storm")
+	flags.DurationVar(&o.every, "every", time.Minute, "deploy-storm: how often all processes are restarted")
 	flags.DurationVar(&o.settle, "settle", 90*time.Second, "how long nothing may get on then before everything has ended")
 	flags.IntVar(&o.uploads, "uploads", 0, "how many; 0 for three a second")
 	flags.StringVar(&kinds, "faults", "", "kinds of faults, with commas; all if empty, none for none")
 	flags.StringVar(&o.dispatcher, "dispatcher", "bin/dispatcher", "binary of the dispatcher")
 	flags.StringVar(&o.worker, "worker", "bin/worker", "binary of the worker")
-	flags.StringVar(&o.log, "log", "", "file for the logs of all processes; one in the temporary folder if empty")
+	flags.StringVar(&folder, "evidence", "", "folder to be made for logs, record and calls, and deleted where all holds; one in the temporary folder if empty")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("flags: %w", err)
 	}
@@ -92,9 +97,6 @@ func readOptions(args []string) (options, error) {
 	if o.uploads == 0 {
 		o.uploads = int(o.duration / (333 * time.Millisecond))
 	}
-	if o.log == "" {
-		o.log = filepath.Join(os.TempDir(), fmt.Sprintf("mediaferry-%s-%d-%d.log", o.scenario, o.seed, os.Getpid()))
-	}
 	var err error
 	for _, path := range []*string{&o.dispatcher, &o.worker} {
 		if *path, err = filepath.Abs(*path); err != nil {
@@ -104,7 +106,8 @@ func readOptions(args []string) (options, error) {
 			return o, fmt.Errorf("%w; build it with make build", err)
 		}
 	}
-	return o, nil
+	o.evidence, err = newFolder(folder, o)
+	return o, err
 }
 
 func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
@@ -115,6 +118,27 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 	if err != nil {
 		return false, err
 	}
+	report, err := os.Create(filepath.Join(opts.evidence, keptReport))
+	if err != nil {
+		return false, fmt.Errorf("write the report: %w", err)
+	}
+	ok, err = try(ctx, opts, io.MultiWriter(out, report))
+	if cerr := report.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("write the report: %w", cerr)
+	}
+	if ok && err == nil {
+		if err := os.RemoveAll(opts.evidence); err != nil {
+			return ok, fmt.Errorf("delete the evidence: %w", err)
+		}
+		return true, nil
+	}
+	_, _ = fmt.Fprintf(out, "evidence of this run is in %s\n", opts.evidence)
+	return false, err
+}
+
+// try makes one run. Unless all holds, the folder has then what is needed to
+// see why.
+func try(ctx context.Context, opts options, out io.Writer) (ok bool, err error) {
 	var saying sync.Mutex
 	start := time.Now()
 	say := func(format string, args ...any) {
@@ -122,12 +146,17 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		defer saying.Unlock()
 		_, _ = fmt.Fprintf(out, "%7.1fs %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	say("seed %d, %s, %d uploads; processes log to %s", opts.seed, opts.duration, opts.uploads, opts.log)
+	say("seed %d, %s, %d uploads; processes log to %s", opts.seed, opts.duration, opts.uploads, opts.log())
 	w, err := startWorld(ctx, opts)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, w.stop()) }()
+	defer func() {
+		if !ok || err != nil {
+			err = errors.Join(err, w.keep(ctx))
+		}
+		err = errors.Join(err, w.stop())
+	}()
 	l, err := newLoad(w, planLoad(opts, w.accounts))
 	if err != nil {
 		return false, err

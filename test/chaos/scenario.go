@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -24,17 +25,23 @@ const (
 	wipes       = 10
 	wipeUploads = 200
 	wipeEvery   = 8 * time.Second
-	deployEvery = 15 * time.Second
+
+	stormDuration = 2 * time.Minute // where none is given
+	deployStorm   = 4 * time.Minute // the same of deploy-storm: four rounds, a minute apart
 )
 
-// apply sets what the scenario fixes.
+// apply sets what the scenario fixes, and what it leaves to be said and was not.
 func (o *options) apply() error {
 	switch o.scenario {
 	case scenarioStorm:
+		o.duration = cmp.Or(o.duration, stormDuration)
 	case scenarioQueueWipe:
 		o.kinds, o.uploads, o.duration = []string{natsWipe}, wipeUploads, (wipes+1)*wipeEvery
 	case scenarioDeploys:
-		o.kinds = []string{deploy}
+		o.kinds, o.duration = []string{deploy}, cmp.Or(o.duration, deployStorm)
+		if o.every <= 0 {
+			return fmt.Errorf("-every: %s is no interval; give one such as 1m", o.every)
+		}
 	default:
 		return fmt.Errorf("-scenario: %q is not known; give %s, %s or %s", o.scenario, scenarioStorm, scenarioQueueWipe, scenarioDeploys)
 	}
@@ -49,7 +56,7 @@ func (o *options) schedule() (events []event) {
 			events = append(events, event{at: time.Duration(i+1) * wipeEvery, kind: natsWipe, length: 200 * time.Millisecond})
 		}
 	case scenarioDeploys:
-		for at := 5 * time.Second; at < o.duration; at += deployEvery {
+		for at := 5 * time.Second; at < o.duration; at += o.every {
 			events = append(events, event{at: at, kind: deploy})
 		}
 	default:
@@ -168,6 +175,18 @@ func (e *evidence) figures(say func(string, ...any), counts map[string]int, sett
 			return false
 		}
 	case scenarioDeploys:
+		rounds := 0
+		for _, in := range e.faults {
+			if in.err == nil && !in.none {
+				rounds++
+			}
+		}
+		figure("rounds", "%d", rounds, "count")
+		figure("every_s", "%.0f", e.w.opts.every.Seconds(), "s")
+		if rounds == 0 {
+			say("deploy-storm: nothing was restarted, so this shows nothing")
+			return false
+		}
 		if sentTwice >= 1 {
 			say("deploy-storm: %.2f %% of the bytes were sent twice, 1 %% is allowed", sentTwice)
 			return false

@@ -115,7 +115,7 @@ func startWorld(ctx context.Context, opts options) (w *world, err error) {
 		return w, err
 	}
 	w.onStop(w.dir.Close)
-	if w.log, err = os.Create(opts.log); err != nil {
+	if w.log, err = os.Create(opts.log()); err != nil {
 		return w, fmt.Errorf("log of the processes: %w", err)
 	}
 	w.onStop(w.log.Close)

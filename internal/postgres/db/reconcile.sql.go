@@ -119,7 +119,8 @@ func (q *Queries) ClaimProbe(ctx context.Context, db DBTX, arg ClaimProbeParams)
 const claimProbes = `-- name: ClaimProbes :many
 WITH due AS (
     SELECT d.id FROM uploads d
-    WHERE d.probe_since IS NOT NULL AND d.step_at <= now() AND d.account <> ALL($3::text[])
+    WHERE d.probe_since IS NOT NULL AND d.step_at <= now()
+      AND ($3::text[] IS NULL OR d.account = ANY($3::text[]))
       AND d.state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT $4::int
@@ -135,7 +136,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 type ClaimProbesParams struct {
 	LeaseToken *uuid.UUID
 	Lease      time.Duration
-	Without    []string
+	Accounts   []string
 	Most       int32
 }
 
@@ -174,7 +175,7 @@ func (q *Queries) ClaimProbes(ctx context.Context, db DBTX, arg ClaimProbesParam
 	rows, err := db.Query(ctx, claimProbes,
 		arg.LeaseToken,
 		arg.Lease,
-		arg.Without,
+		arg.Accounts,
 		arg.Most,
 	)
 	if err != nil {

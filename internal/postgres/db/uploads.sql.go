@@ -386,7 +386,7 @@ WITH due AS (
       AND (d.abort_due OR d.cancel_due OR NOT d.paused
           AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
           AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
-      AND d.account <> ALL($3::text[])
+      AND ($3::text[] IS NULL OR d.account = ANY($3::text[]))
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
           AND h.call = CASE WHEN d.abort_due THEN 'abort' WHEN d.state = 'beginning' THEN 'begin'
@@ -407,7 +407,7 @@ RETURNING u.id, u.tenant, u.account, u.provider, u.pool, u.state, u.epoch, u.sou
 type ClaimStepsParams struct {
 	LeaseToken *uuid.UUID
 	Lease      time.Duration
-	Without    []string
+	Accounts   []string
 	Most       int32
 }
 
@@ -448,7 +448,7 @@ func (q *Queries) ClaimSteps(ctx context.Context, db DBTX, arg ClaimStepsParams)
 	rows, err := db.Query(ctx, claimSteps,
 		arg.LeaseToken,
 		arg.Lease,
-		arg.Without,
+		arg.Accounts,
 		arg.Most,
 	)
 	if err != nil {

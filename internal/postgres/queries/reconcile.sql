@@ -29,7 +29,8 @@ SELECT max(nextval(pg_get_serial_sequence('outbox', 'id'))) FROM generate_series
 -- began stands in for the intent of a finishing call, and has the same effect.
 WITH due AS (
     SELECT d.id FROM uploads d
-    WHERE d.probe_since IS NOT NULL AND d.step_at <= now() AND d.account <> ALL(@without::text[])
+    WHERE d.probe_since IS NOT NULL AND d.step_at <= now()
+      AND (sqlc.narg(accounts)::text[] IS NULL OR d.account = ANY(sqlc.narg(accounts)::text[]))
       AND d.state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
       AND (d.lease_until IS NULL OR d.lease_until < now())
     ORDER BY d.step_at LIMIT @most::int

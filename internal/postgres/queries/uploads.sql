@@ -94,7 +94,7 @@ WITH due AS (
       AND (d.abort_due OR d.cancel_due OR NOT d.paused
           AND d.account NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'account')
           AND d.tenant NOT IN (SELECT p.name FROM pauses p WHERE p.scope = 'tenant'))
-      AND d.account <> ALL(@without::text[])
+      AND (sqlc.narg(accounts)::text[] IS NULL OR d.account = ANY(sqlc.narg(accounts)::text[]))
       -- Not while the platform is not to be called: see windows.Hold.
       AND NOT EXISTS (SELECT 1 FROM call_holds h WHERE h.account = d.account AND h.held_until > now()
           AND h.call = CASE WHEN d.abort_due THEN 'abort' WHEN d.state = 'beginning' THEN 'begin'

@@ -168,7 +168,7 @@ func controlKind(status int, code int64) providers.Kind {
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, code == http.StatusTooManyRequests:
 		return providers.Throttled
-	case status >= 500, status == http.StatusRequestTimeout:
+	case status >= 500, status == http.StatusRequestTimeout, status >= 300 && status < 400: // a redirect is not the platform's
 		return providers.Transient
 	case status == http.StatusUnauthorized, status == http.StatusForbidden,
 		code == http.StatusUnauthorized, code == http.StatusForbidden, code == codeNoPermission:

@@ -237,7 +237,7 @@ func planeKind(call string, status int, lapsed bool) providers.Kind {
 		return providers.Rejected
 	case status == http.StatusServiceUnavailable && call != callFile:
 		return providers.Throttled
-	case status == statusStored, status >= 500, status < 300:
+	case status == statusStored, status >= 500, status < 400:
 		return lost
 	default:
 		return providers.Rejected

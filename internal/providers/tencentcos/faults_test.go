@@ -653,8 +653,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	})
 	_, err := client.Finish(t.Context(), ps, nil)
-	wantKind(t, err, providers.Rejected)
-	wantKind(t, putABC(t.Context(), client, ps), providers.Rejected)
+	wantKind(t, err, providers.UnknownOutcome)
+	wantKind(t, putABC(t.Context(), client, ps), providers.Transient)
 }
 
 func TestStorageEchoesItsToken(t *testing.T) {

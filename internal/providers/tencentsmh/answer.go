@@ -223,7 +223,7 @@ func refusal(call string, lost providers.Kind, resp *http.Response, secrets []st
 		e.Code, e.Message = strconv.Itoa(resp.StatusCode), ""
 	}
 	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500, status < 400:
 		e.Kind = webapi.StatusKind(status, lost)
 	case status == 499: // a gateway gave up on the call, which may go on
 		e.Kind = lost

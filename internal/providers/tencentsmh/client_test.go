@@ -756,7 +756,7 @@ func TestFailures(t *testing.T) {
 		"499":            {upstreams.Fault{Status: 499}, transient, transient, unknown, transient, 0},
 		"403":            {upstreams.Fault{Status: 403}, denied, denied, denied, denied, 0},
 		"404":            {upstreams.Fault{Status: 404}, rejected, rejected, rejected, rejected, 0},
-		"302":            {upstreams.Fault{Status: 302}, rejected, rejected, rejected, rejected, 0},
+		"302":            {upstreams.Fault{Status: 302}, transient, transient, unknown, transient, 0},
 		"no JSON":        {upstreams.Fault{Text: "<html>"}, transient, transient, unknown, transient, 0},
 		"no members":     {upstreams.Fault{Text: "{}"}, transient, transient, unknown, transient, 0},
 		"internal":       {upstreams.Fault{ErrorCode: "InternalServerError"}, transient, transient, unknown, transient, 0},

@@ -319,7 +319,7 @@ func TestFailures(t *testing.T) {
 		"429":              {upstreams.Fault{Status: 429, RetryAfter: 7}, providers.Throttled, providers.Throttled, providers.Throttled, 7 * time.Second},
 		"403":              {upstreams.Fault{Status: 403}, providers.Unauthorized, providers.Unauthorized, providers.Unauthorized, 0},
 		"404":              {upstreams.Fault{Status: 404}, providers.Rejected, providers.Rejected, providers.Rejected, 0},
-		"redirect":         {upstreams.Fault{Status: 302}, providers.Rejected, providers.Rejected, providers.Rejected, 0},
+		"redirect":         {upstreams.Fault{Status: 302}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
 		"no JSON":          {upstreams.Fault{Text: "<html>"}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
 		"no code":          {upstreams.Fault{Text: "{}"}, providers.Transient, providers.Transient, providers.UnknownOutcome, 0},
 		"quota":            {upstreams.Fault{Code: 4400, CanRetry: 1}, providers.Throttled, providers.Throttled, providers.Throttled, 0},
@@ -399,8 +399,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		http.Redirect(w, r, elsewhere+r.RequestURI, http.StatusFound)
 	}))
 	account := providers.Account{Settings: map[string]string{"endpoint": address}, Secrets: map[string]providers.Secret{"secret_id": dummyID, "secret_key": dummyKey}}
-	if _, err := client.Begin(t.Context(), account, testMedia(t, 3)); providers.KindOf(err) != providers.Rejected {
-		t.Errorf("begin: %v, want rejected", err)
+	if _, err := client.Begin(t.Context(), account, testMedia(t, 3)); providers.KindOf(err) != providers.Transient {
+		t.Errorf("begin: %v, want transient", err)
 	}
 }
 

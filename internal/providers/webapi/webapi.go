@@ -28,7 +28,9 @@ func StatusKind(status int, lost providers.Kind) providers.Kind {
 		return providers.Throttled
 	case status == http.StatusServiceUnavailable && lost == providers.Transient:
 		return providers.Throttled
-	case status >= 500 || status == http.StatusRequestTimeout:
+	case status >= 500 || status < 400 || status == http.StatusRequestTimeout:
+		// Below 400 it is no answer of these APIs, but of something on the way: a
+		// redirect, which is not followed, or a success of another kind.
 		// Of a finishing call, a 503 too: a gateway may give up on one that goes on.
 		return lost
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:

@@ -45,7 +45,8 @@ func TestRetryAfter(t *testing.T) {
 func TestStatusKind(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]providers.Kind{ // of a call that may be repeated, of one that finishes
-		302: {providers.Rejected, providers.Rejected},
+		204: {providers.Transient, providers.UnknownOutcome},
+		302: {providers.Transient, providers.UnknownOutcome},
 		400: {providers.Rejected, providers.Rejected},
 		401: {providers.Unauthorized, providers.Unauthorized},
 		403: {providers.Unauthorized, providers.Unauthorized},

@@ -197,7 +197,7 @@ var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
 func (b *bite) once(ctx context.Context, name string, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
 	args := append([]string{
 		"-dispatcher", b.bin(name) + "dispatcher", "-worker", b.bin(name) + "worker",
-		"-log", filepath.Join(b.root, name+"-"+f.name+".log"), "-settle", settle.String(), "-seed", strconv.Itoa(seed),
+		"-evidence", filepath.Join(b.root, fmt.Sprintf("%s-%s-%d-evidence", name, f.name, seed)), "-settle", settle.String(), "-seed", strconv.Itoa(seed),
 	}, f.args...)
 	cmd := exec.CommandContext(ctx, b.harness, args...) //nolint:gosec // what we built
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
