@@ -49,11 +49,9 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 			reject(l.Number, err)
 			continue
 		}
-		said := s
-		said.Source.Size = 0 // as if it had been submitted alone
 		items = append(items, uploads.BulkItem{
 			Number: l.Number, Submission: s, Provider: account.Provider, Pool: account.Pool,
-			KnownBy: string(d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: requestHash(said)},
+			KnownBy: string(d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: s.Hash()},
 		})
 	}
 	objects, err := d.lookUp(ctx, items)

@@ -125,7 +125,7 @@ func (d *Dispatcher) takeUp(ctx context.Context, lease uploads.Lease, claimed []
 			refuse(c, cause, err)
 			continue
 		}
-		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: requestHash(s)}})
+		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: s.Hash()}})
 	}
 	objects, failed := d.lookUpEach(ctx, items)
 	if ctx.Err() != nil {
