@@ -248,6 +248,18 @@ COMMENT ON FUNCTION mediaferry.upload IS
 REVOKE ALL ON FUNCTION mediaferry.submit, mediaferry.upload FROM PUBLIC;
 
 -- +goose Down
+-- What was accepted is not dropped.
+LOCK TABLE submissions IN ACCESS EXCLUSIVE MODE;
+-- +goose StatementBegin
+DO $$
+DECLARE
+    waiting bigint := (SELECT count(*) FROM submissions WHERE upload_id IS NULL);
+BEGIN
+    IF waiting > 0 THEN
+        RAISE EXCEPTION '% submissions by SQL are not taken up yet, and would be lost; let a dispatcher take them up first', waiting;
+    END IF;
+END $$;
+-- +goose StatementEnd
 DROP SCHEMA mediaferry CASCADE;
 -- +goose StatementBegin
 DO $$ BEGIN

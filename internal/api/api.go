@@ -71,7 +71,7 @@ type server struct {
 	log    *zap.Logger
 	bulk   chan struct{} // one bulk submission at a time
 
-	streams  chan struct{}   // has one for each caller that follows
+	streams  *places         // of callers that follow
 	stopping context.Context // ends with the server, not with a request
 }
 
@@ -86,7 +86,7 @@ type Guarding struct {
 // it a listener and shuts it down. ready says what the dispatcher cannot reach,
 // nil when all is well; it is given two seconds.
 func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error, log *zap.Logger) *http.Server {
-	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api"), bulk: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams)}
+	s := &server{uc: uc, tokens: guarding.Tokens, seen: newTokenCache(guarding.Tokens), ready: ready, log: log.Named("api"), bulk: make(chan struct{}, 1), streams: newPlaces(maxStreams)}
 	stopping, stop := context.WithCancel(context.Background())
 	s.stopping = stopping
 	mux := http.NewServeMux()

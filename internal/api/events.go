@@ -28,7 +28,8 @@ type followCases interface {
 }
 
 const (
-	maxStreams = 64
+	eventStream = "text/event-stream"
+	maxStreams = 64 // of one dispatcher; a tenant has half of them at most
 	// heartbeat is how often something is sent where nothing happens, so that what
 	// is between leaves the connection open and a caller that is gone is noticed.
 	heartbeat = 15 * time.Second
@@ -42,13 +43,14 @@ const (
 )
 
 func (s *server) registerEvents(api huma.API, op func(method, path, id, summary string, codes ...int) huma.Operation) {
-	events := op("GET", "/v1/events", "events", "Follow the state changes of uploads, as server-sent events", 422, 503)
+	events := op("GET", "/v1/events", "events", "Follow the state changes of uploads, as server-sent events", 422, 429, 503)
 	events.Description = "Each state change comes once and in order, as an event whose type is the state that the upload came to. " +
 		"Open it again with the id of the last event, as browsers do by themselves, and nothing is missed or repeated; " +
-		"the stream ends after 15 minutes at the latest, and when the dispatcher stops. Nothing of what was before is sent without an id."
+		"the stream ends after 15 minutes at the latest, and when the dispatcher stops. Nothing of what was before is sent without an id. " +
+		"A dispatcher has 64 streams, and a tenant no more of them than are free."
 	events.Responses = map[string]*huma.Response{"200": {
 		Description: "OK",
-		Content: map[string]*huma.MediaType{"text/event-stream": {
+		Content: map[string]*huma.MediaType{eventStream: {
 			Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.StateChange](), true, "StateChange"),
 		}},
 	}}
@@ -88,21 +90,29 @@ func (s *server) events(ctx context.Context, in *eventsRequest) (*huma.StreamRes
 	if err != nil {
 		return nil, s.problem("events", err)
 	}
-	select {
-	case s.streams <- struct{}{}:
-	default:
+	free, own, ok := s.streams.take(f.Tenant)
+	switch {
+	case !ok && own > 0:
+		return nil, huma.ErrorWithHeaders(huma.Error429TooManyRequests(fmt.Sprintf(
+			"%d callers of tenant %q follow events here already, and the other places are kept for other tenants; close some, follow several uploads by one stream, or ask another dispatcher",
+			own, f.Tenant)), http.Header{"Retry-After": {retryAfter}})
+	case !ok:
 		return nil, later(fmt.Sprintf("%d callers follow events here already; ask another dispatcher, or come again later", maxStreams))
 	}
 	begin, cancel := context.WithTimeout(ctx, followBegin)
 	defer cancel()
 	next, leave, err := s.uc.Follow(begin, f, after)
 	if err != nil {
-		<-s.streams
+		free()
 		return nil, s.problem("events", err)
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		defer func() { leave(); <-s.streams }()
-		_, w := humago.Unwrap(hctx)
+		defer func() { leave(); free() }()
+		r, w := humago.Unwrap(hctx)
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Type", eventStream)
+			return // there is nothing to wait for
+		}
 		end := time.Now().Add(streamLife)
 		if expires := access.FromContext(ctx).ExpiresAt; !expires.IsZero() && expires.Before(end) {
 			end = expires
@@ -117,7 +127,7 @@ func (s *server) events(ctx context.Context, in *eventsRequest) (*huma.StreamRes
 // stream writes what comes until ctx ends or the caller takes no more.
 func stream(ctx context.Context, w http.ResponseWriter, next func(context.Context, time.Duration) ([]uploads.StateChange, int64, error)) {
 	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", eventStream)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies that know it pass each event on at once
 	control := http.NewResponseController(w)

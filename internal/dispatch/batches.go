@@ -87,10 +87,6 @@ func (d *Dispatcher) checkBatch(s *uploads.BatchSubmission) error {
 		}
 		one.IdempotencyKey = s.IdempotencyKey
 		_, err := d.checkSubmission(&one)
-		s.Tenant = one.Tenant
-		if !s.Prefix {
-			s.Name = one.Name
-		}
 		for _, f := range uploads.FieldErrors(err) {
 			if f.Field == "account" {
 				f = &uploads.FieldError{Field: fmt.Sprintf("accounts[%d]", i), Detail: f.Detail}
@@ -197,7 +193,7 @@ func (d *Dispatcher) add(b *uploads.NewBatch, account Account, s uploads.Submiss
 // batchHash covers everything that the submitter said, in whatever order it
 // named the accounts and digests.
 func batchHash(s uploads.BatchSubmission) ([]byte, error) {
-	one := requestHash(s.Submission)
+	one := s.Hash()
 	raw, err := json.Marshal(struct {
 		Common   []byte
 		Prefix   bool

@@ -75,11 +75,9 @@ func (b *bulk) check(lines []uploads.Line) {
 			b.reject(l.Number, err)
 			continue
 		}
-		said := s
-		said.Source.Size = 0 // as if it had been submitted alone
 		b.items = append(b.items, uploads.BulkItem{
 			Number: l.Number, Submission: s, Provider: account.Provider, Pool: account.Pool,
-			KnownBy: string(b.d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: requestHash(said)},
+			KnownBy: string(b.d.providers[account.Provider].Limits().KnownBy), IntakeItem: uploads.IntakeItem{RequestHash: s.Hash()},
 		})
 	}
 }

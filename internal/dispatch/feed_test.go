@@ -117,28 +117,3 @@ func TestNamesOfABatchDoNotReplaceEachOther(t *testing.T) {
 		}
 	}
 }
-
-func TestRequestHashCoversWhatWasSaid(t *testing.T) {
-	t.Parallel()
-	base := uploads.Submission{
-		Tenant: "t", Account: "a", Name: "n", Source: uploads.Object{Bucket: "b", Key: "k"},
-		Labels: map[string]string{"x": "1", "y": "2"}, Options: map[string]string{"o": "1"},
-	}
-	same := base
-	same.Labels = map[string]string{"y": "2", "x": "1"}
-	if string(requestHash(base)) != string(requestHash(same)) {
-		t.Error("the order of labels matters")
-	}
-	for name, change := range map[string]func(*uploads.Submission){
-		"account": func(s *uploads.Submission) { s.Account = "other" },
-		"key":     func(s *uploads.Submission) { s.Source.Key = "other" },
-		"options": func(s *uploads.Submission) { s.Options = map[string]string{"o": "2"} },
-		"labels":  func(s *uploads.Submission) { s.Labels = nil },
-	} {
-		other := base
-		change(&other)
-		if string(requestHash(base)) == string(requestHash(other)) {
-			t.Errorf("another %s has the same hash", name)
-		}
-	}
-}

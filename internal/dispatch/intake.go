@@ -2,14 +2,11 @@ package dispatch
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 
-	"mediaferry/internal/hashing"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
@@ -32,7 +29,7 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	if err != nil {
 		return uploads.Upload{}, false, err
 	}
-	hash := requestHash(s)
+	hash := s.Hash()
 	if s.IdempotencyKey != "" {
 		// Before staging is asked: the object may be gone by now, and rightly so.
 		id, found, err := d.store.ByKey(ctx, s.Tenant, s.IdempotencyKey, hash)
@@ -293,22 +290,6 @@ func itemOf(s uploads.Submission) (uploads.IntakeItem, error) {
 	return uploads.IntakeItem{
 		ID: id, IdempotencyKey: s.IdempotencyKey, RequestHash: []byte{}, Source: s.Source, Name: s.Name, ContentType: s.ContentType,
 	}, nil
-}
-
-// requestHash covers everything that the submitter said, and nothing that
-// staging said, so that a repetition is known as one whatever happened to the
-// object since.
-func requestHash(s uploads.Submission) []byte {
-	digests := slices.SortedFunc(slices.Values(s.Digests), func(a, b hashing.Digest) int {
-		return slices.Compare([]byte(a.String()), []byte(b.String()))
-	})
-	s.Digests = digests
-	raw, err := json.Marshal(s) // maps are written in the order of their keys
-	if err != nil {
-		raw = fmt.Append(nil, s)
-	}
-	sum := sha256.Sum256(raw)
-	return sum[:]
 }
 
 // Upload returns one upload of a tenant, or uploads.ErrNotFound.

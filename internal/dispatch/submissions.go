@@ -130,7 +130,7 @@ func (t *takingUp) check() []uploads.BulkItem {
 			t.refuse(c, cause, err)
 			continue
 		}
-		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: requestHash(s)}})
+		items = append(items, uploads.BulkItem{Number: i, Submission: s, IntakeItem: uploads.IntakeItem{RequestHash: s.Hash()}})
 	}
 	return items
 }

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"pgregory.net/rapid"
 
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/uploads"
 )
 
@@ -100,6 +103,33 @@ func (b *bundle) accept(t *testing.T, hash string) (accepted map[uploads.ID]bool
 	return accepted, taken
 }
 
+// acceptAll takes up what is claimed with the hashes that a dispatcher makes.
+func (b *bundle) acceptAll(t *testing.T) {
+	t.Helper()
+	lease, claimed, err := b.ClaimSubmissions(t.Context(), 100, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := takenOf(claimed, "")
+	for i, c := range claimed {
+		s := c.Submission
+		for _, text := range c.Digests {
+			sum, err := hashing.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Digests = append(s.Digests, sum)
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		list[i].RequestHash = s.Hash()
+	}
+	if accepted, _, err := b.AcceptSubmissions(t.Context(), lease, list); err != nil || len(accepted) != len(claimed) {
+		t.Fatalf("accepted %v of %d, %v", accepted, len(claimed), err)
+	}
+}
+
 func takenOf(claimed []uploads.ClaimedSubmission, hash string) []uploads.TakenSubmission {
 	var list []uploads.TakenSubmission
 	for _, c := range claimed {
@@ -129,8 +159,20 @@ func TestSubmitBySQLNamesWhatIsWrong(t *testing.T) {
 		{"'acc', 'staging', 'k', idempotency_key => repeat('x', 257)", "idempotency_key", "has 257 bytes", "at most 256"},
 		{"'acc', 'staging', 'k', priority => 101", "priority", "is 101", "-100 to 100"},
 		{"'acc', 'staging', 'k', not_before => 'infinity'", "not_before", "is infinity", "leave it out"},
-		{"'acc', 'staging', 'k', digests => '{x}'", "digests", "not kind:hex", "sha256:"},
-		{"'acc', 'staging', 'k', digests => ARRAY[NULL]::text[]", "digests", "not kind:hex", "sha256:"},
+		{"'acc', 'staging', 'k', digests => '{x}'", "digests[0]", "not a digest of the form kind:hex", "sha256:"},
+		{"'acc', 'staging', 'k', digests => ARRAY['crc32c:0000000A', NULL]", "digests[1]", "not a digest of the form kind:hex", "sha256:"},
+		{"'acc', 'staging', 'k', digests => ARRAY['md5:' || repeat('a', 40)]", "digests[0]", "not a digest of the form kind:hex", "sha256:"},
+		{"'acc', 'staging', 'k', digests => ARRAY['sha256:' || repeat('a', 1000000)]", "digests[0]", "not a digest of the form kind:hex", "sha256:"},
+		{"'acc', 'staging', 'k', digests => '{crc32c:00000001,crc32c:00000002}'", "digests", "two of one kind", "leave the wrong one out"},
+		{"'acc', 'staging', 'k', (SELECT jsonb_object_agg('o' || n, '') FROM generate_series(1, 65) n)", "options", "more than 64", "leave some out"},
+		{"'acc', 'staging', 'k', jsonb_build_object('o', repeat('x', 8193))", "options.o", "is not a text that fits", "0 to 8192"},
+		{"'acc', 'staging', 'k', '{\"\": \"x\"}'", "options.", "is not a text that fits", "1 to 256"},
+		{"'acc', 'staging', 'k', content_type => E'video/mp4\\r\\nX: 1'", "content_type", "is not a MIME type", "video/mp4"},
+		{"'acc', 'staging', 'k', content_type => repeat('x', 257)", "content_type", "is not a MIME type", "video/mp4"},
+		{"'acc', 'staging', 'k', version => repeat('x', 1025)", "version", "has 1025 bytes", "at most 1024"},
+		{"'acc', 'staging', 'k', etag => repeat('x', 1025)", "etag", "has 1025 bytes", "at most 1024"},
+		{"'acc', '10.0.0.1', 'k'", "bucket", "is no name of a bucket", "staging bucket"},
+		{"'acc', 'staging', 'a/..'", "name", "is not a file name", "without slashes"},
 		{"'acc', 'staging', 'k', '[]'", "options", "is of the type array", "JSON object"},
 		{`'acc', 'staging', 'k', '{"class_id": 7}'`, "options.class_id", "is of the type number", "as text"},
 		{`'acc', 'staging', 'k', labels => '{"show": null}'`, "labels.show", "is not a text", "1 and 0 to 256"},
@@ -141,7 +183,7 @@ func TestSubmitBySQLNamesWhatIsWrong(t *testing.T) {
 		var id uploads.ID
 		err := conn.QueryRow(t.Context(), "SELECT mediaferry.submit("+tc.arguments+")").Scan(&id)
 		e, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || e.ColumnName != tc.field || !strings.Contains(e.Message, tc.problem) || !strings.Contains(e.Hint, tc.remedy) || (e.Code != "22023" && e.Code != "42501") {
+		if !ok || e.ColumnName != tc.field || strings.Count(e.Message, "; ") != strings.Count(e.Hint, "; ") || !strings.Contains(e.Message, tc.problem) || !strings.Contains(e.Hint, tc.remedy) || (e.Code != "22023" && e.Code != "42501") {
 			t.Errorf("submit(%s): %v (%+v)", tc.arguments, err, e)
 		}
 	}
@@ -278,7 +320,7 @@ func TestOneUploadForOneKey(t *testing.T) {
 		}
 	}
 	taken("'acc', 'staging', 'k2', idempotency_key => 'once'")
-	b.accept(t, "hash")
+	b.acceptAll(t)
 	if again := submitSQL(t, conn, submission); again != id {
 		t.Errorf("taken up: %s, then %s", id, again)
 	}
@@ -321,6 +363,162 @@ func TestOneUploadForOneKey(t *testing.T) {
 	var upload uploads.ID
 	if err := conn.QueryRow(t.Context(), "SELECT upload_id FROM mediaferry.upload($1)", late).Scan(&upload); err != nil || upload != one.ID {
 		t.Errorf("the upload of %s is %s, %v; want %s", late, upload, err, one.ID)
+	}
+}
+
+// submissionOf is the submission that a random submission by SQL is of, and its
+// arguments.
+func drawSubmission(t *rapid.T) (s uploads.Submission, args []any) {
+	text := func(name string) string {
+		return rapid.StringOf(rapid.OneOf(rapid.RuneFrom([]rune("<>&\u2028\u2029\"\\\b\f\n\r\t\x01\x7f\u0085/.. aZ€😀")), rapid.Rune())).
+			Filter(func(s string) bool { return !strings.Contains(s, "\x00") && len(s) <= 200 }).Draw(t, name)
+	}
+	texts := rapid.MapOfN(rapid.StringN(1, 20, 80).Filter(func(s string) bool { return !strings.Contains(s, "\x00") }),
+		rapid.StringN(0, 20, 80).Filter(func(s string) bool { return !strings.Contains(s, "\x00") }), 0, 4)
+	s = uploads.Submission{
+		Tenant: "default", Account: "acc", IdempotencyKey: "key " + text("idempotency key"),
+		Source:      uploads.Object{Bucket: "staging", Key: "k" + text("key"), Version: text("version"), ETag: text("etag")},
+		Name:        rapid.SampledFrom([]string{"", "film.mp4", "ein <Film> & \u2028.mp4"}).Draw(t, "name"),
+		ContentType: rapid.SampledFrom([]string{"", "video/mp4"}).Draw(t, "content type"),
+		Options:     texts.Draw(t, "options"), Labels: texts.Draw(t, "labels"), Priority: rapid.IntRange(-100, 100).Draw(t, "priority"),
+	}
+	var notBefore *time.Time
+	if rapid.Bool().Draw(t, "later") {
+		at := time.UnixMicro(rapid.Int64Range(-1e15, 200e15).Draw(t, "not before"))
+		s.NotBefore, notBefore = at, &at
+	}
+	sums := []string{}
+	for _, kind := range rapid.SliceOfDistinct(rapid.SampledFrom([]hashing.Kind{
+		hashing.MD5, hashing.SHA1, hashing.SHA256, hashing.CRC32C, hashing.CRC64NVME, hashing.CRC64ECMA, hashing.SMH,
+	}), rapid.ID).Draw(t, "digests") {
+		sum := hashing.New(kind, rapid.SliceOfN(rapid.Byte(), kind.Size(), kind.Size()).Draw(t, "sum"))
+		s.Digests = append(s.Digests, sum)
+		sums = append(sums, strings.ToUpper(sum.String()), sum.String())
+	}
+	return s, []any{s.Source.Key, s.Options, s.IdempotencyKey, s.Name, s.ContentType, s.Labels, s.Priority, notBefore, sums, s.Source.Version, s.Source.ETag}
+}
+
+// What is the same submission is one thing, by whatever way it comes: SQL takes
+// what the API takes, and comes to the same hash.
+func TestSQLAndTheAPIAgreeOnWhatIsTheSame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	rapid.Check(t, func(rt *rapid.T) {
+		s, args := drawSubmission(rt)
+		wrong := s.Validate()
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer tx.Rollback(t.Context()) //nolint:errcheck // nothing is kept
+		var id uploads.ID
+		err = tx.QueryRow(t.Context(), `SELECT mediaferry.submit('acc', 'staging', $1, options => $2, idempotency_key => $3, name => $4,
+			content_type => $5, labels => $6, priority => $7, not_before => $8, digests => $9, version => $10, etag => $11)`, args...).Scan(&id)
+		if (err != nil) != (wrong != nil) {
+			rt.Fatalf("by SQL %v, else %v", err, wrong)
+		}
+		if err != nil {
+			return
+		}
+		var hash []byte
+		if err := tx.QueryRow(t.Context(), `SELECT submission_hash(s) FROM submissions s WHERE id = $1`, id).Scan(&hash); err != nil {
+			rt.Fatal(err)
+		}
+		if !bytes.Equal(hash, s.Hash()) {
+			rt.Fatalf("another hash for %+v", s)
+		}
+	})
+}
+
+// Under a key that is taken, every difference is one, whether the other was
+// taken up already or not, and by whatever way it came.
+func TestAnotherSubmissionUnderAKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	conn := b.login(t, "pipeline")
+	const base = `'acc', 'staging', 'a/k.mp4', '{"o": "1"}', 'once', content_type => 'video/mp4', labels => '{"l": "1"}', priority => 1,
+		not_before => '2126-01-01 00:00Z', digests => '{crc32c:0000000a}', version => 'v', etag => 'e'`
+	same := []string{
+		base,
+		strings.Replace(base, "'once',", "'once', name => 'k.mp4',", 1),
+		strings.Replace(base, "0000000a", "0000000A", 1),
+		strings.Replace(base, "00:00Z", "01:00+01", 1),
+		strings.Replace(base, "'e'", `'"e"'`, 1),
+		strings.Replace(base, "{crc32c", "{CRC32C:0000000A,crc32c", 1),
+	}
+	other := []string{
+		strings.Replace(base, "'once',", "'once', name => 'film.mp4',", 1),
+		strings.Replace(base, "video/mp4", "video/quicktime", 1),
+		strings.Replace(base, `"o": "1"`, `"o": "2"`, 1),
+		strings.Replace(base, `"l": "1"`, `"l": "2"`, 1),
+		strings.Replace(base, "priority => 1", "priority => 2", 1),
+		strings.Replace(base, "2126", "2127", 1),
+		strings.Replace(base, "not_before => '2126-01-01 00:00Z'", "not_before => NULL", 1),
+		strings.Replace(base, "0000000a", "0000000b", 1),
+		strings.Replace(base, "'{crc32c:0000000a}'", "'{}'", 1),
+		strings.Replace(base, "version => 'v'", "version => 'w'", 1),
+		strings.Replace(base, "etag => 'e'", "etag => 'f'", 1),
+		strings.Replace(base, "'acc'", "'bcc'", 1),
+		strings.Replace(base, "'staging'", "'other'", 1),
+		strings.Replace(base, "a/k.mp4", "b/k.mp4", 1),
+	}
+	id := submitSQL(t, conn, base)
+	check := func(when string) {
+		t.Helper()
+		for _, arguments := range same {
+			if again := submitSQL(t, conn, arguments); again != id {
+				t.Errorf("%s, submit(%s) is %s, not %s", when, arguments, again, id)
+			}
+		}
+		for _, arguments := range other {
+			var got uploads.ID
+			err := conn.QueryRow(t.Context(), "SELECT mediaferry.submit("+arguments+")").Scan(&got)
+			if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "23505" || e.ColumnName != "idempotency_key" {
+				t.Errorf("%s, submit(%s) is %s, %v; want that the key is taken", when, arguments, got, err)
+			}
+		}
+	}
+	check("waiting")
+	b.acceptAll(t)
+	check("taken up")
+}
+
+// A submission that was joined with an upload goes with it.
+func TestJoinedSubmissionsArePruned(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	conn := b.login(t, "pipeline")
+	id := submitSQL(t, conn, "'acc', 'staging', 'k', idempotency_key => 'once'")
+	one := item(t, "k", 5)
+	one.IdempotencyKey, one.RequestHash = "once", []byte("hash")
+	one.ID = uuid.MustParse("0199b1ab-0800-7000-8000-000000000001") // of October 2025
+	if _, err := b.Insert(t.Context(), intake(one)); err != nil {
+		t.Fatal(err)
+	}
+	b.accept(t, "hash")
+	if state := stateSQL(t, conn, id); state != "queued" {
+		t.Fatalf("the joined submission is %q", state)
+	}
+	waits := submitSQL(t, conn, "'acc', 'staging', 'k', idempotency_key => 'other'")
+	b.exec(t, `UPDATE uploads SET state = 'cancelled', finished_at = now() - interval '1 day';
+		SELECT make_part_acks_partition('part_acks_202510', '01999d11-9800-0000-0000-000000000000', '019a3cb6-bc00-0000-0000-000000000000')`)
+	if err := b.Prune(t.Context(), time.Now(), false, false, func(p uploads.Pruned) {
+		if p.Kept != "" {
+			t.Errorf("%s is kept: %s", p.Month, p.Kept)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.query(t, "SELECT id::text FROM submissions"); !slices.Equal(got, []string{waits.String()}) {
+		t.Errorf("submissions %v are left, want %s", got, waits)
+	}
+	if state := stateSQL(t, conn, id); state != "" {
+		t.Errorf("what was pruned is still %q", state)
 	}
 }
 

@@ -37,9 +37,10 @@ func (s BatchSubmission) For(account string) Submission {
 	return one
 }
 
-// Validate reports what is wrong with the batch itself, as a join of
-// *FieldError; what is wrong with a submission of it, Submission.Validate does.
-func (s BatchSubmission) Validate() error {
+// Validate brings what means the same into one form, and reports what is wrong
+// with the batch itself, as a join of *FieldError; what is wrong with a submission
+// of it, Submission.Validate does.
+func (s *BatchSubmission) Validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
@@ -65,6 +66,16 @@ func (s BatchSubmission) Validate() error {
 	}
 	if s.Prefix && len(s.Digests) > 0 {
 		bad("digests", "are of one object, not of a prefix; leave them out")
+	}
+	name := s.Name
+	s.normalize()
+	if s.Prefix {
+		s.Name = name // each object has its own
+	}
+	own := maps.Clone(s.AccountOptions)
+	maps.DeleteFunc(own, func(_ string, options map[string]string) bool { return len(options) == 0 })
+	if s.AccountOptions = own; len(own) == 0 {
+		s.AccountOptions = nil
 	}
 	return errors.Join(errs...)
 }

@@ -1,16 +1,20 @@
 package uploads_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"mediaferry/internal/hashing"
 	"mediaferry/internal/uploads"
 )
 
@@ -168,6 +172,23 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		"label is too long":          {func(s *uploads.Submission) { s.Labels["x"] = long(257) }, []string{"labels.x"}},
 		"label has a NUL":            {func(s *uploads.Submission) { s.Labels["x"] = "\x00" }, []string{"labels.x"}},
 		"option has a NUL":           {func(s *uploads.Submission) { s.Options["x"] = "\x00" }, []string{"options.x"}},
+		"option without a name":      {func(s *uploads.Submission) { s.Options[""] = "x" }, []string{"options."}},
+		"option is too long":         {func(s *uploads.Submission) { s.Options["x"] = long(8193) }, []string{"options.x"}},
+		"option's name is too long":  {func(s *uploads.Submission) { s.Options[long(257)] = "" }, []string{"options." + long(80)}},
+		"version is too long":        {func(s *uploads.Submission) { s.Source.Version = long(1025) }, []string{"source.version"}},
+		"ETag is too long":           {func(s *uploads.Submission) { s.Source.ETag = long(1025) }, []string{"source.etag"}},
+		"ETag is not UTF-8":          {func(s *uploads.Submission) { s.Source.ETag = "\xff" }, []string{"source.etag"}},
+		"two digests of a kind": {func(s *uploads.Submission) {
+			s.Digests = []hashing.Digest{{Kind: hashing.MD5, Sum: long(32)}, {Kind: hashing.CRC32C, Sum: long(8)}, {Kind: hashing.MD5, Sum: strings.Repeat("b", 32)}}
+		}, []string{"digests"}},
+		"a digest twice": {func(s *uploads.Submission) {
+			s.Digests = []hashing.Digest{{Kind: hashing.MD5, Sum: long(32)}, {Kind: hashing.MD5, Sum: long(32)}}
+		}, nil},
+		"too many options": {func(s *uploads.Submission) {
+			for i := range 64 {
+				s.Options[fmt.Sprint(i)] = ""
+			}
+		}, []string{"options"}},
 		"too many labels": {func(s *uploads.Submission) {
 			for i := range 33 {
 				s.Labels[fmt.Sprint(i)] = ""
@@ -175,7 +196,7 @@ func TestEveryBadFieldIsNamed(t *testing.T) {
 		}, []string{"labels"}},
 		"idempotency key is too long":  {func(s *uploads.Submission) { s.IdempotencyKey = long(257) }, []string{"idempotency_key"}},
 		"idempotency key is not UTF-8": {func(s *uploads.Submission) { s.IdempotencyKey = "\xff" }, []string{"idempotency_key"}},
-		"nothing is given":             {func(s *uploads.Submission) { *s = uploads.Submission{} }, []string{"account", "name", "source.bucket", "source.key"}},
+		"nothing is given":             {func(s *uploads.Submission) { *s = uploads.Submission{} }, []string{"account", "source.bucket", "source.key"}},
 		"everything is wrong": {func(s *uploads.Submission) {
 			*s = uploads.Submission{Tenant: "?", Account: "?", Name: "/", Priority: 999, IdempotencyKey: long(300)}
 		}, []string{"account", "idempotency_key", "name", "priority", "source.bucket", "source.key", "tenant"}},
@@ -227,10 +248,68 @@ func TestGoodSubmissionsPass(t *testing.T) {
 		if err := s.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(before, s); diff != "" {
+		if diff := cmp.Diff(before, s, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("a complete submission is changed (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// What asks for the same has one hash, whatever the way it came in by; the record
+// has hashes of years ago.
+func TestOneHashForWhatAsksForTheSame(t *testing.T) {
+	t.Parallel()
+	hash := func(change func(*uploads.Submission)) string {
+		s := good()
+		s.Labels = map[string]string{"x": "<1>", "y": "2"}
+		s.NotBefore = time.Date(2026, 11, 21, 8, 0, 0, 123456000, time.UTC)
+		s.Digests = []hashing.Digest{{Kind: hashing.CRC32C, Sum: "00000001"}, {Kind: hashing.MD5, Sum: strings.Repeat("a", 32)}}
+		change(&s)
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		return hex.EncodeToString(s.Hash())
+	}
+	base := hash(func(*uploads.Submission) {})
+	if want := "a3195198755f71bca45a58ee54ca1ed3e344dced1f3f6f6b8d390d921beff1d5"; base != want {
+		t.Errorf("the hash has changed to %s: what was submitted before is not known again", base)
+	}
+	bare := func(s *uploads.Submission) { s.Options, s.Labels, s.Digests = nil, nil, nil }
+	for name, same := range map[string][2]func(*uploads.Submission){
+		"size of the object": {func(*uploads.Submission) {}, func(s *uploads.Submission) { s.Source.Size = 7 }},
+		"order of digests":   {func(*uploads.Submission) {}, func(s *uploads.Submission) { slices.Reverse(s.Digests) }},
+		"digest twice":       {func(*uploads.Submission) {}, func(s *uploads.Submission) { s.Digests = append(s.Digests, s.Digests[0]) }},
+		"time zone":          {func(*uploads.Submission) {}, func(s *uploads.Submission) { s.NotBefore = s.NotBefore.In(time.FixedZone("", 3600)) }},
+		"nanoseconds":        {func(*uploads.Submission) {}, func(s *uploads.Submission) { s.NotBefore = s.NotBefore.Add(7) }},
+		"empty and none": {bare, func(s *uploads.Submission) {
+			s.Options, s.Labels, s.Digests = map[string]string{}, map[string]string{}, []hashing.Digest{}
+		}},
+		"quotes of an ETag": {func(s *uploads.Submission) { s.Source.ETag = "e" }, func(s *uploads.Submission) { s.Source.ETag = `"e"` }},
+		"name of the key":   {func(s *uploads.Submission) { s.Name = "Film 1.mp4" }, func(s *uploads.Submission) { s.Name = "" }},
+		"default tenant":    {func(s *uploads.Submission) { s.Tenant = "default" }, func(s *uploads.Submission) { s.Tenant = "" }},
+	} {
+		if hash(same[0]) != hash(same[1]) {
+			t.Errorf("%s: the hash is another", name)
+		}
+	}
+	for name, other := range map[string]func(*uploads.Submission){
+		"tenant":       func(s *uploads.Submission) { s.Tenant = "other" },
+		"account":      func(s *uploads.Submission) { s.Account = "other" },
+		"bucket":       func(s *uploads.Submission) { s.Source.Bucket = "other" },
+		"key":          func(s *uploads.Submission) { s.Source.Key = "other" },
+		"version":      func(s *uploads.Submission) { s.Source.Version = "1" },
+		"etag":         func(s *uploads.Submission) { s.Source.ETag = "1" },
+		"name":         func(s *uploads.Submission) { s.Name = "other" },
+		"content type": func(s *uploads.Submission) { s.ContentType = "" },
+		"options":      func(s *uploads.Submission) { s.Options = nil },
+		"labels":       func(s *uploads.Submission) { s.Labels["x"] = "2" },
+		"priority":     func(s *uploads.Submission) { s.Priority++ },
+		"not_before":   func(s *uploads.Submission) { s.NotBefore = time.Time{} },
+		"digests":      func(s *uploads.Submission) { s.Digests = s.Digests[:1] },
+	} {
+		if hash(other) == base {
+			t.Errorf("another %s has the same hash", name)
+		}
+	}
 }
 
 func noNUL(s string) bool { return !strings.Contains(s, "\x00") }

@@ -1,12 +1,20 @@
 package uploads
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"path"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"mediaferry/internal/hashing"
 )
 
 // Bounds of a submission's fields.
@@ -18,20 +26,24 @@ const (
 	MaxPriority    = 100
 	maxIdentLength = 64
 
+	maxOptions      = 64
+	maxOptionLength = 8 << 10 // bytes of a value; a name has those of a label
+	maxTagLength    = 1 << 10 // bytes of a version and of an ETag
+	maxNamed        = 80      // bytes of a label's or option's name in an error
+
 	minBucketLength, maxBucketLength = 3, 63 // characters
 )
 
-// Validate fills defaults and reports everything that is wrong with the
-// submission together, as a join of *FieldError. What only the provider or
-// staging can tell is checked by intake.
+// Validate fills defaults, brings what means the same into one form, and reports
+// everything that is wrong with the submission together, as a join of
+// *FieldError. What only the provider or staging can tell is checked by intake.
+// mediaferry.submit checks the same in SQL.
 func (s *Submission) Validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
 	}
-	if s.Tenant == "" {
-		s.Tenant = "default"
-	}
+	s.normalize()
 	if err := CheckIdent(s.Tenant); err != nil {
 		bad("tenant", "%v", err)
 	}
@@ -48,49 +60,99 @@ func (s *Submission) Validate() error {
 		bad("source.key", "is missing; give the object's key")
 	case len(s.Source.Key) > MaxKeyLength:
 		bad("source.key", "has %d bytes; at most %d are possible", len(s.Source.Key), MaxKeyLength)
-	case !storable(s.Source.Key):
-		bad("source.key", "is not UTF-8 without NUL")
 	}
-	for _, f := range []struct{ field, value string }{
-		{"source.version", s.Source.Version},
-		{"idempotency_key", s.IdempotencyKey},
+	for _, f := range []struct {
+		field, value string
+		most         int
+	}{
+		{"source.key", s.Source.Key, math.MaxInt}, // see above
+		{"source.version", s.Source.Version, maxTagLength},
+		{"source.etag", s.Source.ETag, maxTagLength},
+		{"idempotency_key", s.IdempotencyKey, MaxLabelLength},
 	} {
-		if !storable(f.value) {
-			bad(f.field, "is not UTF-8 without NUL")
+		switch {
+		case len(f.value) > f.most:
+			bad(f.field, "has %d bytes; at most %d are possible", len(f.value), f.most)
+		case !storable(f.value):
+			bad(f.field, "is not UTF-8 without NUL; give text that is")
 		}
 	}
 	if !plain(s.ContentType) || len(s.ContentType) > MaxLabelLength {
 		bad("content_type", "is not a MIME type; give one such as video/mp4, or none")
 	}
-	if s.Name == "" {
-		s.Name = path.Base(s.Source.Key)
-	}
-	if err := checkName(s.Name); err != nil {
-		bad("name", "%v", err)
+	if s.Name != "" { // or there is no key to take it from
+		if err := checkName(s.Name); err != nil {
+			bad("name", "%v", err)
+		}
 	}
 	if s.Priority < -MaxPriority || s.Priority > MaxPriority {
 		bad("priority", "is %d; give a number from %d to %d", s.Priority, -MaxPriority, MaxPriority)
 	}
-	if len(s.Labels) > MaxLabels {
-		bad("labels", "has %d entries; at most %d are possible", len(s.Labels), MaxLabels)
-	}
-	for k, v := range s.Labels {
-		if k == "" || len(k) > MaxLabelLength || len(v) > MaxLabelLength {
-			bad("labels."+k, "key and value must have 1 and 0 to %d bytes", MaxLabelLength)
+	checkTexts(bad, "labels", s.Labels, MaxLabels, MaxLabelLength)
+	checkTexts(bad, "options", s.Options, maxOptions, maxOptionLength)
+	for i := 1; i < len(s.Digests); i++ {
+		if kind := s.Digests[i].Kind; kind == s.Digests[i-1].Kind {
+			bad("digests", "have two of the kind %s that differ; an object has one of each: leave the wrong one out", kind)
 		}
-		if !storable(k) || !storable(v) {
-			bad("labels."+k, "key or value is not UTF-8 without NUL")
-		}
-	}
-	for k, v := range s.Options {
-		if !storable(k) || !storable(v) {
-			bad("options."+k, "key or value is not UTF-8 without NUL")
-		}
-	}
-	if len(s.IdempotencyKey) > MaxLabelLength {
-		bad("idempotency_key", "has %d bytes; at most %d are possible", len(s.IdempotencyKey), MaxLabelLength)
 	}
 	return errors.Join(errs...)
+}
+
+// normalize fills defaults, and makes submissions equal that ask for the same:
+// by what way one came must not show in its hash.
+func (s *Submission) normalize() {
+	if s.Tenant == "" {
+		s.Tenant = "default"
+	}
+	if s.Name == "" && strings.TrimSpace(s.Source.Key) != "" {
+		s.Name = path.Base(s.Source.Key)
+	}
+	s.Source.ETag = strings.Trim(s.Source.ETag, `"`)
+	if len(s.Options) == 0 {
+		s.Options = nil
+	}
+	if len(s.Labels) == 0 {
+		s.Labels = nil
+	}
+	if !s.NotBefore.IsZero() {
+		s.NotBefore = s.NotBefore.UTC().Truncate(time.Microsecond) // as Postgres keeps it
+	}
+	s.Digests = slices.Compact(slices.SortedFunc(slices.Values(s.Digests), func(a, b hashing.Digest) int {
+		return strings.Compare(a.String(), b.String())
+	}))
+}
+
+// Hash tells a repeated submission from another one under the same idempotency
+// key. It covers everything that the submitter said, and nothing that staging
+// said, so that a repetition is known as one whatever happened to the object
+// since. The submission must have been validated. The record has hashes of
+// earlier versions, and the SQL function submission_hash makes the same: it
+// must not change.
+func (s Submission) Hash() []byte {
+	s.Source.Size = 0
+	raw, err := json.Marshal(s) // maps are written in the order of their keys
+	if err != nil {
+		raw = fmt.Append(nil, s)
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:]
+}
+
+// checkTexts bounds a map of texts, and has each be storable.
+func checkTexts(bad func(field, format string, args ...any), field string, texts map[string]string, most, longest int) {
+	if len(texts) > most {
+		bad(field, "has %d entries; at most %d are possible", len(texts), most)
+		return
+	}
+	for _, k := range slices.Sorted(maps.Keys(texts)) {
+		v, named := texts[k], field+"."+strings.ToValidUTF8(k[:min(len(k), maxNamed)], "")
+		switch {
+		case !storable(k) || !storable(v):
+			bad(named, "key or value is not UTF-8 without NUL; give text that is")
+		case k == "" || len(k) > MaxLabelLength || len(v) > longest:
+			bad(named, "has a key of %d and a value of %d bytes; keys have 1 to %d, values at most %d", len(k), len(v), MaxLabelLength, longest)
+		}
+	}
 }
 
 // storable reports whether Postgres keeps the text as it is.

@@ -28,6 +28,7 @@ WITH changes AS (DELETE FROM state_changes c WHERE c.upload_id = ANY($1::uuid[])
     events AS (DELETE FROM outbox o WHERE o.upload_id = ANY($1::uuid[])),
     unfolded AS (DELETE FROM unfolded_uploads n WHERE n.upload_id = ANY($1::uuid[])),
     epochs AS (DELETE FROM upload_epochs e WHERE e.upload_id = ANY($1::uuid[])),
+    joined AS (DELETE FROM submissions s WHERE s.upload_id = ANY($1::uuid[])),
     strays AS (DELETE FROM part_acks_default a WHERE a.upload_id = ANY($1::uuid[]))
 DELETE FROM uploads u WHERE u.id = ANY($1::uuid[])
 `
