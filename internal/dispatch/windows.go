@@ -353,7 +353,12 @@ func why(kind, code, message string) string {
 	if code != "" {
 		text += " (" + code + ")"
 	}
-	if text += ": " + message; len(text) > most {
+	if strings.Contains(message, text) {
+		text = message // a provider's error says both
+	} else {
+		text += ": " + message
+	}
+	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text

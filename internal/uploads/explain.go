@@ -388,13 +388,14 @@ func onTheWay(c Circumstances, e *Explanation) bool {
 func (c Circumstances) moving(e *Explanation) bool {
 	since := min(time.Minute, max(c.Now.Sub(c.Upload.BegunAt), time.Second))
 	left := c.Upload.Source.Size - c.Upload.AckedBytes
-	text := "Bytes move, and no part was acknowledged in the last minute."
+	text, next := "Bytes move, and no part was acknowledged in the last minute.", fmt.Sprintf("The last of %d bytes is acknowledged and the upload is finished", left)
 	var at time.Time
 	if perSecond := float64(c.RecentBytes) / since.Seconds(); perSecond > 0 {
 		text = fmt.Sprintf("Bytes move: %.0f a second over the last %s.", perSecond, since.Round(time.Second))
 		at = c.Now.Add(time.Duration(min(float64(left)/perSecond, 30*24*3600) * float64(time.Second)))
+		next += "; the time is that at this pace"
 	}
-	return e.set(WhyMoving, text, "", fmt.Sprintf("The last of %d bytes is acknowledged and the upload is finished; the time is that at this pace.", left), at)
+	return e.set(WhyMoving, text, "", next+".", at)
 }
 
 // finishing is the finishing call and the probes after it.

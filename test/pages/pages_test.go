@@ -13,13 +13,14 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"mediaferry/client"
 	"mediaferry/internal/uploads"
 )
 
 // pagesByName are all pages, by the name of their picture.
 func (w *world) pages() map[string]string {
 	return map[string]string{
-		"overview": "/ui/", "uploads": "/ui/uploads", "upload": w.page("feature-4k.mov"), "failed": w.page("trailer-7.mp4"),
+		"overview": "/ui/", "uploads": "/ui/uploads", "upload": w.page("feature-4k.mov"), "failed": w.page("trailer-7.mp4"), "unbroken": w.page(unbroken),
 		"accounts": "/ui/accounts", "workers": "/ui/workers", "failures": "/ui/failures", "sign-in": "/ui/sign-in", "docs": "/docs",
 	}
 }
@@ -47,7 +48,11 @@ func TestEveryPage(t *testing.T) {
 				}
 				b.quiet(what)
 				if over := get[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
-					t.Errorf("%s: %d pixels wider than the window", what, over)
+					widest := get[string](b, `[...document.querySelectorAll("main *")].filter((e) => e.getBoundingClientRect().right > innerWidth).at(-1)?.outerHTML.slice(0, 200) || ""`)
+					t.Errorf("%s: %d pixels wider than the window: %s", what, over, widest)
+				}
+				if hidden := get[int](b, `(() => { const nav = document.querySelector(".top nav"); return nav ? nav.scrollWidth - nav.clientWidth : 0; })()`); hidden > 0 {
+					t.Errorf("%s: %d pixels of the menu are out of sight", what, hidden)
 				}
 				if faint := get[string](b, faintText); faint != "" {
 					t.Errorf("%s: hard to read: %s", what, faint)
@@ -135,6 +140,19 @@ func TestFindAnUpload(t *testing.T) {
 	b.visit("/ui/uploads?search=nothing-like-it")
 	b.says("No upload is like that")
 
+	// By a label, from an upload that has it; and those that are paused themselves.
+	b.visit(w.page("feature-4k.mov"))
+	b.do(chromedp.Click(chromedp.CSS(`a[href="/ui/uploads?label=show%3D7"]`)))
+	b.says("1 upload, newest first")
+	b.press("show all")
+	b.says("50 uploads, newest first")
+	if _, err := w.client.Pause(t.Context(), w.ids["news-2100.mp4"].String(), client.Note{Reason: "later"}); err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.SetValue(chromedp.CSS("select[name=state]"), "paused"), chromedp.Evaluate[chromedp.Void](`document.querySelector("select[name=state]").onchange()`))
+	b.says("1 upload, newest first")
+	b.says("news-2100.mp4")
+
 	// A name is a name, whatever is in it.
 	b.visit(w.page(hostile))
 	b.says("onerror=")
@@ -147,6 +165,26 @@ func TestFindAnUpload(t *testing.T) {
 	b.do(chromedp.Clear(chromedp.CSS("input[name=search]")), chromedp.SendKeys(chromedp.CSS("input[name=search]"), w.ids["feature-4k.mov"].String()))
 	b.says("Digest chain")
 	b.quiet("the search")
+}
+
+// Whoever goes through the list by the keyboard keeps the place while uploads come.
+func TestTheFocusStaysWhenUploadsCome(t *testing.T) {
+	t.Parallel()
+	w := start(t, true)
+	b := open(t, w.base)
+	b.visit("/ui/uploads")
+	b.do(chromedp.Focus(chromedp.CSS(fmt.Sprintf(`a[href="%s"]`, w.page("feature-4k.mov")))))
+	w.add(t, "films", "episode-03.mxf", gib, nil)
+	w.add(t, "films", "episode-04.mxf", gib, nil)
+	b.says("episode-04.mxf")
+	if at := get[string](b, `document.activeElement.textContent`); at != "feature-4k.mov" {
+		t.Errorf("the focus went to %q", at)
+	}
+	rows := get[[]string](b, `[...document.querySelectorAll("td.name a")].slice(0, 4).map((a) => a.textContent)`)
+	if want := []string{"episode-04.mxf", "episode-03.mxf", "episode-02.mxf", "feature-4k.mov"}; !slices.Equal(rows, want) {
+		t.Errorf("the list begins with %q, want %q", rows, want)
+	}
+	b.quiet("the list")
 }
 
 func TestOneUpload(t *testing.T) {
@@ -171,9 +209,13 @@ func TestOneUpload(t *testing.T) {
 	b.until(fmt.Sprintf(`document.getElementById("live").textContent !== %q`, before))
 	b.do(chromedp.KeyEvent(kb.ArrowRight))
 	b.says("Part 3 of 10,000: found upstream.")
+	b.do(chromedp.KeyEvent(kb.End))
+	b.says("Part 10,000 of 10,000: not fed.")
+	b.do(chromedp.KeyEvent(kb.Home))
+	b.says("Part 1 of 10,000: found upstream.")
 
 	b.do(chromedp.Focus(chromedp.CSS("#digests summary")), chromedp.KeyEvent(kb.Enter))
-	b.says("1 of 2 comparisons of parts agree; 0 could not be made, 1 do not agree.")
+	b.says("1 of 2 comparisons of parts agrees; 0 could not be made, 1 do not agree.")
 	b.says("part 7: other bytes arrived")
 	b.says("9a3f0c1d22e4b807")
 
@@ -204,7 +246,10 @@ func TestOneUpload(t *testing.T) {
 		t.Errorf("it is %s", got)
 	}
 	b.visit("/ui/uploads/0190b7a0-0000-7000-8000-000000000000")
-	b.says("no such upload")
+	b.says("There is no such upload here")
+	if !get[bool](b, `document.getElementById("banner").hidden`) {
+		t.Error("an upload that is not there is shown as if the dispatcher were away")
+	}
 	b.quiet("the upload")
 }
 
@@ -249,6 +294,7 @@ func TestAccountsAndWorkers(t *testing.T) {
 	w := start(t, true)
 	b := open(t, w.base)
 	b.visit("/ui/accounts")
+	b.until(`document.querySelector("#slow").innerText.includes("41 tries in the last hour")`)
 	b.says("platform down")
 	b.says("no answer since 12 min ago, asked 9 times")
 	b.do(chromedp.Click(chromedp.CSS("#films button")))
@@ -277,6 +323,7 @@ func TestWhileItDoesNotAnswer(t *testing.T) {
 		t.Error("the page tells what is only for the log")
 	}
 	w.Fail(nil)
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#banner button").click()`)) // at once, not when its turn comes
 	b.until(`document.getElementById("banner").hidden`)
 
 	// A page that nobody looks at asks for nothing.

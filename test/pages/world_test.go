@@ -18,6 +18,9 @@ import (
 // hostile is a name that would be an element if it were taken for markup.
 const hostile = `<img src=x onerror="document.title='taken over'">.mp4`
 
+// unbroken is a name that nowhere invites a line to end, written from right to left at first.
+const unbroken = "تقرير_season_seven_directors_cut_season_seven_directors_cut_season_seven_directors_cut_season_seven_directors_cut.mp4"
+
 // world is a day in the life of a dispatcher.
 type world struct {
 	*apitest.UseCases
@@ -94,6 +97,7 @@ func start(t *testing.T, open bool) *world {
 		})
 	}
 	w.add(t, "slow", hostile, gib, nil)
+	w.add(t, "slow", unbroken, gib, nil)
 	w.add(t, "slow", "news-2100.mp4", 3*gib, nil)
 	w.add(t, "films", "feature-4k.mov", 40*gib, func(u *uploads.Upload) {
 		u.State, u.Epoch, u.PartSize, u.PartCount = uploads.Uploading, 2, 4<<20, 10_000

@@ -38,10 +38,20 @@ function renew(old, now) {
   for (const handler of HANDLERS) old[handler] = now[handler];
   renewAll(old, [...now.childNodes]);
 }
+// What has a key is found again wherever it stood, so that a row keeps the focus
+// when others come before it.
+const keyOf = (node) => node.dataset && node.dataset.key;
 function renewAll(parent, nodes) {
-  const olds = [...parent.childNodes];
-  nodes.forEach((node, i) => { if (i < olds.length) renew(olds[i], node); else parent.append(node); });
-  olds.slice(nodes.length).forEach((node) => node.remove());
+  const wanted = new Set(nodes.map(keyOf).filter(Boolean));
+  for (const old of [...parent.childNodes]) if (keyOf(old) && !wanted.has(keyOf(old))) old.remove();
+  const kept = new Map([...parent.childNodes].filter(keyOf).map((old) => [keyOf(old), old]));
+  nodes.forEach((node, i) => {
+    const old = parent.childNodes[i], same = kept.get(keyOf(node));
+    if (same) { if (same !== old) parent.insertBefore(same, old); renew(same, node); }
+    else if (!old || keyOf(old)) parent.insertBefore(node, old || null);
+    else renew(old, node);
+  });
+  while (parent.childNodes.length > nodes.length) parent.lastChild.remove();
 }
 function draw(...nodes) {
   renewAll(body, nodes.flat(9).filter(Boolean));
@@ -71,6 +81,11 @@ function span(ms) {
 }
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
 const full = (at) => new Date(at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+// The time of today, or of another day with its date.
+function moment(at) {
+  const date = new Date(at);
+  return date.toDateString() === new Date().toDateString() ? clock(at) : date.toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
 function when(at) {
   if (!at) return "";
   const ms = Date.now() - new Date(at);
@@ -83,6 +98,8 @@ function badge(u) {
   return [h("span", { class: `badge ${LOOKS[u.state] || ""}` }, u.cancelling ? "cancelling" : u.state),
     u.paused && ACTIVE.includes(u.state) ? [" ", h("span", { class: "badge warn" }, "paused")] : null];
 }
+// Names are written in any direction, whatever stands around them.
+const named = (text) => h("bdi", {}, text);
 const ACTIVE = ["queued", "digesting", "beginning", "uploading", "finishing"];
 function bar(part, whole, look, label, mark) {
   const pct = whole > 0 ? Math.min(100, 100 * part / whole) : 0;
@@ -163,11 +180,15 @@ function state(good, error) {
   if (good) shown = Date.now();
   live.className = "live " + (good ? "on" : "off");
   live.textContent = good ? "live " + clock(shown) : shown ? "as of " + clock(shown) : "no data";
-  banner.hidden = good;
+  const missing = !good && error.status === 404 && !shown;
+  banner.hidden = good || missing;
   if (good) return;
-  banner.textContent = error.message + (error.status && error.status < 500 ? "" : shown ? ` Shown is what was there at ${clock(shown)}; trying again.` : " Trying again.");
-  if (!shown && body.querySelector(".loading")) {
-    draw(empty(error.status === 404 ? "Not found" : "Nothing to show yet", error.message));
+  const text = error.message + (error.status && error.status < 500 ? "" : shown ? ` Shown is what was there at ${clock(shown)}; trying again.` : " Trying again.");
+  // Said once, not at every try.
+  if (banner.dataset.text !== text || banner.hidden) banner.replaceChildren(text + " ", refresh ? h("button", { onclick: () => refresh() }, "Try now") : "");
+  banner.dataset.text = text;
+  if (!shown && (missing || body.querySelector(".loading"))) {
+    draw(missing ? empty("There is no such upload here", h("a", { href: "/ui/uploads" }, "To the uploads")) : empty("Nothing to show yet", error.message));
   }
 }
 
@@ -251,11 +272,11 @@ function windowBar(a) {
 }
 function failureRows(groups) {
   return groups.map((g) => Object.assign([
-    h("a", { href: uploadsPage({ state: "failed", cause: g.cause, account: g.account }) }, words(g.cause)), g.account, count(g.count), when(g.last_at), [uploadLink(g.example, g.name), h("div", { class: "quiet small" }, g.message)],
+    h("a", { href: uploadsPage({ state: "failed", cause: g.cause, account: g.account }) }, words(g.cause)), g.account, count(g.count), when(g.last_at), [uploadLink(g.example, named(g.name)), h("div", { class: "quiet small" }, g.message)],
   ], { key: g.cause + " " + g.account }));
 }
-const FAILURES = [{ title: "Cause" }, { title: "Account" }, { title: "Uploads", look: "num" }, { title: "Last" }, { title: "For example", look: "name" }];
-const TRIES = [{ title: "Kind" }, { title: "Account" }, { title: "Tries", look: "num" }, { title: "Uploads", look: "num" }, { title: "Last" }, { title: "Message", look: "name" }];
+const FAILURES = [{ title: "Cause", look: "name" }, { title: "Account" }, { title: "Uploads", look: "num" }, { title: "Last" }, { title: "For example", look: "told" }];
+const TRIES = [{ title: "Kind", look: "name" }, { title: "Account" }, { title: "Tries", look: "num" }, { title: "Uploads", look: "num" }, { title: "Last" }, { title: "Message", look: "told" }];
 const tryRows = (tries) => tries.map((g) => [[words(g.kind), g.code && [" ", h("code", {}, g.code)]], g.account, count(g.count), count(g.uploads), when(g.last_at), g.message]);
 
 function overview() {
@@ -281,7 +302,7 @@ function overview() {
       h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, "Throughput"), h("span", { class: "quiet small" }, "all workers, as this dispatcher hears them, for up to an hour")), chart(o)),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/accounts" }, "Accounts")),
         accounts.length ? table([{ title: "Account", look: "name" }, { title: "State" }, { title: "Window" }, { title: "Goodput", look: "num" }, { title: "Uploads", look: "num" }, { title: "Queued runs", look: "num" }],
-          accounts.map((a) => Object.assign([[a.name, " ", h("span", { class: "quiet small" }, a.provider)], accountState(a), windowBar(a), rate(a.goodput), h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, count(a.active)), a.name in o.queued ? count(o.queued[a.name]) : "?"], { key: a.name })))
+          accounts.map((a) => Object.assign([[a.name, " ", h("span", { class: "quiet small" }, a.provider)], accountState(a), [windowBar(a), h("div", { class: "quiet small" }, `${bytes(a.in_flight)} of ${bytes(a.window)}`)], rate(a.goodput), h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, count(a.active)), a.name in o.queued ? count(o.queued[a.name]) : "?"], { key: a.name })))
           : empty("No account is configured for this tenant", "Accounts are in the dispatcher's configuration.")),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/failures" }, "What is failing")),
         f.uploads.length ? table(FAILURES, failureRows(f.uploads.slice(0, 5))) : h("p", { class: "quiet" }, "No upload of the last seven days is failed."),
@@ -292,13 +313,14 @@ function overview() {
 // ---- Uploads.
 
 const PER_PAGE = 50;
+const PAUSED = "paused"; // no state, but chosen like one
 function uploads() {
-  const filter = { search: query.get("search") || "", state: query.get("state") || "", account: query.get("account") || "", cause: query.get("cause") || "", batch: query.get("batch") || "", after: query.get("after") || "" };
+  const filter = { search: query.get("search") || "", state: query.get("state") || "", account: query.get("account") || "", cause: query.get("cause") || "", batch: query.get("batch") || "", label: query.get("label") || "", paused: query.get("paused") || "", after: query.get("after") || "" };
   const back = []; // where the pages before began
   const params = () => new URLSearchParams(Object.entries(filter).filter(([, v]) => v));
   const field = (label, control, wide) => h("label", { class: wide ? "wide" : null }, label, control);
   const options = (all, chosen) => all.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
-  const stateField = h("select", { name: "state" }, options([["", "any"], [ACTIVE.join(","), "under way"], ...[...ACTIVE, "completed", "failed", "cancelled"].map((v) => [v, v])], filter.state));
+  const stateField = h("select", { name: "state" }, options([["", "any"], [ACTIVE.join(","), "under way"], [PAUSED, "paused itself"], ...[...ACTIVE, "completed", "failed", "cancelled"].map((v) => [v, v])], filter.paused === "true" ? PAUSED : filter.state));
   const accountField = h("select", { name: "account" }, h("option", { value: "" }, "any"));
   if (filter.account) accountField.append(h("option", { value: filter.account, selected: true }, filter.account));
   const search = h("input", { name: "search", type: "search", value: filter.search, maxlength: "200", placeholder: "part of a name or key, or an id", autocomplete: "off" });
@@ -313,7 +335,8 @@ function uploads() {
   function apply() {
     const text = search.value.trim();
     if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) { location.assign("/ui/uploads/" + text); return; }
-    Object.assign(filter, { search: text, state: stateField.value, account: accountField.value, after: "" });
+    const paused = stateField.value === PAUSED;
+    Object.assign(filter, { search: text, state: paused ? "" : stateField.value, paused: paused ? "true" : "", account: accountField.value, after: "" });
     if (filter.state !== "failed") filter.cause = "";
     back.length = 0;
     go();
@@ -321,19 +344,25 @@ function uploads() {
   let typing = 0;
   search.oninput = () => { clearTimeout(typing); typing = setTimeout(apply, 350); };
   stateField.onchange = accountField.onchange = apply;
-  const chip = (name, text) => filter[name] ? h("p", {}, h("span", { class: "badge" }, `${text}: ${words(filter[name])}`), " ", h("button", { class: "plain", onclick: () => { filter[name] = ""; filter.after = ""; go(); } }, "show all")) : null;
+  const chip = (name, text) => filter[name] ? h("p", {}, h("span", { class: "badge" }, text + ": ", named(name === "cause" ? words(filter[name]) : filter[name])), " ", h("button", { class: "plain", onclick: () => { filter[name] = ""; filter.after = ""; go(); } }, "show all")) : null;
   refresh = watch(() => { const p = params(); p.set("limit", PER_PAGE); return api("/uploads?" + p); }, (list) => {
-    const filtered = filter.search || filter.state || filter.account || filter.cause || filter.batch;
-    draw(form, h("div", {}, chip("cause", "cause"), chip("batch", "batch")),
+    const filtered = filter.search || filter.state || filter.account || filter.cause || filter.batch || filter.label || filter.paused;
+    draw(form, h("div", {}, chip("cause", "cause"), chip("batch", "batch"), chip("label", "label")),
       h("section", { class: "card" }, list.uploads.length
         ? table([{ title: "Name", look: "name" }, { title: "Account" }, { title: "State" }, { title: "Progress" }, { title: "Size", look: "num" }, { title: "Submitted" }],
-          list.uploads.map((u) => Object.assign([uploadLink(u.id, u.name || u.source.key), u.account, [badge(u), u.failure ? h("div", { class: "quiet small" }, words(u.failure.cause)) : null], progress(u), bytes(u.source.size), when(u.submitted_at)], { key: u.id })))
+          list.uploads.map((u) => Object.assign([uploadLink(u.id, named(u.name || u.source.key)), u.account, [badge(u), u.failure ? h("div", { class: "quiet small" }, words(u.failure.cause)) : u.state === "queued" && later(u.not_before) ? h("div", { class: "quiet small" }, "starts ", when(u.not_before)) : null], h("div", { class: "meter" }, progress(u), h("span", { class: "quiet small" }, done(u))), bytes(u.source.size), when(u.submitted_at)], { key: u.id })))
         : filtered || filter.after ? empty("No upload is like that", "Try fewer words, another state or another account.") : empty("No uploads yet", h("span", {}, "Submit one: ", h("code", {}, "mediaferry push FILE --to ACCOUNT"))),
       h("nav", { class: "row spread", "aria-label": "Pages of the list" },
         h("button", { disabled: !filter.after, onclick: () => { filter.after = back.pop() || ""; go(); } }, "← Newer"),
-        h("span", { class: "quiet small" }, list.uploads.length ? `${plural(list.uploads.length, "upload")}, newest first` : ""),
+        h("span", { class: "quiet small" }, list.uploads.length ? `${plural(list.uploads.length, "upload")}, newest first` + (back.length ? `, page ${count(back.length + 1)}` : "") : ""),
         h("button", { disabled: !list.next, onclick: () => { back.push(filter.after); filter.after = list.next; go(); } }, "Older →"))));
   }, 4000);
+}
+const later = (at) => at && new Date(at) > Date.now();
+// done is how much of a file that is under way is acknowledged, or hashed.
+function done(u) {
+  const part = u.state === "digesting" ? u.digested_bytes : u.acked_bytes;
+  return part > 0 && u.source.size > 0 && ACTIVE.includes(u.state) ? `${Math.floor(100 * part / u.source.size)} %` : "";
 }
 function progress(u) {
   const size = u.source.size;
@@ -387,10 +416,10 @@ function partMap() {
     if (column < columns) point(Math.floor((e.clientY - box.top) / cell) * columns + column);
   };
   canvas.onkeydown = (e) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[e.key];
-    if (!by) return;
+    const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: map ? map.part_count - 1 - at : 0 }[e.key];
+    if (by === undefined) return;
     e.preventDefault();
-    point(at < 0 ? 0 : at + by);
+    point(at < 0 && by !== 0 && e.key !== "End" ? 0 : at + by);
   };
   new ResizeObserver(() => requestAnimationFrame(paint)).observe(main);
   document.addEventListener("themechange", paint);
@@ -414,29 +443,41 @@ function tally(m) {
   return sums;
 }
 const summary = (m) => `${plural(m.part_count, "part")}: ` + Object.entries(tally(m)).map(([st, n]) => `${count(n)} ${PARTS[st]}`).join(", ");
-function legend(m) {
+// While an upload goes on its legend does not jump; of one that has ended, what is not there is left out.
+function legend(m, busy) {
   const sums = tally(m);
-  return h("ul", { class: "legend" }, Object.entries(PARTS).filter(([st]) => sums[st] || st !== "unknown" && st !== "on_way").map(([st, text]) => h("li", {}, h("i", { class: "of-" + st }), `${count(sums[st])} ${text}`)),
-    h("li", {}, h("i", { class: "of-failed" }), `${count(m.failed.length)} with failed tries`));
+  return h("ul", { class: "legend" }, Object.entries(PARTS).filter(([st]) => sums[st] || busy && st !== "unknown" && st !== "on_way").map(([st, text]) => h("li", {}, h("i", { class: "of-" + st }), `${count(sums[st])} ${text}`)),
+    busy || m.failed.length ? h("li", {}, h("i", { class: "of-failed" }), `${count(m.failed.length)} with failed tries`) : null);
+}
+// meanRate is in bytes a second, since the present session was opened; 0 if it cannot be told.
+function meanRate(u) {
+  const seconds = u.first_ack_at && u.last_ack_at ? (new Date(u.last_ack_at) - new Date(u.begun_at || u.first_ack_at)) / 1000 : 0;
+  return seconds > 0 ? Math.max(0, u.acked_bytes - u.found_bytes) / seconds : 0;
+}
+function arrived(u) {
+  const size = u.source.size, speed = meanRate(u);
+  if (u.instant) return `${bytes(size)}, none of it sent`;
+  const left = u.state === "uploading" && !u.paused && speed > 0 && Date.now() - new Date(u.last_ack_at) < 60e3 ? `; at its mean rate ${span(1000 * (size - u.acked_bytes) / speed)} to go` : "";
+  return `${bytes(u.acked_bytes)} of ${bytes(size)}${left}`;
 }
 function facts(u) {
   const fact = (name, value) => value === undefined || value === null || value === "" || value === false ? null : [h("dt", {}, name), h("dd", {}, value)];
-  const moving = u.first_ack_at && u.last_ack_at ? (new Date(u.last_ack_at) - new Date(u.begun_at || u.first_ack_at)) / 1000 : 0;
-  const sent = u.acked_bytes - u.found_bytes;
+  const sent = u.part_count === 1 || !u.part_size ? "" : `, ${bytes(u.part_size)} each` + (u.source.size % u.part_size ? " but the last" : "");
   return h("dl", {},
     fact("Account", [h("a", { href: "/ui/accounts#" + encodeURIComponent(u.account) }, u.account), " ", h("span", { class: "quiet" }, u.provider)]),
-    fact("Source", h("code", {}, `${u.source.bucket}/${u.source.key}`)),
+    fact("Source", h("code", {}, `${u.source.bucket}/`, named(u.source.key))),
     fact("Size", `${bytes(u.source.size)} (${count(u.source.size)} bytes)`),
-    fact("Parts", u.part_count ? `${count(u.acked_parts)} of ${count(u.part_count)}, ${bytes(u.part_size)} each` : u.instant ? "none: the platform had the bytes" : "not planned yet"),
+    fact("Parts", u.part_count ? `${count(u.acked_parts)} of ${count(u.part_count)}${sent}` : u.instant ? "none: the platform had the bytes" : ACTIVE.includes(u.state) ? "not planned yet" : "none"),
     fact("Found upstream", u.found_bytes ? bytes(u.found_bytes) : null),
-    fact("Mean rate", moving > 0 && sent > 0 ? rate(sent / moving) : null),
+    fact("Mean rate", meanRate(u) > 0 ? rate(meanRate(u)) : null),
     fact("Epoch", u.epoch || null), fact("Priority", u.priority || null),
-    fact("Not before", u.not_before && new Date(u.not_before) > Date.now() ? when(u.not_before) : null),
+    fact("Waits for", u.waits_for && [uploadLink(u.waits_for, "another upload"), " of the same bytes"]),
+    fact("Not before", later(u.not_before) ? when(u.not_before) : null),
     fact("Submitted", when(u.submitted_at)), fact("Ended", when(u.finished_at)),
-    fact("Next step", ACTIVE.includes(u.state) && u.next_action_at && new Date(u.next_action_at) > Date.now() ? when(u.next_action_at) : null),
-    fact("Labels", Object.keys(u.labels || {}).length ? Object.entries(u.labels).map(([k, v]) => `${k}=${v}`).join(", ") : null),
+    fact("Next step", ACTIVE.includes(u.state) && later(u.next_action_at) ? when(u.next_action_at) : null),
+    fact("Labels", Object.keys(u.labels || {}).length ? Object.entries(u.labels).map(([k, v], i) => [i ? ", " : "", h("a", { href: uploadsPage({ label: `${k}=${v}` }) }, named(`${k}=${v}`))]) : null),
     fact("Batch", u.batch && h("a", { href: uploadsPage({ batch: u.batch }) }, h("code", {}, u.batch))),
-    fact("Asset", u.asset && [h("code", {}, u.asset.id), u.asset.url && /^https?:\/\//.test(u.asset.url) ? [" ", h("a", { href: u.asset.url, rel: "noreferrer noopener", target: "_blank" }, "open")] : null]),
+    fact("Asset", u.asset && [h("code", {}, named(u.asset.id)), u.asset.url && /^https?:\/\//.test(u.asset.url) ? [" ", h("a", { href: u.asset.url, rel: "noreferrer noopener", target: "_blank" }, "open")] : null]),
     fact("Id", h("code", {}, u.id)));
 }
 function actions(u) {
@@ -455,14 +496,16 @@ function actions(u) {
   }
   return out.length ? h("div", { class: "row" }, out) : null;
 }
+// sized writes large numbers of bytes in a sentence as people do.
+const sized = (text) => text.replace(/\b(\d{4,}) (bytes|a second)\b/g, (_, n, of) => of === "bytes" ? bytes(n) : rate(n));
 const STAGES = { staging: "read from staging", transit: "sent to the platform", platform: "put together by the platform" };
 function chain(links) {
   if (!links.length) return h("p", { class: "quiet" }, "Nothing has been compared yet.");
   const parts = links.filter((l) => l.part), matched = parts.filter((l) => l.compared && l.matched).length;
   const shown = links.filter((l) => !l.part || l.compared && !l.matched).slice(0, 200);
   return [
-    parts.length ? h("p", {}, `${count(matched)} of ${plural(parts.length, "comparison")} of parts agree` + (parts.length > matched ? `; ${count(parts.filter((l) => !l.compared).length)} could not be made, ${count(parts.filter((l) => l.compared && !l.matched).length)} do not agree.` : ".")) : null,
-    shown.length ? table([{ title: "Of" }, { title: "Stage" }, { title: "Result" }, { title: "Digests", look: "name" }, { title: "When" }], shown.map((l) => [
+    parts.length ? h("p", {}, `${count(matched)} of ${plural(parts.length, "comparison")} of parts ${matched === 1 ? "agrees" : "agree"}` + (parts.length > matched ? `; ${count(parts.filter((l) => !l.compared).length)} could not be made, ${count(parts.filter((l) => l.compared && !l.matched).length)} do not agree.` : ".")) : null,
+    shown.length ? table([{ title: "Of", look: "name" }, { title: "Stage" }, { title: "Result" }, { title: "Digests", look: "told" }, { title: "When" }], shown.map((l) => [
       l.part ? "part " + count(l.part) : "whole object", STAGES[l.stage] || l.stage,
       l.compared ? l.matched ? h("span", { class: "badge good" }, "agree") : h("span", { class: "badge bad" }, "differ") : h("span", { class: "badge dull" }, "not compared"),
       [l.expected ? [h("div", {}, h("code", {}, `${l.kind} ${l.expected}`), " ", h("span", { class: "quiet small" }, l.expected_from)), l.got !== l.expected && l.got ? h("div", {}, h("code", {}, l.got), " ", h("span", { class: "quiet small" }, l.got_from)) : h("div", { class: "quiet small" }, l.got_from ? "found so by " + l.got_from : "")] : null, l.note ? h("div", { class: "quiet small" }, l.note) : null],
@@ -485,30 +528,30 @@ function upload() {
   }, ([u, m, past, why]) => {
     document.title = `${u.name} · mediaferry`;
     heading.hidden = true;
-    const head = h("div", { class: "row spread title-row" }, h("div", {}, h("h1", {}, u.name), h("div", { class: "row" }, badge(u), u.instant ? h("span", { class: "quiet" }, "the platform had it already") : null)), actions(u));
+    const head = h("div", { class: "row spread title-row" }, h("div", { class: "stretch" }, h("h1", {}, named(u.name)), h("div", { class: "row" }, badge(u), u.instant ? h("span", { class: "quiet" }, "the platform had it already") : null)), actions(u));
     const others = (u.pauses || []).map((p) => h("p", { class: "note" }, p.scope === "upload" ? "Paused" : `Its ${p.scope} ${p.name} is paused`, p.by && ` by ${p.by}`, p.reason && `: ${p.reason}`, " (", when(p.at), ")"));
     let before = 0;
     draw(head, others,
-      u.failure ? h("p", { class: "problem" }, h("b", {}, words(u.failure.cause)), u.failure.part ? `, part ${u.failure.part}` : "", u.failure.stage ? `, ${STAGES[u.failure.stage] || u.failure.stage}` : "", u.failure.code ? ` (${u.failure.code})` : "", ": ", u.failure.message) : null,
-      why && h("section", { class: "card", id: "explain" }, h("h2", {}, "Why it is here"), h("p", {}, why.summary),
+      u.failure ? h("p", { class: "problem" }, h("b", {}, words(u.failure.cause)), u.failure.part ? `, part ${u.failure.part}` : "", u.failure.stage ? `, ${STAGES[u.failure.stage] || u.failure.stage}` : "", u.failure.code && !u.failure.message.includes(u.failure.code) ? ` (${u.failure.code})` : "", ": ", u.failure.message) : null,
+      why && h("section", { class: "card", id: "explain" }, h("h2", {}, "Why it is here"), h("p", {}, sized(why.summary)),
         why.waits_for && h("p", {}, h("span", { class: "quiet" }, "Waits for: "), why.waits_for),
-        why.next && h("p", {}, h("span", { class: "quiet" }, "Next: "), why.next, why.next_at ? [" (", when(why.next_at), ")"] : ""),
-        why.facts.length ? h("details", {}, h("summary", { class: "quiet small" }, "What was looked at"), h("ul", {}, why.facts.map((f) => h("li", { class: "small" }, f)))) : null),
-      h("section", { class: "card", "data-key": "map" }, h("div", { class: "row spread" }, h("h2", {}, "Parts"), h("span", { class: "quiet small" }, `${bytes(u.acked_bytes)} of ${bytes(u.source.size)}`)), progress(u),
-        m.part_count ? [h("div", { id: "map", "data-own": "map" }), legend(m),
+        why.next && h("p", {}, h("span", { class: "quiet" }, "Next: "), why.next_at ? [sized(why.next).replace(/\.$/, ""), ": ", when(why.next_at)] : sized(why.next)),
+        why.facts.length ? h("details", {}, h("summary", { class: "quiet small" }, "What was looked at"), h("ul", {}, why.facts.map((f) => h("li", { class: "small" }, sized(f))))) : null),
+      h("section", { class: "card", "data-key": "map" }, h("div", { class: "row spread" }, h("h2", {}, "Parts"), h("span", { class: "quiet small" }, arrived(u))), progress(u),
+        m.part_count ? [h("div", { id: "map", "data-own": "map" }), legend(m, busy),
           h("details", {}, h("summary", { class: "quiet small" }, "As text"), h("p", { class: "small" }, m.ranges.slice(0, 200).map((r) => `${r.count === 1 ? "part " + r.first : `parts ${r.first} to ${r.first + r.count - 1}`}: ${PARTS[r.state]}`).join("; ") + (m.ranges.length > 200 ? "; and more" : ""))),
-          m.in_hand.length ? h("div", {}, h("h2", {}, "In hand"), table([{ title: "Parts" }, { title: "Worker" }, { title: "Doing" }, { title: "Progress" }], m.in_hand.map((w) => Object.assign([w.count === 1 ? count(w.first) : `${count(w.first)} to ${count(w.first + w.count - 1)}`, h("code", {}, w.worker), words(w.stage), bar(w.bytes, w.total, "warn", `${bytes(w.bytes)} of ${bytes(w.total)}`)], { key: String(w.first) })))) : null,
+          m.in_hand.length ? h("div", {}, h("h2", {}, "In hand"), table([{ title: "Of", look: "name" }, { title: "Worker" }, { title: "Doing" }, { title: "Progress" }], m.in_hand.map((w) => Object.assign([w.count === 1 ? `part ${count(w.first)}` : `parts ${count(w.first)} to ${count(w.first + w.count - 1)}`, h("code", {}, w.worker), words(w.stage), h("div", { class: "meter" }, bar(w.bytes, w.total, "warn", `${bytes(w.bytes)} of ${bytes(w.total)}`), h("span", { class: "quiet small" }, `${bytes(w.bytes)} of ${bytes(w.total)}`))], { key: String(w.first) })))) : null,
         ] : h("p", { class: "quiet" }, u.instant ? "No part was sent." : u.state === "digesting" ? "The platform wants a digest first; a worker reads the object once." : busy ? "The parts are planned when the upstream session is opened." : "No parts were planned.")),
       h("div", { class: "grid" },
         h("section", { class: "card" }, h("h2", {}, "About it"), facts(u)),
-        h("section", { class: "card" }, h("h2", {}, "What became of it"), h("div", { class: "scroll" }, h("ol", { class: "steps" }, past.moves.map((mv) => {
+        h("section", { class: "card" }, h("h2", {}, "What became of it"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What became of it" }, h("ol", { class: "steps" }, past.moves.map((mv, i) => {
           const at = new Date(mv.at), after = before ? `after ${span(at - before)}` : "";
           before = at;
-          return h("li", { class: LOOKS[mv.to] === "dull" ? "" : LOOKS[mv.to] }, h("b", {}, mv.to), " ", h("span", { class: "quiet small" }, h("time", { datetime: mv.at, title: full(mv.at) }, clock(mv.at)), after && ", " + after), mv.reason && mv.reason !== "submitted" ? h("div", { class: "small" }, mv.reason) : null);
+          return h("li", { class: LOOKS[mv.to] === "dull" ? "" : LOOKS[mv.to] }, h("b", {}, mv.to), " ", h("span", { class: "quiet small" }, h("time", { datetime: mv.at, title: full(mv.at) }, moment(mv.at)), after && ", " + after, i === past.moves.length - 1 && ACTIVE.includes(mv.to) ? `, ${span(Date.now() - at)} so far` : ""), mv.reason && mv.reason !== "submitted" ? h("div", { class: "small" }, mv.reason) : null);
         }))))),
       h("section", { class: "card" }, h("h2", {}, "Failed tries"), past.tries.length
         ? [h("p", { class: "quiet small" }, past.tries_count > past.tries.length ? `The last ${count(past.tries.length)} of ${count(past.tries_count)}.` : `${plural(past.tries_count, "try", "tries")} in all.`),
-          h("div", { class: "scroll" }, table([{ title: "Of" }, { title: "Cause" }, { title: "Message", look: "name" }, { title: "Worker" }, { title: "Took", look: "num" }, { title: "When" }], past.tries.map((t) => [t.part ? `part ${count(t.part)}` : "a control call", [words(t.kind), t.code && [" ", h("code", {}, t.code)], t.excused ? h("div", { class: "quiet small" }, "platform down, not counted") : null], t.message, t.worker ? h("code", {}, t.worker) : "dispatcher", span(new Date(t.failed_at) - new Date(t.started_at)), when(t.failed_at)])))]
+          h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Failed tries" }, table([{ title: "Of", look: "name" }, { title: "Cause" }, { title: "Message", look: "told" }, { title: "Worker" }, { title: "Took", look: "num" }, { title: "When" }], past.tries.map((t) => [t.part ? `part ${count(t.part)}` : "a control call", [words(t.kind), t.code && [" ", h("code", {}, t.code)], t.excused ? h("div", { class: "quiet small" }, "platform down, not counted") : null], t.message, t.worker ? h("code", {}, t.worker) : "dispatcher", span(new Date(t.failed_at) - new Date(t.started_at)), when(t.failed_at)])))]
         : h("p", { class: "quiet" }, "None.")),
       h("section", { class: "card" }, h("details", { id: "digests", ontoggle: (e) => { if (e.currentTarget.open && !wanted) { wanted = true; refresh(); } } }, h("summary", {}, h("b", {}, "Digest chain"), h("span", { class: "quiet small" }, " what was hashed where, and compared with what")), digests ? chain(digests) : h("p", { class: "quiet" }, "Loading…"))));
     if (m.part_count) map.update(m);
@@ -517,20 +560,32 @@ function upload() {
 
 // ---- Accounts.
 
+// budget is what is spent of a published rate: a tenth of it may be called at once.
+function budget(r) {
+  const most = Math.max(1, Math.floor(r.count / 10)), text = `${count(Math.round(r.spent))} of ${count(most)} spent`;
+  return h("div", { class: "budget" }, h("div", { class: "row spread small" }, h("span", {}, `${words(r.call)}: ${count(r.count)} in ${span(r.period_seconds * 1000)}`), h("span", { class: "quiet" }, text)), bar(r.spent, most, r.spent >= most ? "warn" : "", `${words(r.call)}: ${text}`));
+}
+
 function accounts() {
-  refresh = watch(() => api("/accounts"), ({ accounts: all }) => draw(
+  let tries = [], asked = 0;
+  refresh = watch(async () => {
+    if (Date.now() - asked > 15000) { tries = (await api("/failures")).tries; asked = Date.now(); }
+    return api("/accounts");
+  }, ({ accounts: all }) => draw(
     all.length ? h("div", { class: "grid" }, all.map((a) => {
       const own = (a.pauses || []).some((p) => p.scope === "account");
       const call = (verb, r) => api(`/accounts/${encodeURIComponent(a.name)}/${verb}`, { method: "POST", body: verb === "pause" ? note(r) : undefined });
+      const throttled = tries.reduce((n, g) => g.account === a.name && g.kind === "throttled" ? n + g.count : n, 0);
       return h("section", { class: "card", id: a.name, "data-key": a.name },
         h("div", { class: "row spread" }, h("h2", {}, a.name), h("div", {}, accountState(a))),
         (a.pauses || []).map((p) => h("p", { class: "note" }, p.scope === "tenant" ? `Its tenant ${p.name} is paused` : "Paused", p.by && ` by ${p.by}`, p.reason && `: ${p.reason}`, " (", when(p.at), ")")),
-        (a.held || []).map((c) => h("p", { class: "problem" }, h("b", {}, words(c.call)), " waits", c.down_since ? [": no answer since ", when(c.down_since), `, asked ${plural(c.asked, "time")}`] : ", as the platform asked", new Date(c.until) > Date.now() ? ["; next call ", when(c.until)] : null, c.why ? h("div", { class: "small" }, c.why) : null)),
-        windowBar(a), h("p", { class: "quiet small" }, `${bytes(a.in_flight)} in flight, window ${bytes(a.window)} of at most ${bytes(a.max_window)}`),
+        (a.held || []).map((c) => h("p", { class: "problem" }, h("b", {}, words(c.call)), " waits", c.down_since ? [": no answer since ", when(c.down_since), c.asked ? `, asked ${plural(c.asked, "time")}` : ""] : ", as the platform asked", new Date(c.until) > Date.now() ? ["; next call ", when(c.until)] : null, c.why ? h("div", { class: "small" }, c.why) : null)),
+        windowBar(a), h("p", { class: "quiet small" }, `${bytes(a.in_flight)} in flight, window ${bytes(a.window)}, at most ${bytes(a.max_window)}`),
         h("dl", {}, h("dt", {}, "Goodput"), h("dd", {}, rate(a.goodput)), h("dt", {}, "Uploads"), h("dd", {}, h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, plural(a.active, "upload") + " in hand")),
           h("dt", {}, "Platform"), h("dd", {}, a.provider), h("dt", {}, "Pool"), h("dd", {}, a.pool),
-          a.cut_at ? [h("dt", {}, "Window cut"), h("dd", {}, when(a.cut_at), a.cut_for ? `: ${words(a.cut_for)}` : "")] : null),
-        (a.rates || []).length ? h("div", { class: "block" }, h("h3", {}, "Published rates"), (a.rates || []).map((r) => h("div", {}, h("span", { class: "small" }, `${words(r.call)}: ${r.spent.toFixed(0)} spent of ${count(r.count)} in ${span(r.period_seconds * 1000)}`), bar(r.spent, r.count / 10, r.spent >= r.count / 10 ? "warn" : "", `${r.spent.toFixed(0)} of the ${count(Math.max(1, Math.floor(r.count / 10)))} calls that may be made at once`)))) : null,
+          h("dt", {}, "Throttled"), h("dd", {}, throttled ? [h("a", { href: "/ui/failures" }, plural(throttled, "try", "tries")), " in the last hour"] : "not in the last hour"),
+          a.cut_at ? [h("dt", {}, "Window cut"), h("dd", {}, when(a.cut_at), a.cut_for ? `: ${a.cut_for}` : "")] : null),
+        (a.rates || []).length ? h("div", { class: "block" }, h("h3", {}, "Published rates"), h("p", { class: "quiet small" }, "Of each, a tenth may be called at once."), (a.rates || []).map((r) => budget(r))) : null,
         may("operate") ? h("div", { class: "block" }, own ? h("button", { "data-key": "resume", onclick: (e) => act(e.currentTarget, () => call("resume"), () => `${a.name} is resumed.`) }, "Resume") : h("button", { "data-key": "pause", onclick: (e) => { const b = e.currentTarget; ask(`Pause ${a.name}?`, "Nothing more is sent to it, by any worker, until it is resumed.", "Pause").then((r) => r !== null && act(b, () => call("pause", r), () => `${a.name} is paused.`)); } }, "Pause")) : null);
     })) : empty("No account is configured for this tenant", "Accounts are in the dispatcher's configuration.")), 3000);
 }
@@ -546,13 +601,13 @@ function workers() {
       let speed = old ? old.speed : null;
       if (old && seen > old.seen) speed = Math.max(0, w.bytes_moved - old.moved) / ((seen - old.seen) / 1000);
       now.set(w.id, { seen, moved: w.bytes_moved, speed });
-      return Object.assign([h("code", {}, w.id), w.pool, [`${w.busy} of ${w.slots} `, bar(w.busy, w.slots, "", `${w.busy} of ${plural(w.slots, "slot")} busy`)], speed === null ? "…" : rate(speed), bytes(w.bytes_moved), when(w.seen_at)], { key: w.id });
+      return Object.assign([h("code", {}, w.id), w.pool, h("div", { class: "meter" }, bar(w.busy, w.slots, "", `${w.busy} of ${plural(w.slots, "slot")} busy`), `${w.busy} of ${w.slots}`), speed === null ? "…" : rate(speed), bytes(w.bytes_moved), w.version || "unknown", when(w.seen_at)], { key: w.id });
     });
     before = now;
     const pools = [...Map.groupBy ? Map.groupBy(all, (w) => w.pool) : new Map()];
     draw(all.length ? [
       h("div", { class: "tiles" }, pools.map(([pool, of]) => h("div", { class: "tile" }, h("b", {}, `${of.reduce((n, w) => n + w.busy, 0)} / ${of.reduce((n, w) => n + w.slots, 0)}`), h("span", {}, `slots busy in ${pool}, ${plural(of.length, "worker")}`)))),
-      h("section", { class: "card" }, table([{ title: "Worker", look: "name" }, { title: "Pool" }, { title: "Slots" }, { title: "Moving", look: "num" }, { title: "Moved", look: "num" }, { title: "Heard" }], rows))]
+      h("section", { class: "card" }, table([{ title: "Worker", look: "name" }, { title: "Pool" }, { title: "Slots" }, { title: "Moving", look: "num" }, { title: "Moved", look: "num" }, { title: "Version" }, { title: "Heard" }], rows))]
       : h("section", { class: "card" }, empty("No worker is heard", "Start one; it appears with its first heartbeat. One that is silent for 15 seconds is left out.")));
   }, 2000);
 }
