@@ -75,7 +75,7 @@ func (a *app) demo(ctx context.Context, file string, slots int) (err error) {
 	defer cancel()
 	logs := new(tail)
 	a.printf("starting NATS, Postgres, an S3 server, local platforms, a dispatcher and three workers\n")
-	s, err := startStack(ctx, stackOptions{workers: 3, slots: slots, level: "info", logs: logs})
+	s, err := startStack(ctx, stackOptions{workers: 3, slots: slots, api: "127.0.0.1:0", level: "info", logs: logs})
 	if err != nil {
 		a.printf("%s", logs)
 		return err

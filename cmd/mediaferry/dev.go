@@ -41,7 +41,7 @@ func (a *app) devCommand() *cobra.Command {
 	flags.IntVar(&opts.workers, "workers", 3, "worker processes")
 	flags.IntVar(&opts.slots, "slots", 8, "jobs that a worker takes at once")
 	flags.StringVar(&opts.data, "data", "", "folder to keep everything in; a temporary one that is removed if empty")
-	flags.StringVar(&opts.api, "listen", "127.0.0.1:8080", "address of the API")
+	flags.StringVar(&opts.api, "listen", "127.0.0.1:8080", "address of the API; port 0 takes a free one")
 	flags.StringVar(&opts.level, "log", "info", "level of the logs: debug, info, warn or error")
 	return cmd
 }

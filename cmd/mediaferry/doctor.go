@@ -44,10 +44,17 @@ and could be better), failed or skipped; the exit code is 1 if one failed.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := newPrinter(a, findingsColumns())
+			if a.output == asTable {
+				a.printf(findingLine, "CHECK", "RESULT", "FOUND")
+			}
 			failed := false
 			add := func(found ...service.Finding) {
 				for _, f := range found {
 					failed = failed || f.Result == service.LookFailed
+					if a.output == asTable {
+						a.printFinding(f) // at once: some take their time
+						continue
+					}
 					_ = p.add(f) // end tells of an output that is gone
 				}
 			}
@@ -57,22 +64,30 @@ and could be better), failed or skipped; the exit code is 1 if one failed.`,
 			if workerFile != "" {
 				add(a.inspectWorker(cmd.Context(), workerFile, bucket)...)
 			}
-			api, err := a.connect()
-			if err != nil {
-				return err
+			if api, err := a.connect(); err != nil {
+				add(service.Finding{
+					Check: "api", Result: service.LookFailed, Found: err.Error(),
+					Remedy: "mend --api, MEDIAFERRY_TOKEN or --ca-file, whichever is named",
+				})
+			} else {
+				defer api.Close()
+				a.inspectAPI(cmd.Context(), api, add)
 			}
-			defer api.Close()
-			a.inspectAPI(cmd.Context(), api, add)
 			if dispatcherFile == "" && workerFile == "" {
 				add(service.Finding{
 					Check: "servers", Result: service.LookSkipped, Found: "Postgres, NATS and staging were not looked at",
 					Remedy: "give --config with the file of a dispatcher, or --worker-config with that of a worker",
 				})
 			}
-			if err := p.end(); err != nil || !failed {
-				return err
+			if a.output != asTable {
+				if err := p.end(); err != nil {
+					return err
+				}
 			}
-			return errUnwell
+			if failed {
+				return errUnwell
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()
@@ -82,12 +97,25 @@ and could be better), failed or skipped; the exit code is 1 if one failed.`,
 	return cmd
 }
 
+// findingsColumns are for CSV.
 func findingsColumns() []column[service.Finding] {
 	return []column[service.Finding]{
-		{"CHECK", "check", nil},
-		{"RESULT", "result", nil},
-		{"FOUND", "found", nil},
-		{"DO", "remedy", func(f service.Finding) string { return f.Remedy }},
+		{"", "check", nil},
+		{"", "result", nil},
+		{"", "found", nil},
+		{"", "remedy", nil},
+	}
+}
+
+// findingLine is what a person sees of a check.
+const findingLine = "%-23s  %-7s  %s\n"
+
+// printFinding has what to do on a line of its own: beside what was found it would
+// be out of sight.
+func (a *app) printFinding(f service.Finding) {
+	a.printf(findingLine, printable(f.Check), f.Result, printable(f.Found))
+	if f.Remedy != "" {
+		a.printf(findingLine, "", "", "→ "+printable(f.Remedy))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -169,6 +170,9 @@ func (a *app) apiToken() (string, error) {
 	token, err := a.secret(text)
 	if err != nil {
 		return "", usagef("%s: %w", name, err)
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", usagef("%s: is no token, which has neither spaces nor lines; give the one word that tokens create printed", name)
 	}
 	return token, nil
 }

@@ -87,6 +87,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MEDIAFERRY_API_URL", url)
+			env.Setenv("API_ADDRESS", strings.TrimPrefix(url, "http://"))
 			env.Setenv("GUARDED_URL", guardedURL)
 			env.Setenv("ADMIN_TOKEN", admin)
 			return nil

@@ -45,7 +45,7 @@ const (
 // stackOptions say what a stack is to be like.
 type stackOptions struct {
 	data    string    // folder that is kept; "" for one that is removed
-	api     string    // host:port; "" takes a free port
+	api     string    // host:port; port 0 takes a free one
 	workers int       // processes
 	slots   int       // of each worker
 	level   string    // of the logs
@@ -87,6 +87,9 @@ type stack struct {
 // submissions. What was started is stopped again if something fails.
 func startStack(ctx context.Context, opts stackOptions) (s *stack, err error) {
 	s = &stack{opts: opts}
+	if _, err := freeAddress(ctx, opts.api); err != nil {
+		return s, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
@@ -318,10 +321,8 @@ func (s *stack) startDispatcher(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("seal key: %w", err)
 	}
-	if s.opts.api == "" {
-		if s.opts.api, err = freeAddress(ctx); err != nil {
-			return err
-		}
+	if s.opts.api, err = freeAddress(ctx, s.opts.api); err != nil {
+		return err
 	}
 	s.apiURL = "http://" + s.opts.api
 	env := append(s.common(),
@@ -398,11 +399,11 @@ func (s *stack) awaitAPI(ctx context.Context) (err error) {
 	defer tick.Stop()
 	for {
 		workers, err := s.api.Workers(ctx)
+		if s.processes.PIDs()[0] == 0 { // whoever answered
+			return errors.New("the dispatcher ended at its start; its log says why")
+		}
 		if err == nil && len(workers) >= s.opts.workers {
 			return nil
-		}
-		if s.processes.PIDs()[0] == 0 {
-			return errors.New("the dispatcher ended at its start; its log says why")
 		}
 		select {
 		case <-ctx.Done():
@@ -416,11 +417,12 @@ func (s *stack) openStaging() (*staging.Store, error) {
 	return staging.New(s.s3.Config())
 }
 
-// freeAddress returns a loopback address that nobody listens on now.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+// freeAddress returns the address with a port in place of 0, or says that it cannot
+// be listened on: another program that answers there would be taken for ours.
+func freeAddress(ctx context.Context, address string) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return "", usagef("--listen: %v; give another address, 127.0.0.1:0 for any free port", err)
 	}
 	defer l.Close() //nolint:errcheck // nothing was accepted
 	return l.Addr().String(), nil

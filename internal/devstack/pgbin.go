@@ -154,7 +154,7 @@ func (a *account) checkReach(path string) error {
 			return fmt.Errorf("look at the data folder: %w", err)
 		}
 		if info.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("Postgres runs as %s, who may not enter %s; choose another data folder or run `chmod o+x %s`",
+			return fmt.Errorf("Postgres runs as %s, who may not enter %s; choose another data folder (temporary ones are in TMPDIR) or run `chmod o+x '%s'`",
 				a.name, dir, dir)
 		}
 		if dir == filepath.Dir(dir) {

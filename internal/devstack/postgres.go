@@ -107,6 +107,10 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	if err := os.MkdirAll(p.dir, dirMode); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
+	// A umask may have closed it to the server's account.
+	if err := os.Chmod(p.dir, dirMode); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
 	fresh := p.dataDir() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove a data folder half made: %w", err)

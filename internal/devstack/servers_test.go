@@ -196,6 +196,21 @@ func TestPostgresOutOfReach(t *testing.T) {
 	}
 }
 
+// As root the server has another account, which a folder made under a umask of 077
+// would keep out.
+func TestPostgresInAClosedFolder(t *testing.T) {
+	t.Parallel()
+	dir := tempDir(t).Join("pg")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server, err := devstack.StartPostgres(t.Context(), dir, devstack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+}
+
 // Not parallel, since it changes the environment.
 func TestPostgresThatIsNotThere(t *testing.T) {
 	t.Setenv("MEDIAFERRY_PG_BIN", t.TempDir())

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -36,7 +37,7 @@ const (
 // that others hold for minutes is an error, and what was applied before stays.
 func MigrateUp(ctx context.Context, dsn string) ([]string, error) {
 	var names []string
-	err := withGoose(dsn, func(p *goose.Provider) error {
+	err := withGoose(dsn, func(p *goose.Provider, _ *sql.DB) error {
 		for tries := 1; ; tries++ {
 			results, err := p.Up(ctx)
 			if partial, ok := errors.AsType[*goose.PartialError](err); ok {
@@ -64,7 +65,7 @@ func MigrateUp(ctx context.Context, dsn string) ([]string, error) {
 // MigrateDown takes back the newest change; data in what it drops is lost.
 func MigrateDown(ctx context.Context, dsn string) (string, error) {
 	var name string
-	err := withGoose(dsn, func(p *goose.Provider) error {
+	err := withGoose(dsn, func(p *goose.Provider, _ *sql.DB) error {
 		r, err := p.Down(ctx)
 		if r != nil {
 			name = r.Source.Path
@@ -74,10 +75,21 @@ func MigrateDown(ctx context.Context, dsn string) (string, error) {
 	return name, err
 }
 
-// Migrations lists every change in order.
+// Migrations lists every change in order. It changes nothing: goose would make its
+// own table where that is missing.
 func Migrations(ctx context.Context, dsn string) ([]MigrationStatus, error) {
 	var out []MigrationStatus
-	err := withGoose(dsn, func(p *goose.Provider) error {
+	err := withGoose(dsn, func(p *goose.Provider, conn *sql.DB) error {
+		var begun bool
+		if err := conn.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, goose.DefaultTablename).Scan(&begun); err != nil {
+			return err //nolint:wrapcheck // wrapped by withGoose
+		}
+		if !begun {
+			for _, s := range p.ListSources() {
+				out = append(out, MigrationStatus{Number: s.Version, Name: s.Path})
+			}
+			return nil
+		}
 		status, err := p.Status(ctx)
 		for _, s := range status {
 			out = append(out, MigrationStatus{
@@ -89,7 +101,7 @@ func Migrations(ctx context.Context, dsn string) ([]MigrationStatus, error) {
 	return out, err
 }
 
-func withGoose(dsn string, f func(*goose.Provider) error) error {
+func withGoose(dsn string, f func(*goose.Provider, *sql.DB) error) error {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return errDSN
@@ -106,7 +118,7 @@ func withGoose(dsn string, f func(*goose.Provider) error) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	if err := f(p); err != nil {
+	if err := f(p, conn); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil

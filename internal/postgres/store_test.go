@@ -635,6 +635,32 @@ func TestPartitionsAreMadeAheadAndUsed(t *testing.T) {
 	}
 }
 
+// Who looks at a database, or schema, that is new leaves it so: the doctor may look
+// with a role that cannot make tables.
+func TestMigrationsOfANewDatabase(t *testing.T) {
+	t.Parallel()
+	dsn := devtest.Postgres(t, func(ctx context.Context, dsn string) error {
+		_, err := postgres.MigrateUp(ctx, dsn)
+		return err
+	})
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // nothing is pending on it
+	if _, err := conn.Exec(t.Context(), `CREATE SCHEMA fresh`); err != nil {
+		t.Fatal(err)
+	}
+	all, err := postgres.Migrations(t.Context(), dsn+"&search_path=fresh")
+	if err != nil || len(all) == 0 || all[0].Name != "00001_record.sql" || all[0].Applied {
+		t.Errorf("got %v, %v", all, err)
+	}
+	var tables int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_tables WHERE schemaname = 'fresh'`).Scan(&tables); err != nil || tables != 0 {
+		t.Errorf("%d tables, %v", tables, err)
+	}
+}
+
 func TestMigrationsGoDownAndUp(t *testing.T) {
 	t.Parallel()
 	dsn := devtest.Postgres(t, func(ctx context.Context, dsn string) error {

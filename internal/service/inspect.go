@@ -84,7 +84,7 @@ func inspectPostgres(ctx context.Context, cfg config.Postgres) []Finding {
 func inspectMigrations(ctx context.Context, cfg config.Postgres) Finding {
 	list, err := postgres.Migrations(ctx, cfg.DSN.Reveal())
 	if err != nil {
-		return Finding{"postgres migrations", LookFailed, oneLine(err), "grant the user the right to read goose_db_version, or run: mediaferry migrate status, as the owner"}
+		return Finding{"postgres migrations", LookFailed, oneLine(err), "run deploy/postgres/roles.sql again, or as the owner: mediaferry migrate status"}
 	}
 	var missing []string
 	for _, m := range list {
@@ -94,7 +94,7 @@ func inspectMigrations(ctx context.Context, cfg config.Postgres) Finding {
 	}
 	if len(missing) > 0 {
 		return Finding{
-			"postgres migrations", LookWarning, fmt.Sprintf("%d of %d are missing: %s", len(missing), len(list), strings.Join(missing, ", ")),
+			"postgres migrations", LookWarning, fmt.Sprintf("%d of %d are missing, the first is %s", len(missing), len(list), missing[0]),
 			"run: mediaferry migrate up; or start a dispatcher that owns the tables, which does",
 		}
 	}
