@@ -114,6 +114,23 @@ func addressInUse(err error) bool {
 // the free port between its choice and its use.
 const portTries = 5
 
+// onPort starts a server on the port, which it sets to a free one where it is 0.
+// A free port that another process took first is given up for another.
+func onPort(ctx context.Context, port *int, start func(context.Context) error) error {
+	if *port != 0 {
+		return start(ctx)
+	}
+	for try := 1; ; try++ {
+		var err error
+		if *port, err = freePort(ctx); err != nil {
+			return err
+		}
+		if err = start(ctx); err == nil || try == portTries || !addressInUse(err) {
+			return err
+		}
+	}
+}
+
 // freePort returns a port of 127.0.0.1 that nobody listens on right now.
 func freePort(ctx context.Context) (int, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -55,22 +55,10 @@ func StartPostgres(ctx context.Context, dir string, opts PostgresOptions) (*Post
 	if err := p.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	for try := 1; ; try++ {
-		if opts.Port == 0 {
-			port, err := freePort(ctx)
-			if err != nil {
-				return nil, err
-			}
-			p.opts.Port = port
-		}
-		err := p.Start(ctx)
-		if err == nil {
-			return p, nil
-		}
-		if opts.Port != 0 || try == portTries || !addressInUse(err) {
-			return nil, err
-		}
+	if err := onPort(ctx, &p.opts.Port, p.Start); err != nil {
+		return nil, err
 	}
+	return p, nil
 }
 
 // prepare finds the binaries and the account and makes the data folder.

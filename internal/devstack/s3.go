@@ -88,22 +88,10 @@ func StartS3(ctx context.Context, dir string, opts S3Options) (*S3, error) {
 		opts.SecretKey = providers.Secret(rand.Text())
 	}
 	s := &S3{dir: dir, opts: opts}
-	for try := 1; ; try++ {
-		if opts.Port == 0 {
-			port, err := freePort(ctx)
-			if err != nil {
-				return nil, err
-			}
-			s.opts.Port = port
-		}
-		err := s.Start(ctx)
-		if err == nil {
-			return s, nil
-		}
-		if opts.Port != 0 || try == portTries || !addressInUse(err) {
-			return nil, err
-		}
+	if err := onPort(ctx, &s.opts.Port, s.Start); err != nil {
+		return nil, err
 	}
+	return s, nil
 }
 
 // Start starts the server again after Stop, over the same objects.
