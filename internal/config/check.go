@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"mediaferry/internal/sealing"
 	"mediaferry/internal/uploads"
 )
 
@@ -100,11 +101,11 @@ func (d Dispatcher) problems(rules AccountRules) problemList {
 	p.observe(d.Metrics, d.Tracing)
 	if d.SealKey == "" {
 		p.add("seal_key", "is missing; make one with: openssl rand -base64 32")
-	} else if err := checkSealKey(d.SealKey.Reveal()); err != nil {
+	} else if _, err := sealing.New(d.SealKey.Reveal()); err != nil {
 		p.add("seal_key", "%v", err)
 	}
 	for i, key := range d.OldSealKeyTexts() {
-		if err := checkSealKey(key); err != nil {
+		if _, err := sealing.New(key); err != nil {
 			p.add("old_seal_keys", "number %d %v", i+1, err)
 		}
 	}
@@ -128,10 +129,8 @@ func (d Dispatcher) problems(rules AccountRules) problemList {
 }
 
 func (p *problemList) api(a API) {
-	host, port, err := net.SplitHostPort(a.Listen)
-	if err != nil || !isPort(port) {
-		p.add("api.listen", "%q is not an address; give host:port, such as 127.0.0.1:8080", a.Listen)
-	}
+	p.address("api.listen", a.Listen)
+	host, _, err := net.SplitHostPort(a.Listen)
 	p.oneOf("api.auth", a.Auth, AuthToken, AuthNone)
 	if a.Auth == AuthNone && err == nil && !isLoopback(host) {
 		p.add("api.auth", "none lets everybody who reaches %s do everything; listen on 127.0.0.1, or give token", a.Listen)

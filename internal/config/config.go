@@ -10,9 +10,6 @@
 package config
 
 import (
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
 	"strings"
 	"time"
 
@@ -229,19 +226,4 @@ func (d Dispatcher) OldSealKeyTexts() []string {
 		}
 	}
 	return keys
-}
-
-// errSealKey is the one problem that a seal key can have.
-var errSealKey = errors.New("is not 32 bytes in base64 or hex; make one with: openssl rand -base64 32")
-
-// checkSealKey says whether the text is a key.
-func checkSealKey(text string) error {
-	for _, decode := range []func(string) ([]byte, error){
-		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
-	} {
-		if raw, err := decode(text); err == nil && len(raw) == 32 {
-			return nil
-		}
-	}
-	return errSealKey
 }

@@ -60,9 +60,9 @@ func (n Note) Validate() error {
 	for _, f := range []struct{ field, value string }{{"reason", n.Reason}, {"by", n.By}} {
 		switch {
 		case len(f.value) > maxNote:
-			errs = append(errs, &FieldError{Field: f.field, Detail: fmt.Sprintf("has %d bytes; at most %d are possible", len(f.value), maxNote)})
+			errs = append(errs, &FieldError{Field: f.field, Detail: fmt.Sprintf("has %d bytes; give at most %d", len(f.value), maxNote)})
 		case !storable(f.value):
-			errs = append(errs, &FieldError{Field: f.field, Detail: "is not UTF-8 without NUL"})
+			errs = append(errs, &FieldError{Field: f.field, Detail: "is not UTF-8 without NUL; leave out what is no text"})
 		}
 	}
 	return errors.Join(errs...)
