@@ -237,16 +237,30 @@ func found(s *uploads.Submission, objects map[place]uploads.Object) error {
 		return nil
 	}
 	o, there := objects[place{s.Source.Bucket, s.Source.Key}]
-	switch {
-	case !there:
+	if !there {
 		return &uploads.FieldError{Field: "source.key", Detail: s.Source.URL() + " is not in staging, or may not be read; put it there first, or mend bucket and key"}
-	case s.Source.ETag != "" && s.Source.ETag != o.ETag:
-		return &uploads.FieldError{Field: "source.etag", Detail: fmt.Sprintf("is %q, but staging holds %q; submit the object that is there", s.Source.ETag, o.ETag)}
-	case s.Source.Size > 0 && s.Source.Size != o.Size:
-		return &uploads.FieldError{Field: "size", Detail: fmt.Sprintf("is %d, but the object in staging has %d bytes; submit the object that is there", s.Source.Size, o.Size)}
-	case s.Source.Version != "" && o.Version != "" && s.Source.Version != o.Version:
-		return &uploads.FieldError{Field: "source.version", Detail: fmt.Sprintf("is %q, but the latest is %q; only the latest version is taken", s.Source.Version, o.Version)}
+	}
+	said := s.Source
+	if o.Version == "" {
+		said.Version = "" // a list names none
+	}
+	if err := differs(said, o); err != nil {
+		return err
 	}
 	s.Source = o
+	return nil
+}
+
+// differs says what a submitter said of an object that is not so of the one in
+// staging.
+func differs(said, there uploads.Object) error {
+	switch {
+	case said.ETag != "" && said.ETag != there.ETag:
+		return &uploads.FieldError{Field: "source.etag", Detail: fmt.Sprintf("is %q, but staging holds %q; submit the object that is there", said.ETag, there.ETag)}
+	case said.Size > 0 && said.Size != there.Size:
+		return &uploads.FieldError{Field: "size", Detail: fmt.Sprintf("is %d, but the object in staging has %d bytes; submit the object that is there", said.Size, there.Size)}
+	case said.Version != "" && said.Version != there.Version:
+		return &uploads.FieldError{Field: "source.version", Detail: fmt.Sprintf("is %q, but the latest is %q; only the latest version is taken", said.Version, there.Version)}
+	}
 	return nil
 }

@@ -48,17 +48,8 @@ func (d *Dispatcher) Submit(ctx context.Context, s uploads.Submission) (u upload
 	if err != nil {
 		return uploads.Upload{}, false, sourceError(s.Source, err)
 	}
-	if s.Source.ETag != "" && s.Source.ETag != object.ETag {
-		return uploads.Upload{}, false, &uploads.FieldError{
-			Field:  "source.etag",
-			Detail: fmt.Sprintf("is %q, but staging holds %q; submit the object that is there", s.Source.ETag, object.ETag),
-		}
-	}
-	if s.Source.Version != "" && s.Source.Version != object.Version {
-		return uploads.Upload{}, false, &uploads.FieldError{
-			Field:  "source.version",
-			Detail: fmt.Sprintf("is %q, but the latest is %q; only the latest version is taken", s.Source.Version, object.Version),
-		}
+	if err := differs(s.Source, object); err != nil {
+		return uploads.Upload{}, false, err
 	}
 	s.Source = object
 	if err := d.checkObject(account, s); err != nil {
