@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/postgres/db"
 	"mediaferry/internal/uploads"
 )
@@ -78,8 +78,7 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	}
 	s := &Store{pool: pool, q: db.New(), reporting: make(chan struct{}, maxReports), statements: watched}
 	where := fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database)
-	delay := 200 * time.Millisecond
-	for {
+	for tries := 1; ; tries++ {
 		err := s.Ping(ctx)
 		if err == nil {
 			return s, nil
@@ -88,14 +87,12 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 			pool.Close()
 			return nil, fmt.Errorf("postgres at %s refuses the credentials of postgres.dsn: %s", where, pgErr.Message)
 		}
-		log.Warn("waiting for postgres at "+where, zap.String("error", causeText(err)), zap.Duration("next_try", delay))
-		select {
-		case <-ctx.Done():
+		wait := backoff.Delay(tries, 400*time.Millisecond, 5*time.Second)
+		log.Warn("waiting for postgres at "+where, zap.String("error", causeText(err)), zap.Duration("next_try", wait))
+		if !backoff.Pause(ctx, wait) {
 			pool.Close()
 			return nil, fmt.Errorf("wait for postgres at %s: %w", where, context.Cause(ctx))
-		case <-time.After(delay/2 + rand.N(delay)): //nolint:gosec // jitter needs no secrecy
 		}
-		delay = min(2*delay, 5*time.Second)
 	}
 }
 

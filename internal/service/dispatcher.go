@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mediaferry/internal/api"
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/config"
 	"mediaferry/internal/dispatch"
 	"mediaferry/internal/jobs"
@@ -267,10 +268,8 @@ func awaitStreams(ctx context.Context, conn *jobs.Conn, log *zap.Logger) error {
 			return nil
 		}
 		log.Warn("waiting for the streams of nats", zap.Error(err), zap.Duration("next_try", time.Second))
-		select {
-		case <-ctx.Done():
+		if !backoff.Pause(ctx, time.Second) {
 			return fmt.Errorf("wait for the streams of nats: %w", context.Cause(ctx))
-		case <-time.After(time.Second):
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/config"
 	"mediaferry/internal/jobs"
 	"mediaferry/internal/parts"
@@ -155,8 +156,7 @@ func reachStaging(ctx context.Context, cfg config.Staging, log *zap.Logger) (*st
 
 // awaitStaging waits until staging answers, with a line for each try.
 func awaitStaging(ctx context.Context, store *staging.Store, endpoint string, log *zap.Logger) error {
-	delay := 200 * time.Millisecond
-	for {
+	for tries := 1; ; tries++ {
 		err := store.Check(ctx)
 		if err == nil {
 			return nil
@@ -164,13 +164,11 @@ func awaitStaging(ctx context.Context, store *staging.Store, endpoint string, lo
 		if e, ok := errors.AsType[*staging.Error](err); ok && e.SourceKind() == parts.SourceDenied {
 			return fmt.Errorf("staging at %s refuses staging.access_key and staging.secret_key: %w", endpoint, err)
 		}
-		log.Warn("waiting for staging at "+endpoint, zap.Error(err), zap.Duration("next_try", delay))
-		select {
-		case <-ctx.Done():
+		wait := backoff.Delay(tries, 400*time.Millisecond, 5*time.Second)
+		log.Warn("waiting for staging at "+endpoint, zap.Error(err), zap.Duration("next_try", wait))
+		if !backoff.Pause(ctx, wait) {
 			return fmt.Errorf("wait for staging at %s: %w", endpoint, context.Cause(ctx))
-		case <-time.After(delay):
 		}
-		delay = min(2*delay, 5*time.Second)
 	}
 }
 
