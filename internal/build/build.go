@@ -13,3 +13,17 @@ func Version() string {
 	}
 	return info.Main.Version
 }
+
+// Revision returns the commit itself, "" if it is not known.
+func Revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}

@@ -24,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/zap"
 
+	"mediaferry/internal/build"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
@@ -77,10 +78,9 @@ func NewTracer(ctx context.Context, cfg Tracing, log *zap.Logger) (*Tracer, erro
 			log.Warn("spans do not reach the collector", zap.Error(err))
 		}
 	}))
-	build := ReadBuild()
 	res, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", cfg.Service), attribute.String("service.instance.id", cfg.Instance),
-		attribute.String("service.version", build.Version),
+		attribute.String("service.version", build.Version()),
 	), resource.WithFromEnv(), resource.WithTelemetrySDK())
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, fmt.Errorf("describe the process to the collector: %w", err)
