@@ -46,33 +46,33 @@ func (d *Dispatcher) relayEvents(ctx context.Context) error {
 // live is what workers say of themselves once a second: kept in memory only,
 // and never decided by.
 type live struct {
-	mu       sync.Mutex
-	digested map[uploads.ID]int64
-	workers  map[string]uploads.WorkerStatus
-	flowing  flowing
-	moved    map[movedRun]movedBytes
-	pruned   time.Time
+	mu      sync.Mutex
+	workers map[string]uploads.WorkerStatus
+	flowing flowing
+	moved   map[runKey]movedBytes
+	pruned  time.Time // when moved was last looked through
 }
 
-// movedRun is one run in a worker's hand.
-type movedRun struct {
+// runKey is one run in a worker's hand, by its first part; 0 for a digest pass.
+type runKey struct {
 	upload uploads.ID
 	first  int
 }
 
-// movedBytes is how far it has come, and when it last came further.
+// movedBytes is how far it has come, when it last came further, and when it was
+// last heard of.
 type movedBytes struct {
-	bytes int64
-	at    time.Time
+	bytes     int64
+	at, heard time.Time
 }
 
-// movedKept is how long what moved is remembered.
+// movedKept is how long is remembered what nobody speaks of any more.
 const movedKept = time.Minute
 
 func newLive() *live {
 	return &live{
-		digested: make(map[uploads.ID]int64), workers: make(map[string]uploads.WorkerStatus),
-		flowing: flowing{hands: make(map[handKey]uploads.PartHand)}, moved: make(map[movedRun]movedBytes),
+		workers: make(map[string]uploads.WorkerStatus),
+		flowing: flowing{hands: make(map[runKey]uploads.PartHand)}, moved: make(map[runKey]movedBytes),
 	}
 }
 
@@ -82,46 +82,35 @@ func (l *live) fill(u *uploads.Upload) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u.DigestedBytes = l.digested[u.ID]
+	u.DigestedBytes = l.moved[runKey{upload: u.ID}].bytes
 }
 
-func (l *live) forget(id uploads.ID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.digested, id)
-}
-
-// NoteDigested keeps how far a digest pass has come, for those who watch.
-func (d *Dispatcher) NoteDigested(id uploads.ID, bytes int64) {
-	d.live.mu.Lock()
-	defer d.live.mu.Unlock()
-	d.live.digested[id] = bytes
-}
-
-// NoteMoved keeps when a worker last moved bytes of a run, which begins with part
-// first. bytes are those of the delivery so far.
+// NoteMoved keeps how far a worker has come with a run, which begins with part
+// first, or with part 0 with a digest pass, and when it last moved bytes of it.
+// bytes are those of the delivery so far.
 func (d *Dispatcher) NoteMoved(id uploads.ID, first int, bytes int64) {
 	l, now := d.live, time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Sub(l.pruned) > movedKept {
 		l.pruned = now
-		maps.DeleteFunc(l.moved, func(_ movedRun, m movedBytes) bool { return now.Sub(m.at) > movedKept })
+		maps.DeleteFunc(l.moved, func(_ runKey, m movedBytes) bool { return now.Sub(m.heard) > movedKept })
 	}
-	run := movedRun{id, first}
-	if before := l.moved[run]; bytes > before.bytes {
-		l.moved[run] = movedBytes{bytes, now}
-	} else if bytes < before.bytes { // delivered again
-		l.moved[run] = movedBytes{bytes, before.at}
+	run := runKey{id, first}
+	before := l.moved[run]
+	after := movedBytes{bytes: bytes, at: before.at, heard: now}
+	if bytes > before.bytes { // fewer if it was delivered again
+		after.at = now
 	}
+	l.moved[run] = after
 }
 
-// movedAt is when bytes of the upload were last seen to move.
+// movedAt is when bytes of the upload's parts were last seen to move.
 func (l *live) movedAt(id uploads.ID) (at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for run, m := range l.moved {
-		if run.upload == id && m.at.After(at) {
+		if run.upload == id && run.first > 0 && m.at.After(at) {
 			at = m.at
 		}
 	}

@@ -72,7 +72,6 @@ func (d *Dispatcher) digested(ctx context.Context, r parts.Report) error {
 		return err
 	}
 	if took {
-		d.live.forget(r.Upload)
 		d.steps.wake()
 	}
 	return nil

@@ -32,13 +32,8 @@ const (
 // flowing is what workers said of late, for those who watch; live.mu guards it.
 type flowing struct {
 	moved []uploads.Moved // ascending, at most movedSteps
-	hands map[handKey]uploads.PartHand
+	hands map[runKey]uploads.PartHand
 	swept time.Time // when hands were last looked through
-}
-
-type handKey struct {
-	upload uploads.ID
-	first  int
 }
 
 // move adds what a worker moved between two heartbeats.
@@ -66,7 +61,7 @@ func (d *Dispatcher) NoteHand(id uploads.ID, hand uploads.PartHand) {
 			}
 		}
 	}
-	key := handKey{id, hand.First}
+	key := runKey{id, hand.First}
 	if _, known := f.hands[key]; known || len(f.hands) < maxHands {
 		f.hands[key] = hand
 	}

@@ -301,11 +301,10 @@ func listen(conn *jobs.Conn, d *dispatch.Dispatcher) (stop func(), err error) {
 		return nil, err
 	}
 	stopLive, err := conn.SubscribeLive(uploads.ID{}, func(l jobs.Live) {
-		if l.Run.Count == 0 {
-			d.NoteDigested(l.Upload, l.Bytes)
-			return
-		}
 		d.NoteMoved(l.Upload, l.Run.First, l.Bytes)
+		if l.Run.Count == 0 {
+			return // a digest pass has no parts to show
+		}
 		d.NoteHand(l.Upload, uploads.PartHand{
 			First: l.Run.First, Count: l.Run.Count, Worker: l.Worker, Stage: l.Stage, Bytes: l.Bytes, Total: l.Total, At: time.Now(),
 		})
