@@ -346,18 +346,17 @@ func (d *Dispatcher) noteReports(ctx context.Context, reports []parts.Report) {
 	}
 }
 
-// why says in a few words what a platform answered.
+// why says in a few words what a platform answered. It begins with the kind, by
+// which an explanation tells throttling.
 func why(kind, code, message string) string {
 	const most = 200 // bytes
 	text := kind
 	if code != "" {
 		text += " (" + code + ")"
 	}
-	if strings.Contains(message, text) {
-		text = message // a provider's error says both
-	} else {
-		text += ": " + message
-	}
+	// A provider's error says both too, behind the call.
+	before, after, _ := strings.Cut(message, text)
+	text += ": " + strings.TrimSuffix(before, ": ") + after
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

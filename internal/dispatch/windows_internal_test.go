@@ -9,7 +9,7 @@ import (
 func TestWhyAWindowWasCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ kind, code, message, want string }{
-		{"throttled", "503", "UploadPart: throttled (503)", "UploadPart: throttled (503)"},
+		{"throttled", "503", "UploadPart: throttled (503): slow down", "throttled (503): UploadPart: slow down"},
 		{"transient", "stalled", "no byte moved for 30s", "transient (stalled): no byte moved for 30s"},
 		{"transient", "", "connection reset", "transient: connection reset"},
 	} {
