@@ -35,7 +35,9 @@ const reasonProbed = "found by a probe: the record was behind"
 // takeProbes claims uploads of which a probe is due and takes them.
 func (d *Dispatcher) takeProbes(ctx context.Context) error {
 	for {
-		steps, err := d.store.ClaimProbes(ctx, claimSize, d.roomy(), d.cfg.Lease)
+		steps, err := claim(ctx, func(ctx context.Context) ([]uploads.Step, error) {
+			return d.store.ClaimProbes(ctx, claimSize, d.roomy(), d.cfg.Lease)
+		})
 		if err != nil || len(steps) == 0 {
 			return err
 		}

@@ -100,6 +100,7 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 			return err
 		}
 		if err := d.newest(ctx); err != nil {
+			d.unbegun(ctx, steps)
 			return err
 		}
 		for _, step := range steps {
@@ -143,12 +144,13 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 		var receipts map[uploads.ID][]parts.Stored
 		if len(finishing) == 0 {
 			if err := d.newest(ctx); err != nil {
+				d.unbegun(ctx, steps)
 				return err
 			}
 		} else {
-			// After an error the leases run out, and then a probe comes first.
 			held, err := d.beforeFinish(ctx, steps)
 			if err != nil {
+				d.unbegun(ctx, steps)
 				return err
 			}
 			steps = slices.DeleteFunc(steps, func(s uploads.Step) bool { return s.State == uploads.Finishing && !held[s.ID] })
@@ -173,6 +175,17 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 				}
 			})
 		}
+	}
+}
+
+// unbegun gives claimed steps back where a stop came before they were begun. After
+// any other error their leases run out, and then a probe comes before a finish.
+func (d *Dispatcher) unbegun(ctx context.Context, steps []uploads.Step) {
+	if ctx.Err() == nil {
+		return
+	}
+	for _, s := range steps {
+		d.giveBack(ctx, s, !s.Intent.IsZero())
 	}
 }
 
