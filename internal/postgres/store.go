@@ -44,7 +44,8 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	}
 	ourSchema(cfg.ConnConfig)
 	cfg.MaxConns = int32(maxConns) //nolint:gosec // bounded by the configuration
-	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.ConnConfig.ConnectTimeout = connectTimeout
+	cfg.ConnConfig.DialFunc = dial
 	cfg.ConnConfig.RuntimeParams["application_name"] = "mediaferry"
 	// Every statement here is a few look-ups by index, whose plan does not depend
 	// on the values: planned once on each connection. But a plan that is made
@@ -147,6 +148,8 @@ func unavailable(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+const connectTimeout = 5 * time.Second
 
 const (
 	diskFull = "53100"

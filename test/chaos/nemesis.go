@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -27,9 +28,11 @@ const (
 	natsKill       = "nats_kill"
 	natsWipe       = "nats_wipe"     // killed, and its store deleted
 	natsConsumer   = "nats_consumer" // consumers deleted: everything is delivered again
+	natsStop       = "nats_stop"     // SIGSTOP: connections stand, and nothing comes
 	postgresKill   = "postgres_kill"
-	postgresCut    = "postgres_cut" // connections terminated
-	deploy         = "deploy"       // rolling SIGTERM of everything
+	postgresCut    = "postgres_cut"  // connections terminated
+	postgresStop   = "postgres_stop" // SIGSTOP, of the server and its backends
+	deploy         = "deploy"        // rolling SIGTERM of everything
 
 	staging5xx     = "staging_5xx"
 	stagingReset   = "staging_reset"
@@ -50,7 +53,8 @@ const (
 
 func processKinds() []string {
 	return []string{
-		workerKill, workerStop, workerLate, dispatcherKill, dispatcherStop, natsKill, natsWipe, natsConsumer, postgresKill, postgresCut, deploy,
+		workerKill, workerStop, workerLate, dispatcherKill, dispatcherStop, natsKill, natsWipe, natsConsumer, natsStop,
+		postgresKill, postgresCut, postgresStop, deploy,
 	}
 }
 
@@ -241,8 +245,16 @@ func (n *nemesis) bring(ctx context.Context, e event) (what string, err error) {
 		return n.deleteConsumers(ctx)
 	case postgresKill:
 		return n.killPostgres(ctx, e.length)
+	case natsStop:
+		r := n.w.role("nats")
+		r.signal(syscall.SIGSTOP)
+		wait(ctx, e.length)
+		r.signal(syscall.SIGCONT)
+		return "stopped for " + e.length.String(), nil
 	case postgresCut:
 		return n.cutPostgres(ctx)
+	case postgresStop:
+		return n.stopPostgres(ctx, e.length)
 	case deploy:
 		return n.deploy(ctx)
 	case stagingChanged:
@@ -338,20 +350,39 @@ func (n *nemesis) deleteConsumers(ctx context.Context) (string, error) {
 
 // killPostgres kills the server and its backends at once.
 func (n *nemesis) killPostgres(ctx context.Context, down time.Duration) (string, error) {
-	pid := n.w.postgres.PID()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for child := range strings.FieldsSeq(string(children)) {
-		var c int
-		if _, err := fmt.Sscan(child, &c); err == nil {
-			_ = syscall.Kill(c, syscall.SIGKILL)
-		}
-	}
-	if err != nil {
-		return "killed", fmt.Errorf("find the backends: %w", err)
+	if err := signalAll(n.w.postgres.PID(), syscall.SIGKILL); err != nil {
+		return "killed", err
 	}
 	wait(ctx, down)
 	return "killed", n.revivePostgres(ctx)
+}
+
+// stopPostgres has the server and its backends stand still: nobody is refused and
+// nobody is answered. The one that is let go on is the one that was stopped.
+func (n *nemesis) stopPostgres(ctx context.Context, length time.Duration) (string, error) {
+	pid := n.w.postgres.PID()
+	err := signalAll(pid, syscall.SIGSTOP)
+	wait(ctx, length)
+	if n.w.postgres.PID() == pid {
+		err = errors.Join(err, signalAll(pid, syscall.SIGCONT))
+	}
+	return "stopped for " + length.String(), err
+}
+
+// signalAll sends a signal to a process and then to its children.
+func signalAll(pid int, s syscall.Signal) error {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	_ = syscall.Kill(pid, s) // one that is gone needs no signal
+	for child := range strings.FieldsSeq(string(children)) {
+		var c int
+		if _, err := fmt.Sscan(child, &c); err == nil {
+			_ = syscall.Kill(c, s)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("find the children of process %d: %w", pid, err)
+	}
+	return nil
 }
 
 // revivePostgres starts the server; a backend that lingers keeps it from that
