@@ -29,7 +29,7 @@ type followCases interface {
 
 const (
 	eventStream = "text/event-stream"
-	maxStreams = 64 // of one dispatcher; a tenant has half of them at most
+	maxStreams  = 64 // of one dispatcher; a tenant has half of them at most
 	// heartbeat is how often something is sent where nothing happens, so that what
 	// is between leaves the connection open and a caller that is gone is noticed.
 	heartbeat = 15 * time.Second
