@@ -352,7 +352,7 @@ func (p *push) batch(ctx context.Context, all []client.BatchSource, b *brought) 
 		}
 		p.tellBatch(batch.ID, strings.Join(p.accounts, ","), batch.Uploads, batch.Rejected, batch.FirstRejected)
 		if batch.Rejected > 0 {
-			errs = append(errs, fmt.Errorf("%d objects were not taken; mediaferry batches show %s lists them", batch.Rejected, batch.ID))
+			errs = append(errs, fmt.Errorf("%d rejected; mediaferry batches show %s says what, and why", batch.Rejected, batch.ID))
 		}
 		var made []client.Upload // newest first
 		err = eachOf(ctx, p.api, batch.ID, func(u client.Upload) error {
