@@ -132,7 +132,7 @@ func readCSV(body []byte, line func(int, wire.BulkLine, error) error) error {
 	columns = slices.Clone(columns)
 	for i, name := range columns {
 		if err := setColumn(&wire.BulkLine{}, name, ""); err != nil {
-			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %q is not known; see the description of the API", name)}
+			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %.80q is not known; columns are separated by commas, and docs/submitting.md lists them", name)}
 		}
 		if slices.Contains(columns[:i], name) {
 			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %q is there twice; leave one out", name)}

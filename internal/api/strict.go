@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -46,47 +47,86 @@ func checkJSON(data []byte) error {
 		}
 		return &uploads.FieldError{Detail: fmt.Sprintf("is not UTF-8 at byte %d; send it as UTF-8", at+1)}
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	// What is open, from the outside: of an object the names that were seen, and
-	// the last of them.
-	type level struct {
-		seen map[string]bool // nil for an array
-		last string
-	}
-	var open []level
-	key := false // the next token is a name
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			return nil //nolint:nilerr // the end, or no JSON
-		}
-		switch name, isText := token.(string); {
-		case token == json.Delim('{'):
-			open, key = append(open, level{seen: map[string]bool{}}), true
-			continue
-		case token == json.Delim('['):
+	var open []level // from the outside
+	key := false     // the next text is a name
+	for at := 0; at < len(data); at++ {
+		switch data[at] {
+		case '{':
+			open, key = append(open, level{object: true}), true
+		case '[':
 			open, key = append(open, level{}), false
-			continue
-		case token == json.Delim('}') || token == json.Delim(']'):
-			open = open[:len(open)-1]
-		case isText && key:
-			in := &open[len(open)-1]
-			twice := in.seen[name]
-			in.seen[name], in.last, key = true, name, false
-			if !twice {
+		case '}', ']':
+			if len(open) == 0 {
+				return nil
+			}
+			open, key = open[:len(open)-1], false
+		case ',':
+			key = len(open) > 0 && open[len(open)-1].object
+		case '"':
+			text := data[at:endOfText(data, at)]
+			if at += len(text) - 1; !key {
+				continue
+			}
+			key = false
+			if in := &open[len(open)-1]; in.add(text) {
 				continue
 			}
 			var path []string
 			for _, l := range open {
-				if l.seen != nil {
+				if l.object {
 					path = append(path, cut(l.last))
 				}
 			}
 			return &uploads.FieldError{Field: strings.Join(path, "."), Detail: thereTwice}
 		}
-		key = len(open) > 0 && open[len(open)-1].seen != nil // a value has ended
 	}
+	return nil
+}
+
+// endOfText is where the text ends that begins at a quote, behind its last quote.
+func endOfText(data []byte, at int) int {
+	for at++; at < len(data); at++ {
+		switch data[at] {
+		case '\\':
+			at++
+		case '"':
+			return at + 1
+		}
+	}
+	return len(data)
+}
+
+// level is an object or array that is being read, and the names that an object has.
+type level struct {
+	object bool
+	last   string
+	few    []string
+	many   map[string]bool // instead, where they are
+}
+
+// add notes a name, which is in quotes, and reports whether it is new.
+func (l *level) add(quoted []byte) bool {
+	const few = 16
+	if bytes.IndexByte(quoted, '\\') < 0 && len(quoted) > 1 {
+		l.last = string(quoted[1 : len(quoted)-1])
+	} else if json.Unmarshal(quoted, &l.last) != nil {
+		return true // the decoder tells
+	}
+	if l.many != nil {
+		twice := l.many[l.last]
+		l.many[l.last] = true
+		return !twice
+	}
+	if slices.Contains(l.few, l.last) {
+		return false
+	}
+	if l.few = append(l.few, l.last); len(l.few) == few {
+		l.many = make(map[string]bool, 2*few)
+		for _, name := range l.few {
+			l.many[name] = true
+		}
+	}
+	return true
 }
 
 const thereTwice = "is there twice; leave one out"

@@ -24,16 +24,21 @@ func TestBodiesAreTakenAtTheirWord(t *testing.T) {
 		status          int
 		place, contains string
 	}{
-		"two accounts":      {good + `,"account":"other"}`, nil, 400, "body.account", "is there twice"},
-		"two keys":          {`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4","key":"a/2.mp4"}}`, nil, 400, "body.source.key", "is there twice"},
-		"one name in two":   {good + `,"labels":{"account":"x","a":"b"},"options":{"a":"b"},"digests":["a","a"]}`, nil, 422, "body.digests[0]", "not a digest"},
-		"not UTF-8":         {strings.Replace(good, "1.mp4", "\xff.mp4", 1) + `}`, nil, 400, "body", "is not UTF-8 at byte 55"},
-		"two values":        {good + `} {}`, nil, 400, "body", "is not JSON: "},
-		"a huge number":     {good + `,"priority":1e300}`, nil, 422, "body.priority", "is 1e300; give a whole number"},
-		"a large number":    {good + `,"priority":99999999999999999999}`, nil, 422, "body.priority", "give a whole number"},
-		"a form":            {"account=main", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "header.Content-Type", "application/json"},
-		"packed":            {"\x1f\x8b", []string{"Content-Encoding", "gzip"}, 415, "header.Content-Encoding", "send the body as it is"},
-		"nothing but names": {strings.Repeat("[", 9000), nil, 400, "body", "is not JSON"},
+		"two accounts":       {good + `,"account":"other"}`, nil, 400, "body.account", "is there twice"},
+		"two keys":           {`{"account":"main","source":{"bucket":"inbox","key":"a/1.mp4","key":"a/2.mp4"}}`, nil, 400, "body.source.key", "is there twice"},
+		"an escaped name":    {good + `,"acc\u006funt":"other"}`, nil, 400, "body.account", "is there twice"},
+		"a quote in a text":  {good + `,"name":"\"account\":","labels":{"a":"{","account":"["},"digests":["x"]}`, nil, 422, "body.digests[0]", "not a digest"},
+		"many labels":        {good + `,"labels":{"1":"","2":"","3":"","4":"","5":"","6":"","7":"","8":"","9":"","10":"","11":"","12":"","13":"","14":"","15":"","16":"","17":"","3":""}}`, nil, 400, "body.labels.3", "is there twice"},
+		"a text without end": {`{"account":"main`, nil, 400, "body", "is not JSON"},
+		"ends alone":         {`]}`, nil, 400, "body", "is not JSON"},
+		"one name in two":    {good + `,"labels":{"account":"x","a":"b"},"options":{"a":"b"},"digests":["a","a"]}`, nil, 422, "body.digests[0]", "not a digest"},
+		"not UTF-8":          {strings.Replace(good, "1.mp4", "\xff.mp4", 1) + `}`, nil, 400, "body", "is not UTF-8 at byte 55"},
+		"two values":         {good + `} {}`, nil, 400, "body", "is not JSON: "},
+		"a huge number":      {good + `,"priority":1e300}`, nil, 422, "body.priority", "is 1e300; give a whole number"},
+		"a large number":     {good + `,"priority":99999999999999999999}`, nil, 422, "body.priority", "give a whole number"},
+		"a form":             {"account=main", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "header.Content-Type", "application/json"},
+		"packed":             {"\x1f\x8b", []string{"Content-Encoding", "gzip"}, 415, "header.Content-Encoding", "send the body as it is"},
+		"nothing but names":  {strings.Repeat("[", 9000), nil, 400, "body", "is not JSON"},
 	} {
 		a := call(t, http.MethodPost, base+"/v1/uploads", tc.body, tc.header...)
 		p := decode[problem](t, a)

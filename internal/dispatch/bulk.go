@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 		return result, err
 	}
 	names := map[string]taken{}
+	under := map[string][]byte{} // hashes by idempotency key
 	kept := items[:0]
 	for _, it := range items {
 		account, s := d.accounts[it.Submission.Account], it.Submission
@@ -72,7 +74,10 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 		if _, away := errors.AsType[*uploads.UnavailableError](problem); away {
 			return result, problem
 		}
-		if problem == nil {
+		// What is the same as a line before is known, and not another one of its name.
+		hash := it.RequestHash
+		again := s.IdempotencyKey != "" && bytes.Equal(under[s.IdempotencyKey], hash)
+		if problem == nil && !again {
 			if why := names[account.Name].refuse(s, nil); why != "" {
 				problem = &uploads.FieldError{Field: "name", Detail: strings.TrimPrefix(why, "name: ")}
 			}
@@ -81,7 +86,7 @@ func (d *Dispatcher) SubmitMany(ctx context.Context, tenant string, lines []uplo
 			reject(it.Number, problem)
 			continue
 		}
-		hash := it.RequestHash
+		under[s.IdempotencyKey] = hash
 		if it.IntakeItem, err = itemOf(s); err != nil {
 			return result, err
 		}
