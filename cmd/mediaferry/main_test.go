@@ -92,7 +92,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ADMIN_TOKEN", admin)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "id": keepID},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "id": keepID, "keepbatch": keepBatch},
 	})
 }
 
@@ -106,6 +106,12 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if code != args[0] {
 		ts.Fatalf("exit code %s, want %s", code, args[0])
 	}
+}
+
+// keepBatch sets ID to that of the batch that the command before told of.
+func keepBatch(ts *testscript.TestScript, _ bool, _ []string) {
+	_, rest, _ := strings.Cut(ts.ReadFile("stderr"), "batch ")
+	ts.Setenv("ID", strings.Fields(rest)[0])
 }
 
 // keepID sets ID to the first word that the command before printed.

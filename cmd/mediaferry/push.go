@@ -21,6 +21,7 @@ import (
 
 	"mediaferry/client"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/uploads"
 )
 
 // stagedAtOnce is how many local files are put into staging side by side.
@@ -68,7 +69,11 @@ shell leaves them alone.
 Local files are put into staging first. The command returns as soon as the
 uploads are accepted, and prints them; with --wait it follows them to the end
 and fails if one of them does. Progress goes to standard error. Where one source
-or account fails, the others are still brought.`,
+or account fails, the others are still brought.
+
+More than one upload is a batch: its id goes to standard error, and
+mediaferry batches show tells how it stands. A push of more than 10,000 files and
+objects is several batches.`,
 		Example: `  mediaferry push film.mp4 --to archive,vod --wait
   mediaferry push masters/ 's3://staging/2026/*.mov' --to archive -o jsonl`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
@@ -101,7 +106,7 @@ or account fails, the others are still brought.`,
 	f.StringArrayVar(&labels, "label", nil, "key=value to keep with the upload; may be repeated")
 	f.StringArrayVar(&options, "option", nil, "key=value for the provider; may be repeated")
 	f.StringVar(&p.idempotencyKey, "idempotency-key", "",
-		"the same key is the same upload; with several accounts each has its name added")
+		"the same key is the same upload, or with several accounts the same batch")
 	f.BoolVar(&p.wait, "wait", false, "follow the uploads to the end")
 	timeoutFlag(cmd, &p.timeout)
 	f.StringVar(&p.staging.Endpoint, "staging-endpoint", a.getenv("MEDIAFERRY_STAGING_ENDPOINT"),
@@ -134,14 +139,16 @@ func (p *push) run(ctx context.Context, args []string) error {
 	}
 	staged, err := p.stage(ctx, all.files)
 	errs := []error{err}
-	for _, s := range staged {
-		errs = append(errs, p.object(ctx, s.Source, s.contentType, b))
-	}
 	for _, source := range all.objects {
-		errs = append(errs, p.object(ctx, source, p.contentType, b))
+		staged = append(staged, stagedFile{source, p.contentType})
 	}
-	for _, source := range all.prefixes {
-		errs = append(errs, p.prefix(ctx, source, b))
+	switch {
+	case len(p.accounts) == 1 && len(staged) == 1 && len(all.prefixes) == 0:
+		errs = append(errs, p.object(ctx, p.accounts[0], staged[0], b))
+	case len(p.accounts) == 1 && len(staged) == 0 && len(all.prefixes) == 1:
+		errs = append(errs, p.prefix(ctx, p.accounts[0], all.prefixes[0], b))
+	default:
+		errs = append(errs, p.batch(ctx, p.sources(staged, all.prefixes), b))
 	}
 	if p.wait && len(b.uploads) > 0 {
 		errs = append(errs, p.follow(ctx, p.api, b.uploads, out, p.timeout))
@@ -305,51 +312,92 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF must stay what it is
 }
 
-// object submits one staging object to every account.
-func (p *push) object(ctx context.Context, source client.Source, contentType string, b *brought) error {
-	var errs []error
-	for _, account := range p.accounts {
-		key := p.idempotencyKey
-		if key != "" && len(p.accounts) > 1 {
-			key += ":" + account
-		}
-		u, _, err := p.api.Submit(ctx, client.Submission{
-			Account: account, Source: source, Name: p.name, ContentType: contentType,
-			Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: key,
-		})
-		if err == nil {
-			err = b.add(u)
-		}
-		errs = append(errs, err)
+// object submits one staging object to an account.
+func (p *push) object(ctx context.Context, account string, source stagedFile, b *brought) error {
+	u, _, err := p.api.Submit(ctx, client.Submission{
+		Account: account, Source: source.Source, Name: p.name, ContentType: source.contentType,
+		Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.idempotencyKey,
+	})
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	return b.add(u)
 }
 
-// prefix submits every object that is selected to every account, as one batch each.
-func (p *push) prefix(ctx context.Context, source prefixSource, b *brought) error {
+// sources are what is submitted together.
+func (p *push) sources(objects []stagedFile, prefixes []prefixSource) []client.BatchSource {
+	var all []client.BatchSource
+	for _, o := range objects {
+		all = append(all, client.BatchSource{
+			Bucket: o.Bucket, Key: o.Key, Version: o.Version, ETag: o.ETag, Name: p.name, ContentType: o.contentType,
+		})
+	}
+	for _, below := range prefixes {
+		all = append(all, client.BatchSource{Bucket: below.bucket, Prefix: &below.prefix, Match: below.match})
+	}
+	return all
+}
+
+// batch submits sources to every account, as one batch, or as few as they fit in.
+func (p *push) batch(ctx context.Context, all []client.BatchSource, b *brought) error {
 	var errs []error
-	for _, account := range p.accounts {
-		res, err := p.api.SubmitPrefix(ctx, client.PrefixSubmission{
-			Account: account, Bucket: source.bucket, Prefix: source.prefix, Match: source.match, ContentType: p.contentType,
-			Options: p.options, Labels: p.labels, Priority: p.priority,
+	for sources := range slices.Chunk(all, uploads.MaxBatchSources) {
+		batch, _, err := p.api.SubmitBatch(ctx, client.BatchSubmission{
+			Accounts: p.accounts, Sources: sources, ContentType: p.contentType,
+			Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.idempotencyKey,
 		})
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		_, _ = fmt.Fprintf(p.stderr, "batch %s  %s  %d submitted, %d rejected\n", cmp.Or(res.Batch, "-"), account, res.Submitted, len(res.Rejected))
-		for _, r := range res.Rejected {
-			_, _ = fmt.Fprintln(p.stderr, printable(fmt.Sprintf("rejected  %s  %s: %s", account, r.Key, r.Error)))
+		p.tellBatch(batch.ID, strings.Join(p.accounts, ","), batch.Uploads, batch.Rejected, batch.FirstRejected)
+		if batch.Rejected > 0 {
+			errs = append(errs, fmt.Errorf("%d rejected; mediaferry batches show %s says what, and why", batch.Rejected, batch.ID))
 		}
-		switch {
-		case len(res.Rejected) > 0:
-			errs = append(errs, fmt.Errorf("%d objects of %s were not taken for %s", len(res.Rejected), source, account))
-		case res.Submitted == 0:
-			errs = append(errs, usagef("%s has no objects; nothing was submitted to %s", source, account))
+		var made []client.Upload // newest first
+		err = eachOf(ctx, p.api, batch.ID, func(u client.Upload) error {
+			made = append(made, u)
+			return nil
+		})
+		if client.IsRefused(err) && !p.wait {
+			_, _ = fmt.Fprintln(p.stderr, "the token may submit and not read: the uploads are not listed")
+			err = nil
 		}
-		if res.Submitted > 0 {
-			errs = append(errs, eachOf(ctx, p.api, res.Batch, b.add))
+		errs = append(errs, err)
+		for _, u := range slices.Backward(made) {
+			errs = append(errs, b.add(u))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// tellBatch says on standard error what was submitted together, and what was not.
+func (p *push) tellBatch(id, accounts string, submitted, rejected int, first []client.Rejected) {
+	_, _ = fmt.Fprintf(p.stderr, "batch %s  %s  %d submitted, %d rejected\n", cmp.Or(id, "-"), accounts, submitted, rejected)
+	for _, r := range first {
+		_, _ = fmt.Fprintln(p.stderr, printable(fmt.Sprintf("rejected  %s  %s: %s", cmp.Or(r.Account, accounts), r.Key, r.Error)))
+	}
+}
+
+// prefix submits every object that is selected to an account, as one batch.
+func (p *push) prefix(ctx context.Context, account string, source prefixSource, b *brought) error {
+	res, err := p.api.SubmitPrefix(ctx, client.PrefixSubmission{
+		Account: account, Bucket: source.bucket, Prefix: source.prefix, Match: source.match, ContentType: p.contentType,
+		Options: p.options, Labels: p.labels, Priority: p.priority,
+	})
+	if err != nil {
+		return err
+	}
+	p.tellBatch(res.Batch, account, res.Submitted, len(res.Rejected), res.Rejected)
+	var errs []error
+	switch {
+	case len(res.Rejected) > 0:
+		errs = append(errs, fmt.Errorf("%d objects of %s were not taken for %s", len(res.Rejected), source, account))
+	case res.Submitted == 0:
+		errs = append(errs, usagef("%s has no objects; nothing was submitted to %s", source, account))
+	}
+	if res.Submitted > 0 {
+		errs = append(errs, eachOf(ctx, p.api, res.Batch, b.add))
 	}
 	return errors.Join(errs...)
 }

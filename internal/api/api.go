@@ -130,7 +130,9 @@ func (s *server) register(mux *http.ServeMux) huma.API {
 	cfg.DocsPath = "" // its page loads scripts from elsewhere
 	// As unknown fields of bodies are: a misspelt filter must not select everything.
 	cfg.RejectUnknownQueryParameters = true
+	cfg.Formats = map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()}
 	api := humago.New(mux, cfg)
+	api.UseMiddleware(plainly(api))
 	op := func(method, path, id, summary string, codes ...int) huma.Operation {
 		return huma.Operation{
 			Method: method, Path: path, OperationID: id, Summary: summary,

@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"mediaferry/internal/api/wire"
 	"mediaferry/internal/uploads"
@@ -20,12 +23,31 @@ type batchCases interface {
 }
 
 func (s *server) registerBatches(api huma.API, op func(method, path, id, summary string, codes ...int) huma.Operation) {
-	huma.Register(api, op("POST", "/v1/batches", "submit-batch",
-		"Submit one staging object, or every one below a prefix, for several accounts", 409, 422, 503), s.submitBatch)
+	submit := op("POST", "/v1/batches", "submit-batch",
+		"Submit staging objects, or every one below prefixes, for several accounts", 409, 413, 422, 503)
+	submit.MaxBodyBytes = maxBatchBody
+	submit.Middlewares = huma.Middlewares{s.oneLarge(api)}
+	huma.Register(api, submit, s.submitBatch)
 	huma.Register(api, op("GET", "/v1/batches", "list-batches",
 		"List batches, newest first", 422, 503), s.batches)
 	huma.Register(api, op("GET", "/v1/batches/{id}", "show-batch",
 		"Show a batch and how its uploads stand", 404, 422, 503), s.batch)
+}
+
+// maxBatchBody is in bytes: ten thousand sources of 400.
+const maxBatchBody = 4 << 20
+
+// oneLarge has submissions whose body is larger than others may be take the place
+// of a bulk submission.
+func (s *server) oneLarge(api huma.API) func(huma.Context, func(huma.Context)) {
+	one := s.oneBulk(api)
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if r, _ := humago.Unwrap(ctx); r.ContentLength >= 0 && r.ContentLength <= maxBody {
+			next(ctx)
+			return
+		}
+		one(ctx, next)
+	}
 }
 
 type submitBatchRequest struct {
@@ -41,21 +63,25 @@ type submitBatchAnswer struct {
 func (s *server) submitBatch(ctx context.Context, in *submitBatchRequest) (*submitBatchAnswer, error) {
 	b := in.Body
 	common, err := submission(in.Tenant, wire.Submission{
-		Source: wire.Source{Bucket: b.Source.Bucket, Key: b.Source.Key, Version: b.Source.Version, ETag: b.Source.ETag},
-		Name:   b.Name, ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority,
+		Name: b.Name, ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority,
 		NotBefore: b.NotBefore, IdempotencyKey: b.IdempotencyKey, Digests: b.Digests,
 	})
 	if err != nil {
 		return nil, s.problem("submit-batch", err)
 	}
 	sub := uploads.BatchSubmission{Submission: common, Accounts: b.Accounts, AccountOptions: b.AccountOptions}
-	if b.Source.Prefix != nil {
-		if b.Source.Key != "" || b.Source.Version != "" || b.Source.ETag != "" {
-			return nil, s.problem("submit-batch", &uploads.FieldError{
-				Field: "source.prefix", Detail: "goes without key, version and etag, which name one object; give one of both",
-			})
-		}
-		sub.Prefix, sub.Source.Key = true, *b.Source.Prefix
+	single, err := batchSource("source", b.Source)
+	if err == nil && (single.Name != "" || single.ContentType != "") {
+		err = &uploads.FieldError{Field: "source", Detail: "goes without name and content_type, which are beside it; only sources have their own"}
+	}
+	sub.Source, sub.Prefix, sub.Match = single.Source, single.Prefix, single.Match
+	errs := []error{err}
+	for i, source := range b.Sources {
+		one, err := batchSource(fmt.Sprintf("sources[%d]", i), source)
+		errs, sub.Sources = append(errs, err), append(sub.Sources, one)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, s.problem("submit-batch", err)
 	}
 	batch, created, err := s.uc.SubmitBatch(ctx, sub)
 	if err != nil {
@@ -66,6 +92,22 @@ func (s *server) submitBatch(ctx context.Context, in *submitBatchRequest) (*subm
 		status = http.StatusCreated
 	}
 	return &submitBatchAnswer{Status: status, Body: batchView(batch)}, nil
+}
+
+// batchSource reads the wire form of a source at a place in the request.
+func batchSource(place string, b wire.BatchSource) (uploads.BatchSource, error) {
+	out := uploads.BatchSource{
+		Source: uploads.Object{Bucket: b.Bucket, Key: b.Key, Version: b.Version, ETag: b.ETag},
+		Match:  b.Match, Name: b.Name, ContentType: b.ContentType,
+	}
+	if b.Prefix == nil {
+		return out, nil
+	}
+	if b.Key != "" || b.Version != "" || b.ETag != "" {
+		return out, &uploads.FieldError{Field: place + ".prefix", Detail: "goes without key, version and etag, which name one object; give one of both"}
+	}
+	out.Prefix, out.Source.Key = true, *b.Prefix
+	return out, nil
 }
 
 type batchesRequest struct {

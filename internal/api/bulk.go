@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +62,8 @@ func (s *server) submitBulk(ctx context.Context, in *bulkRequest) (*bulkAnswer, 
 	}
 	var lines []uploads.Line
 	var bad []uploads.LineError
-	err := read(in.RawBody, func(number int, b wire.BulkLine, err error) error {
+	body := bytes.TrimPrefix(in.RawBody, []byte("\ufeff")) // as spreadsheets begin a file
+	err := read(body, func(number int, b wire.BulkLine, err error) error {
 		if len(lines)+len(bad) == uploads.MaxBulk {
 			return &uploads.FieldError{Field: "lines", Detail: fmt.Sprintf("are more than %d; send the rest in further calls", uploads.MaxBulk)}
 		}
@@ -113,16 +113,7 @@ func readLines(body []byte, line func(int, wire.BulkLine, error) error) error {
 			continue
 		}
 		var b wire.BulkLine
-		dec := json.NewDecoder(bytes.NewReader(text))
-		dec.DisallowUnknownFields()
-		err := dec.Decode(&b)
-		if err == nil && dec.More() {
-			err = errors.New("more than one value")
-		}
-		if err != nil {
-			err = &uploads.FieldError{Detail: "is not a submission in JSON on one line: " + err.Error()}
-		}
-		if err := line(number, b, err); err != nil {
+		if err := line(number, b, readJSON(text, &b)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +132,7 @@ func readCSV(body []byte, line func(int, wire.BulkLine, error) error) error {
 	columns = slices.Clone(columns)
 	for i, name := range columns {
 		if err := setColumn(&wire.BulkLine{}, name, ""); err != nil {
-			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %q is not known; see the description of the API", name)}
+			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %.80q is not known; columns are separated by commas, and docs/submitting.md lists them", name)}
 		}
 		if slices.Contains(columns[:i], name) {
 			return &uploads.FieldError{Field: "lines[1]", Detail: fmt.Sprintf("column %q is there twice; leave one out", name)}

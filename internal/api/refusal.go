@@ -13,6 +13,9 @@ import (
 // object that it is missing in.
 var missingProperty = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
+// unknownType begins what the framework says of a body of another type.
+const unknownType = "unknown content type: "
+
 // remedies are what to do about what the framework refuses, by its words.
 func remedies() map[string]string {
 	return map[string]string{
@@ -46,12 +49,25 @@ func tellPlaces(_ huma.Context, _ string, v any) (any, error) {
 		if remedy, known := remedies()[e.Message]; known {
 			e.Message = remedy
 		}
-		if p.Status == http.StatusBadRequest && e.Location == "body" && strings.Contains(e.Message, "JSON") {
+		if m := outOfRange.FindStringSubmatch(e.Message); m != nil {
+			e.Location, e.Message, e.Value = "body."+m[2], fmt.Sprintf("is %.40s; give a whole number that is not as large", m[1]), nil
+		}
+		switch {
+		case e.Location != "body":
+		case strings.HasPrefix(e.Message, unknownType):
+			e.Location, e.Message = "header.Content-Type", fmt.Sprintf("is %.80q; send JSON, as application/json", strings.TrimPrefix(e.Message, unknownType))
+			e.Value = nil
+		case strings.HasSuffix(e.Message, ": "+thereTwice):
+			e.Location, e.Message = "body."+strings.TrimSuffix(e.Message, ": "+thereTwice), thereTwice
+		case p.Status == http.StatusBadRequest && !strings.HasPrefix(e.Message, "is "):
 			e.Message = "is not JSON: " + e.Message
 		}
 		switch e.Value.(type) {
 		case map[string]any, []any:
 			e.Value = nil
+		}
+		if e.Location == "body" || p.Status == http.StatusBadRequest {
+			e.Value = nil // all that was sent
 		}
 	}
 	return p, nil

@@ -1,12 +1,10 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"mediaferry/internal/api/wire"
@@ -57,13 +55,11 @@ func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload
 
 func submitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (uploads.Upload, error) {
 	var body wire.Submission
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&body); err != nil {
-		return uploads.Upload{}, &uploads.FieldError{Field: "message", Detail: fmt.Sprintf("is not a submission: %v", err)}
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return uploads.Upload{}, &uploads.FieldError{Field: "message", Detail: "has something after the submission; send one object"}
+	if err := readJSON(payload, &body); err != nil {
+		if f, ok := errors.AsType[*uploads.FieldError](err); ok && f.Field == "" {
+			f.Field = "message"
+		}
+		return uploads.Upload{}, err
 	}
 	s, err := submission(tenant, body)
 	if err != nil {

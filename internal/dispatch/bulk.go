@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,8 @@ func (b *bulk) check(lines []uploads.Line) {
 // checkObjects keeps the items whose objects can be taken. An error means that
 // staging cannot be asked.
 func (b *bulk) checkObjects(ctx context.Context, objects map[place]uploads.Object) error {
-	names := map[string]taken{} // by account
+	names := map[string]taken{}  // by account
+	under := map[string][]byte{} // hashes by idempotency key
 	kept := b.items[:0]
 	for _, it := range b.items {
 		account, s := b.d.accounts[it.Submission.Account], it.Submission
@@ -99,7 +101,9 @@ func (b *bulk) checkObjects(ctx context.Context, objects map[place]uploads.Objec
 		if _, away := errors.AsType[*uploads.UnavailableError](problem); away {
 			return problem
 		}
-		if problem == nil {
+		// What is the same as a line before is known, and not another one of its name.
+		again := s.IdempotencyKey != "" && bytes.Equal(under[s.IdempotencyKey], it.RequestHash)
+		if problem == nil && !again {
 			if why := names[account.Name].refuse(s, nil); why != "" {
 				problem = &uploads.FieldError{Field: "name", Detail: strings.TrimPrefix(why, "name: ")}
 			}
@@ -108,6 +112,7 @@ func (b *bulk) checkObjects(ctx context.Context, objects map[place]uploads.Objec
 			b.reject(it.Number, problem)
 			continue
 		}
+		under[s.IdempotencyKey] = it.RequestHash
 		item, err := itemOf(s)
 		if err != nil {
 			return err

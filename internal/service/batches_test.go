@@ -139,7 +139,25 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 		"object":   {client.BatchSubmission{Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Key: "gone.mp4"}}, []string{"body.source.key"}},
 		"priority": {client.BatchSubmission{Accounts: []string{"acc", "two"}, Priority: 101, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}}, []string{"body.priority"}},
 		"prefix":   {client.BatchSubmission{Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Prefix: new("nothing/")}}, []string{"body.source.prefix"}},
-		"both":     {client.BatchSubmission{Accounts: []string{"acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4", Prefix: new("a/")}}, []string{"body.source.prefix"}},
+		"sources": {
+			client.BatchSubmission{Accounts: []string{"acc", "nobody"}, ContentType: "\n", Priority: 101, Sources: []client.BatchSource{
+				{Bucket: "staging", Key: "film.mp4"}, {Bucket: "staging", Key: "film.mp4", Name: "a/b"}, {Bucket: "x"}, {Bucket: "staging", Prefix: new(""), Match: "[a"},
+			}},
+			[]string{
+				"body.priority", "body.accounts[1]", "body.sources[0].content_type", "body.sources[1].content_type", "body.sources[1].name",
+				"body.sources[2].bucket", "body.sources[2].key", "body.sources[2].content_type", "body.sources[3].match", "body.sources[3].content_type",
+			},
+		},
+		"source beside": {
+			client.BatchSubmission{Accounts: []string{"acc"}, Name: "x", Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}, Sources: []client.BatchSource{{Bucket: "staging", Key: "film.mp4"}}},
+			[]string{"body.sources"},
+		},
+		"none there": {
+			client.BatchSubmission{Accounts: []string{"acc"}, Sources: []client.BatchSource{{Bucket: "staging", Key: "gone.mp4"}, {Bucket: "staging", Prefix: new("nothing/")}}},
+			[]string{"body.sources"},
+		},
+		"match alone": {client.BatchSubmission{Accounts: []string{"acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4", Match: "*"}}, []string{"body.source.match"}},
+		"both":        {client.BatchSubmission{Accounts: []string{"acc"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4", Prefix: new("a/")}}, []string{"body.source.prefix"}},
 	} {
 		_, _, err := b.api.SubmitBatch(t.Context(), tc.ask)
 		if diff := cmp.Diff(tc.want, fields(problemOf(t, err))); diff != "" {
@@ -203,5 +221,62 @@ func TestBatchOfAPrefix(t *testing.T) {
 	}
 	if one, err := b.api.Batch(t.Context(), bulk.Batch); err != nil || one.Uploads != 2 || !slices.Equal(one.Accounts, []string{"acc", "two"}) {
 		t.Errorf("the bulk's: %+v, %v", one, err)
+	}
+}
+
+// Several objects and prefixes are one batch, each object under its own name. What
+// is not there, or not taken, is listed, and the rest is brought.
+func TestBatchOfSeveralSources(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	b.secondAccount()
+	for _, key := range []string{"a/one.mp4", "a/two.mov", "b/three.mp4", "b/four.txt"} {
+		b.put(t, key, mib)
+	}
+	b.put(t, "b/empty.mp4", 0)
+	b.dispatcher(t)
+	ask := client.BatchSubmission{
+		Accounts: []string{"acc", "two"}, ContentType: "video/mp4", IdempotencyKey: "several",
+		Sources: []client.BatchSource{
+			{Bucket: "staging", Key: "a/one.mp4"},
+			{Bucket: "staging", Key: "a/two.mov", Name: "second.mov", ContentType: "video/quicktime"},
+			{Bucket: "staging", Key: "gone.mp4"},
+			{Bucket: "staging", Prefix: new("b/"), Match: "b/*.mp4"},
+			{Bucket: "staging", Prefix: new("c/")},
+		},
+	}
+	got, created, err := b.api.SubmitBatch(t.Context(), ask)
+	if err != nil || !created || got.Uploads != 6 || got.Source != nil {
+		t.Fatalf("%+v, %v, %v", got, created, err)
+	}
+	var rejected []string
+	for _, r := range got.FirstRejected {
+		rejected = append(rejected, r.Key+" "+r.Account)
+	}
+	if want := []string{"gone.mp4 ", "b/empty.mp4 acc", "b/empty.mp4 two", "c/ "}; !slices.Equal(rejected, want) || got.Rejected != 4 {
+		t.Errorf("rejected %q, want %q", rejected, want)
+	}
+	page, err := b.api.List(t.Context(), client.Filter{Batch: got.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made []string
+	for _, u := range slices.Backward(page.Uploads) { // from the first
+		made = append(made, u.Source.Key+" "+u.Account+" "+u.Name+" "+u.ContentType)
+	}
+	want := []string{
+		"a/one.mp4 acc one.mp4 video/mp4", "a/one.mp4 two one.mp4 video/mp4",
+		"a/two.mov acc second.mov video/quicktime", "a/two.mov two second.mov video/quicktime",
+		"b/three.mp4 acc three.mp4 video/mp4", "b/three.mp4 two three.mp4 video/mp4",
+	}
+	if diff := cmp.Diff(want, made); diff != "" {
+		t.Errorf("uploads (-want +got):\n%s", diff)
+	}
+	if again, created, err := b.api.SubmitBatch(t.Context(), ask); err != nil || created || again.ID != got.ID {
+		t.Errorf("again: %+v, %v, %v", again, created, err)
+	}
+	ask.Sources[1].Name = "other.mov"
+	if _, _, err := b.api.SubmitBatch(t.Context(), ask); problemOf(t, err).Status != 409 {
+		t.Errorf("another name under the key: %v, want 409", err)
 	}
 }

@@ -18,6 +18,22 @@ import (
 	"mediaferry/internal/api/wire"
 )
 
+// Where a platform has one asset of a name, a line that is there twice under its
+// key is still known, and not another one of the name.
+func TestALineTwiceIsKnown(t *testing.T) {
+	t.Parallel()
+	unique := limits()
+	unique.UniqueNames = true
+	b := setup(t, unique)
+	b.put(t, "film.mp4", mib)
+	base := b.listenAt(t)
+	b.dispatcher(t)
+	got := b.bulk(t, base, "text/csv", "account,bucket,key,idempotency_key\nacc,staging,film.mp4,k\nacc,staging,film.mp4,k\nacc,staging,film.mp4,other\n")
+	if got.Submitted != 1 || got.Known != 1 || len(got.Rejected) != 1 || got.Rejected[0].Line != 4 || got.Rejected[0].Field != "name" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // listenAt has the API listen at an address that is known, and returns its URL.
 func (b *bundle) listenAt(t *testing.T) string {
 	t.Helper()

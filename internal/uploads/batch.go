@@ -4,23 +4,49 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
 // MaxBatchAccounts is how many accounts one batch may be bound for.
 const MaxBatchAccounts = 32
 
+// MaxBatchSources is how many objects and prefixes one batch may name.
+const MaxBatchSources = 10_000
+
+// BatchSource is one of several things that a batch is made of.
+type BatchSource struct {
+	Source      Object
+	Prefix      bool   // Source.Key is what the keys begin with; "" is the whole bucket
+	Match       string // pattern for whole keys of a prefix, as path.Match has it; "" for all
+	Name        string // at the platforms, of one object; the key's last element if empty
+	ContentType string // that of the batch if empty
+}
+
 // BatchSubmission asks for one staging object, or for each one below a prefix,
-// to be brought to several accounts: an upload for each.
+// or for several of both, to be brought to several accounts: an upload for each.
 type BatchSubmission struct {
 	// Submission is what all of them have in common. Its Account is empty, its
 	// idempotency key is the batch's.
 	Submission
 
-	Prefix         bool // Source.Key is what the keys begin with; "" is the whole bucket
+	Prefix  bool          // Source.Key is what the keys begin with; "" is the whole bucket
+	Match   string        // as that of a BatchSource
+	Sources []BatchSource // instead of Source
+
 	Accounts       []string
 	AccountOptions map[string]map[string]string // by account, beside Options and before them
+}
+
+// Of returns the submission of one of its sources: of every account, without one.
+func (s BatchSubmission) Of(source BatchSource) BatchSubmission {
+	s.Source, s.Prefix, s.Match, s.Name, s.Sources = source.Source, source.Prefix, source.Match, source.Name, nil
+	if source.ContentType != "" {
+		s.ContentType = source.ContentType
+	}
+	return s
 }
 
 // For returns the submission of one of the accounts, without a key.
@@ -61,6 +87,21 @@ func (s *BatchSubmission) Validate() error {
 			bad("account_options."+account, "is of no account of the batch; name it in accounts, or leave its options out")
 		}
 	}
+	switch n := len(s.Sources); {
+	case n == 0:
+	case n > MaxBatchSources:
+		bad("sources", "has %d entries; at most %d are possible: submit the rest as another batch", n, MaxBatchSources)
+	case s.Source != Object{} || s.Prefix || s.Match != "":
+		bad("sources", "goes without source; give one of both")
+	case s.Name != "" || len(s.Digests) > 0:
+		bad("sources", "goes without name and digests, which are of one object; give each source its name, and leave digests out")
+	}
+	if _, err := path.Match(s.Match, ""); err != nil {
+		bad("source.match", "is not a complete pattern; close its brackets, and end it with something after a backslash")
+	}
+	if s.Match != "" && !s.Prefix {
+		bad("source.match", "goes with a prefix; give one, or leave it out")
+	}
 	if s.Prefix && s.Name != "" {
 		bad("name", "is for one object, not for a prefix; leave it out")
 	}
@@ -71,6 +112,10 @@ func (s *BatchSubmission) Validate() error {
 	s.normalize()
 	if s.Prefix {
 		s.Name = name // each object has its own
+	}
+	s.Sources = slices.Clone(s.Sources)
+	for i := range s.Sources {
+		s.Sources[i].Source.ETag = strings.Trim(s.Sources[i].Source.ETag, `"`)
 	}
 	own := maps.Clone(s.AccountOptions)
 	maps.DeleteFunc(own, func(_ string, options map[string]string) bool { return len(options) == 0 })
@@ -85,13 +130,13 @@ type Batch struct {
 	ID             ID
 	Tenant         string
 	IdempotencyKey string
-	Source         Object // bucket and key, or prefix; zero where it was not submitted as a batch
+	Source         Object // bucket and key, or prefix; zero where several were named, or it was not submitted as a batch
 	Prefix         bool
 	Accounts       []string
 	Uploads        int   // as submitted
 	Bytes          int64 // of their objects, each counted for each account
 	SubmittedAt    time.Time
-	Rejected       int        // objects of the prefix that were not taken, counted for each account
+	Rejected       int        // objects that were not taken, counted for each account
 	FirstRejected  []Rejected // the first of them
 	// States is how the uploads stand, by state; nil in lists.
 	States map[State]BatchPart

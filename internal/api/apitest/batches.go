@@ -3,6 +3,7 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"path"
 	"slices"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // SubmitBatch submits each object to each account; what is refused of one object
-// is the whole batch's.
+// is the whole batch's, and of several it is listed.
 func (p port) SubmitBatch(ctx context.Context, s uploads.BatchSubmission) (uploads.Batch, bool, error) {
 	if err := s.Validate(); err != nil {
 		return uploads.Batch{}, false, err
@@ -32,24 +33,32 @@ func (p port) SubmitBatch(ctx context.Context, s uploads.BatchSubmission) (uploa
 		p.uc.mu.Unlock()
 		return uploads.Batch{}, false, err
 	}
-	keys := []string{s.Source.Key}
-	if s.Prefix {
-		keys = keys[:0]
-		for _, o := range p.uc.Objects {
-			if strings.HasPrefix(o.Key, s.Source.Key) {
-				keys = append(keys, o.Key)
+	sources := s.Sources
+	if len(sources) == 0 {
+		sources = []uploads.BatchSource{{Source: s.Source, Prefix: s.Prefix, Match: s.Match, Name: s.Name}}
+	}
+	var rejected []uploads.Rejected
+	made := 0
+	for _, source := range sources {
+		for _, o := range p.uc.below(source) {
+			for _, account := range s.Accounts {
+				one := s.Of(source).For(account)
+				one.Source = o
+				switch _, _, err := p.uc.submit(one, id); {
+				case err == nil:
+					made++
+				case len(s.Sources) == 0:
+					p.uc.mu.Unlock()
+					return uploads.Batch{}, false, err
+				default:
+					rejected = append(rejected, uploads.Rejected{Key: o.Key, Account: account, Err: err.Error()})
+				}
 			}
 		}
 	}
-	for _, account := range s.Accounts {
-		for _, key := range keys {
-			one := s.For(account)
-			one.Source.Key = key
-			if _, _, err := p.uc.submit(one, id); err != nil {
-				p.uc.mu.Unlock()
-				return uploads.Batch{}, false, err
-			}
-		}
+	if made == 0 {
+		p.uc.mu.Unlock()
+		return uploads.Batch{}, false, &uploads.FieldError{Field: "sources", Detail: "name nothing that an account takes"}
 	}
 	if p.uc.keys == nil {
 		p.uc.keys = map[uploads.ID]string{}
@@ -57,7 +66,25 @@ func (p port) SubmitBatch(ctx context.Context, s uploads.BatchSubmission) (uploa
 	p.uc.keys[id] = s.IdempotencyKey
 	p.uc.mu.Unlock()
 	b, err := p.Batch(ctx, s.Tenant, id)
+	b.Rejected, b.FirstRejected = len(rejected), rejected
 	return b, true, err
+}
+
+// below are the objects that a source names; mu is held.
+func (uc *UseCases) below(source uploads.BatchSource) []uploads.Object {
+	if !source.Prefix {
+		return []uploads.Object{source.Source}
+	}
+	var found []uploads.Object
+	for _, o := range uc.Objects {
+		if ok, err := path.Match(source.Match, o.Key); source.Match != "" && (!ok || err != nil) {
+			continue
+		}
+		if o.Bucket == source.Source.Bucket && strings.HasPrefix(o.Key, source.Source.Key) {
+			found = append(found, uploads.Object{Bucket: o.Bucket, Key: o.Key})
+		}
+	}
+	return found
 }
 
 // Batch counts the uploads of a batch.
