@@ -72,12 +72,32 @@ type ackRun struct {
 }
 
 // recordAcks has the parts of so many files recorded in the ledger: from the
-// worker through the ACKS stream into Postgres, on the servers of ours. A
-// dispatcher and a worker with the discarding platform run in this process
-// beside those that were measured before, which have nothing to do.
-func recordAcks(ctx context.Context, m *mediaferry, files int) (ackRun, error) {
+// worker through the ACKS stream into Postgres.
+func recordAcks(ctx context.Context, m *mediaferry, files int) (run ackRun, err error) {
+	err = withDiscard(ctx, m, func(ctx context.Context, api *client.Client) error {
+		meter, err := startAckMeter(m)
+		if err != nil {
+			return err
+		}
+		recorded, took, err := measureAcks(ctx, api, files)
+		if err != nil {
+			return err
+		}
+		cpu, err := meter.stop()
+		if err != nil {
+			return err
+		}
+		run = ackRun{recorded: recorded, rate: float64(recorded) / took.Seconds(), cpu: float64(cpu.Microseconds()) / float64(recorded)}
+		return nil
+	})
+	return run, err
+}
+
+// withDiscard has a dispatcher and a worker with the discarding platform run in
+// this process, on the servers of ours, for as long as work takes.
+func withDiscard(ctx context.Context, m *mediaferry, work func(context.Context, *client.Client) error) error {
 	if err := putObject(ctx, m.source, latencyBucket, ackKey, ackSize); err != nil {
-		return ackRun{}, err
+		return err
 	}
 	staging := config.Staging{
 		Endpoint: m.env.Source, Region: "us-east-1", AccessKey: m.env.AccessKey,
@@ -88,7 +108,7 @@ func recordAcks(ctx context.Context, m *mediaferry, files int) (ackRun, error) {
 	// The other dispatcher would answer for uploads of an account that it does
 	// not have, so it is stopped first.
 	if err := m.stopProcesses(); err != nil {
-		return ackRun{}, err
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -107,36 +127,48 @@ func recordAcks(ctx context.Context, m *mediaferry, files int) (ackRun, error) {
 			ID: "discard", Pool: "discard", Slots: oursSlots, NATS: config.NATS{URL: natsURL}, Staging: staging, StopGrace: time.Second,
 		}, known, zap.NewNop())
 	})
-	var run ackRun
 	g.Go(func() error {
-		defer cancel() // measured: the processes end
+		defer cancel() // done: the processes end
 		select {
 		case <-ctx.Done():
 			return nil
 		case addr := <-ready:
-			meter, err := movers.StartMeter(map[string]int{movers.RoleNATS: m.nats.cmd.Process.Pid, movers.RolePostgres: m.postgres.PID()})
+			api, err := client.New("http://"+addr, "default")
 			if err != nil {
-				return fmt.Errorf("measure: %w", err)
+				return fmt.Errorf("client: %w", err)
 			}
-			before := ownCPU()
-			recorded, took, err := measureAcks(ctx, "http://"+addr, files)
-			if err != nil {
-				return err
-			}
-			own := ownCPU() - before
-			cost, err := meter.Stop()
-			if err != nil {
-				return fmt.Errorf("measure: %w", err)
-			}
-			cpu := own + cost.CPU[movers.RoleNATS] + cost.CPU[movers.RolePostgres]
-			run = ackRun{recorded: recorded, rate: float64(recorded) / took.Seconds(), cpu: float64(cpu.Microseconds()) / float64(recorded)}
-			return nil
+			defer api.Close()
+			return work(ctx, api)
 		}
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		return ackRun{}, err
+		return err
 	}
-	return run, nil
+	return nil
+}
+
+// ackMeter measures the CPU time of all that an ack passes: dispatcher and worker,
+// which run in this process, NATS and Postgres.
+type ackMeter struct {
+	others *movers.Meter
+	own    time.Duration
+}
+
+func startAckMeter(m *mediaferry) (ackMeter, error) {
+	others, err := movers.StartMeter(map[string]int{movers.RoleNATS: m.nats.cmd.Process.Pid, movers.RolePostgres: m.postgres.PID()})
+	if err != nil {
+		return ackMeter{}, fmt.Errorf("measure: %w", err)
+	}
+	return ackMeter{others, ownCPU()}, nil
+}
+
+func (a ackMeter) stop() (time.Duration, error) {
+	own := ownCPU() - a.own
+	cost, err := a.others.Stop()
+	if err != nil {
+		return 0, fmt.Errorf("measure: %w", err)
+	}
+	return own + cost.CPU[movers.RoleNATS] + cost.CPU[movers.RolePostgres], nil
 }
 
 // ownCPU is the CPU time of this process so far.
@@ -148,29 +180,43 @@ func ownCPU() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
+// submitAcks submits so many parts to record, and returns the upload's id.
+func submitAcks(ctx context.Context, api *client.Client) (string, error) {
+	u, _, err := api.Submit(ctx, client.Submission{Account: "discard", Name: ackKey, Source: client.Source{Bucket: latencyBucket, Key: ackKey}})
+	if err != nil {
+		return "", fmt.Errorf("submit: %w", err)
+	}
+	return u.ID, nil
+}
+
+// awaitAcks returns the upload once all its parts are recorded.
+func awaitAcks(ctx context.Context, api *client.Client, id string) (client.Upload, error) {
+	u, err := api.Wait(ctx, id, nil)
+	if err != nil {
+		return u, fmt.Errorf("wait: %w", err)
+	}
+	if u.State != string(uploads.Completed) {
+		return u, fmt.Errorf("upload %s is %s: %+v", id, u.State, u.Failure)
+	}
+	return u, nil
+}
+
 // measureAcks returns how many parts were recorded, and from the first session to
 // the last ack how long it took.
-func measureAcks(ctx context.Context, url string, files int) (recorded int, took time.Duration, err error) {
-	api, err := client.New(url, "default")
-	if err != nil {
-		return 0, 0, fmt.Errorf("client: %w", err)
-	}
-	defer api.Close()
+func measureAcks(ctx context.Context, api *client.Client, files int) (recorded int, took time.Duration, err error) {
 	var ids []string
-	for i := range files {
-		u, _, err := api.Submit(ctx, client.Submission{
-			Account: "discard", Name: fmt.Sprintf("acks-%d", i), Source: client.Source{Bucket: latencyBucket, Key: ackKey},
-		})
+	for range files {
+		id, err := submitAcks(ctx, api)
 		if err != nil {
-			return 0, 0, fmt.Errorf("submit: %w", err)
+			return 0, 0, err
 		}
-		ids = append(ids, u.ID)
+		ids = append(ids, id)
 	}
 	var first, last time.Time
 	for _, id := range ids {
-		u, err := api.Wait(ctx, id, nil)
-		if err != nil || u.State != string(uploads.Completed) {
-			return 0, 0, errors.Join(err, fmt.Errorf("upload %s is %s: %+v", id, u.State, u.Failure))
+		u, err := awaitAcks(ctx, api, id)
+		if err != nil {
+			return 0, 0, err
 		}
 		recorded += u.AckedParts
 		if first.IsZero() || u.BegunAt.Before(first) {

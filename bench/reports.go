@@ -19,12 +19,7 @@ import (
 
 const (
 	ledgerDays   = 60 // that the made-up record goes back
-	reportFiles  = 8  // of each measurement of ingest
 	reportMonths = 4  // of the ledger, more than enough for the days
-
-	slowdownLeastPairs = 5
-	slowdownMostPairs  = 20
-	slowdownError      = 0.8 // per cent
 )
 
 // runReports measures the reports over a made-up ledger, and what folding costs
@@ -70,24 +65,6 @@ func runReports(ctx context.Context, env movers.Env, c settings, stdout io.Write
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
-}
-
-// foldRest folds what is not folded yet, and returns how many parts that were and
-// what Postgres took for each.
-func foldRest(ctx context.Context, m *mediaferry, store *postgres.Store) (ackRun, error) {
-	meter, err := movers.StartMeter(map[string]int{movers.RolePostgres: m.postgres.PID()})
-	if err != nil {
-		return ackRun{}, fmt.Errorf("measure: %w", err)
-	}
-	n, err := store.FoldLedger(ctx, 0)
-	if err != nil {
-		return ackRun{}, err
-	}
-	cost, err := meter.Stop()
-	if err != nil {
-		return ackRun{}, fmt.Errorf("measure: %w", err)
-	}
-	return ackRun{recorded: n, cpu: float64(cost.CPU[movers.RolePostgres].Microseconds()) / float64(max(n, 1))}, nil
 }
 
 // fillLedger makes the ledger and folds it, unless it is there already.
@@ -143,70 +120,6 @@ func timeReports(ctx context.Context, store *postgres.Store, since time.Time, ro
 		say("report %-16s %5d rows  %s", r.Name, rows, strings.Join(took, "  "))
 	}
 	sheet.Set("report_slowest_ms", float64(slowest)/float64(time.Millisecond), "ms")
-	return nil
-}
-
-// foldSlowdown measures what acks cost with folding and without, in pairs of
-// rounds that take turns in being first. What folding adds to the CPU time is what
-// ingest is slowed by where it takes all that there is; the clock would tell more
-// of what else the machine does. The standard error is that of the pairs' mean:
-// there are as many pairs as it takes to bring it below slowdownError, within
-// bounds. On a busy machine that is not enough, so what folding takes is also
-// computed from how much was folded and what a part costs to fold. While somebody
-// else has the roll-ups, a dispatcher folds nothing.
-func foldSlowdown(
-	ctx context.Context, m *mediaferry, conns *sql.DB, store *postgres.Store, sheet *figures.Sheet, say func(string, ...any),
-) error {
-	conn, err := conns.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer conn.Close() //nolint:errcheck // gives up the lock, if it has it
-	var pairs, shares []float64
-	var slowdown, spread float64
-	for pair := range slowdownMostPairs {
-		runs := map[bool]ackRun{}
-		for turn := range 2 {
-			folding := (pair+turn)%2 == 0 // on off, off on, on off
-			statement := `SELECT pg_advisory_lock(hashtextextended('roll-ups', 0))`
-			if folding {
-				statement = `SELECT pg_advisory_unlock_all()`
-			}
-			if _, err := conn.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("hold the roll-ups: %w", err)
-			}
-			run, err := recordAcks(ctx, m, reportFiles)
-			if err != nil {
-				return fmt.Errorf("acks: %w", err)
-			}
-			say("acks %7.0f 1/s, %5.1f µs of CPU each, folding %t", run.rate, run.cpu, folding)
-			runs[folding] = run
-			if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock_all()`); err != nil {
-				return fmt.Errorf("give up the roll-ups: %w", err)
-			}
-			// What this round left unfolded is not the next one's, and tells what
-			// folding costs.
-			rest, err := foldRest(ctx, m, store)
-			if err != nil {
-				return err
-			}
-			if folding && rest.recorded > 0 && rest.recorded <= run.recorded {
-				within := float64(run.recorded-rest.recorded) / float64(run.recorded)
-				shares = append(shares, 100*within*rest.cpu/(run.cpu-within*rest.cpu))
-				say("folded %.0f %% of them meanwhile at %.1f µs of CPU each, which adds %.2f %%", 100*within, rest.cpu, shares[len(shares)-1])
-			}
-		}
-		pairs = append(pairs, 100*(runs[true].cpu/runs[false].cpu-1))
-		slowdown, spread = figures.Mean(pairs)
-		if len(pairs) >= slowdownLeastPairs && spread < slowdownError {
-			break
-		}
-	}
-	sheet.Set("report_ingest_slowdown_pct", slowdown, "%")
-	sheet.Set("report_ingest_slowdown_stderr_pct", spread, "%")
-	share, spread := figures.Mean(shares)
-	sheet.Set("report_fold_cpu_share_pct", share, "%")
-	sheet.Set("report_fold_cpu_share_stderr_pct", spread, "%")
 	return nil
 }
 

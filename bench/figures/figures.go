@@ -117,15 +117,25 @@ func (s *Sheet) SetPercentile(name string, samples []time.Duration, p float64) {
 	s.Set(name, float64(v)/float64(time.Millisecond), "ms")
 }
 
-// Mean returns the mean of values and its standard error, which is not a number
-// for fewer than two.
+// Mean returns the mean of values without the lowest and the highest fifth of
+// them, so that a few that were disturbed do not move it, and its standard error,
+// by which those count as much as the ones next to them. The error is not a number
+// for fewer than two values.
 func Mean(values []float64) (mean, stderr float64) {
-	for _, v := range values {
-		mean += v / float64(len(values))
+	sorted := slices.Sorted(slices.Values(values))
+	cut := len(sorted) / 5
+	kept := sorted[cut : len(sorted)-cut]
+	for _, v := range kept {
+		mean += v / float64(len(kept))
 	}
-	n, squares := float64(len(values)), 0.0
-	for _, v := range values {
-		squares += (v - mean) * (v - mean)
+	var squares, middle float64
+	for i, v := range sorted {
+		sorted[i] = min(max(v, kept[0]), kept[len(kept)-1])
+		middle += sorted[i] / float64(len(sorted))
 	}
-	return mean, math.Sqrt(squares / (n - 1) / n)
+	for _, v := range sorted {
+		squares += (v - middle) * (v - middle)
+	}
+	n, k := float64(len(sorted)), float64(len(kept))
+	return mean, math.Sqrt(squares/(n-1)*n) / k
 }

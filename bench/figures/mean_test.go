@@ -16,4 +16,9 @@ func TestMean(t *testing.T) {
 	if _, stderr = figures.Mean([]float64{1}); !math.IsNaN(stderr) {
 		t.Errorf("the error of one value is %v, want none", stderr)
 	}
+	// Two that were disturbed, of ten, move neither much.
+	mean, stderr = figures.Mean([]float64{1, 900, 1, 2, 2, 3, -700, 3, 2, 2})
+	if math.Abs(mean-2) > 1e-9 || stderr > 0.5 {
+		t.Errorf("Mean = %v, %v; want 2 and little", mean, stderr)
+	}
 }

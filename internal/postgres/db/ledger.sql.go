@@ -186,7 +186,8 @@ const insertFailures = `-- name: InsertFailures :exec
 INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, stage, worker, delivery, started_at, failed_at, excused)
 SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.stage, f.worker, f.delivery, f.started_at, f.failed_at,
     f.kind = ANY($1::text[]) AND EXISTS (SELECT 1 FROM call_holds h
-        WHERE h.account = f.account AND h.call = $2::text AND h.down_since > now() - $3::interval)
+        WHERE h.account = f.account AND h.down_since > now() - $2::interval
+          AND (h.call = $3::text OR f.part = 0 AND f.worker = '')) -- a control step may be any call
 FROM (SELECT unnest($4::uuid[]) AS upload_id, unnest($5::text[]) AS account, unnest($6::int[]) AS epoch,
         unnest($7::int[]) AS part, unnest($8::text[]) AS kind, unnest($9::text[]) AS code,
         unnest($10::text[]) AS message, unnest($11::text[]) AS stage, unnest($12::text[]) AS worker, unnest($13::int[]) AS delivery,
@@ -196,8 +197,8 @@ ON CONFLICT DO NOTHING
 
 type InsertFailuresParams struct {
 	SilentKinds []string
-	Call        string
 	Patience    time.Duration
+	Call        string
 	UploadIds   []uuid.UUID
 	Accounts    []string
 	Epochs      []int32
@@ -217,8 +218,8 @@ type InsertFailuresParams struct {
 func (q *Queries) InsertFailures(ctx context.Context, db DBTX, arg InsertFailuresParams) error {
 	_, err := db.Exec(ctx, insertFailures,
 		arg.SilentKinds,
-		arg.Call,
 		arg.Patience,
+		arg.Call,
 		arg.UploadIds,
 		arg.Accounts,
 		arg.Epochs,

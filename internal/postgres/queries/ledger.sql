@@ -46,7 +46,8 @@ RETURNING u.id, u.account, u.state, c.parts, c.bytes;
 INSERT INTO part_failures (upload_id, account, epoch, part, kind, code, message, stage, worker, delivery, started_at, failed_at, excused)
 SELECT f.upload_id, f.account, f.epoch, f.part, f.kind, f.code, f.message, f.stage, f.worker, f.delivery, f.started_at, f.failed_at,
     f.kind = ANY(@silent_kinds::text[]) AND EXISTS (SELECT 1 FROM call_holds h
-        WHERE h.account = f.account AND h.call = @call::text AND h.down_since > now() - @patience::interval)
+        WHERE h.account = f.account AND h.down_since > now() - @patience::interval
+          AND (h.call = @call::text OR f.part = 0 AND f.worker = '')) -- a control step may be any call
 FROM (SELECT unnest(@upload_ids::uuid[]) AS upload_id, unnest(@accounts::text[]) AS account, unnest(@epochs::int[]) AS epoch,
         unnest(@parts::int[]) AS part, unnest(@kinds::text[]) AS kind, unnest(@codes::text[]) AS code,
         unnest(@messages::text[]) AS message, unnest(@stages::text[]) AS stage, unnest(@workers::text[]) AS worker, unnest(@deliveries::int[]) AS delivery,

@@ -305,7 +305,7 @@ function overview() {
           accounts.map((a) => Object.assign([[a.name, " ", h("span", { class: "quiet small" }, a.provider)], accountState(a), [windowBar(a), h("div", { class: "quiet small" }, `${bytes(a.in_flight)} of ${bytes(a.window)}`)], rate(a.goodput), h("a", { href: uploadsPage({ account: a.name, state: ACTIVE.join(",") }) }, count(a.active)), a.name in o.queued ? count(o.queued[a.name]) : "?"], { key: a.name })))
           : empty("No account is configured for this tenant", "Accounts are in the dispatcher's configuration.")),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/failures" }, "What is failing")),
-        f.uploads.length ? table(FAILURES, failureRows(f.uploads.slice(0, 5))) : h("p", { class: "quiet" }, "No upload of the last seven days is failed."),
+        f.uploads.length ? table(FAILURES, failureRows(f.uploads.slice(0, 5))) : h("p", { class: "quiet" }, "No upload of the last seven days has failed, or all were retried."),
         f.tries.length ? [h("h2", {}, "Failed tries of the last hour"), table(TRIES, tryRows(f.tries.slice(0, 5)))] : null));
   }, 3000);
 }
@@ -352,10 +352,10 @@ function uploads() {
         ? table([{ title: "Name", look: "name" }, { title: "Account" }, { title: "State" }, { title: "Progress" }, { title: "Size", look: "num" }, { title: "Submitted" }],
           list.uploads.map((u) => Object.assign([uploadLink(u.id, named(u.name || u.source.key)), u.account, [badge(u), u.failure ? h("div", { class: "quiet small" }, words(u.failure.cause)) : u.state === "queued" && later(u.not_before) ? h("div", { class: "quiet small" }, "starts ", when(u.not_before)) : null], h("div", { class: "meter" }, progress(u), h("span", { class: "quiet small" }, done(u))), bytes(u.source.size), when(u.submitted_at)], { key: u.id })))
         : filtered || filter.after ? empty("No upload is like that", "Try fewer words, another state or another account.") : empty("No uploads yet", h("span", {}, "Submit one: ", h("code", {}, "mediaferry push FILE --to ACCOUNT"))),
-      h("nav", { class: "row spread", "aria-label": "Pages of the list" },
+      list.next || filter.after || list.uploads.length ? h("nav", { class: "row spread", "aria-label": "Pages of the list" },
         h("button", { disabled: !filter.after, onclick: () => { filter.after = back.pop() || ""; go(); } }, "← Newer"),
         h("span", { class: "quiet small" }, list.uploads.length ? `${plural(list.uploads.length, "upload")}, newest first` + (back.length ? `, page ${count(back.length + 1)}` : "") : ""),
-        h("button", { disabled: !list.next, onclick: () => { back.push(filter.after); filter.after = list.next; go(); } }, "Older →"))));
+        h("button", { disabled: !list.next, onclick: () => { back.push(filter.after); filter.after = list.next; go(); } }, "Older →")) : null));
   }, 4000);
 }
 const later = (at) => at && new Date(at) > Date.now();
@@ -629,7 +629,7 @@ function failures() {
   refresh = watch(() => api("/failures"), (f) => draw(
     h("section", { class: "card" }, h("h2", {}, "Failed uploads of the last seven days"), f.uploads.length
       ? table([...FAILURES, { title: "" }], f.uploads.map((g, i) => { const row = failureRows([g])[0]; row.push(may("operate") ? h("button", { "data-key": g.cause + " " + g.account, onclick: replay(g) }, "Replay") : ""); return row; }))
-      : empty("No upload is failed", "What fails is listed here by its cause, and can be replayed.")),
+      : empty("No upload has failed", "What fails is listed here by its cause, and can be replayed.")),
     h("section", { class: "card" }, h("h2", {}, "Failed tries of the last hour"), f.tries.length ? [h("p", { class: "quiet small" }, "Tries are repeated by themselves; an upload fails when they run out."), table(TRIES, tryRows(f.tries))] : h("p", { class: "quiet" }, "None."))), 5000);
 }
 
