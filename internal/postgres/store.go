@@ -79,20 +79,24 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	}
 	s := &Store{pool: pool, q: db.New(), reporting: make(chan struct{}, maxReports), statements: watched}
 	where := fmt.Sprintf("%s:%d/%s", cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.Database)
+	var last string // what it said, while there was time to say it
 	for tries := 1; ; tries++ {
 		err := s.Ping(ctx)
 		if err == nil {
 			return s, nil
+		}
+		if last == "" || ctx.Err() == nil {
+			last = causeText(err)
 		}
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code[:2] == "28" {
 			pool.Close()
 			return nil, fmt.Errorf("postgres at %s refuses the credentials of postgres.dsn: %s", where, pgErr.Message)
 		}
 		wait := backoff.Delay(tries, 400*time.Millisecond, 5*time.Second)
-		log.Warn("waiting for postgres at "+where, zap.String("error", causeText(err)), zap.Duration("next_try", wait))
+		log.Warn("waiting for postgres at "+where, zap.String("error", last), zap.Duration("next_try", wait))
 		if !backoff.Pause(ctx, wait) {
 			pool.Close()
-			return nil, fmt.Errorf("wait for postgres at %s: %w", where, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for postgres at %s: %w: %s", where, context.Cause(ctx), last)
 		}
 	}
 }

@@ -35,6 +35,9 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
+// errNotInTime goes before what the server said last, which may be that it refuses.
+var errNotInTime = fmt.Errorf("not ready within %s", lookPatience)
+
 const (
 	lookPatience = 5 * time.Second // for one server
 
@@ -57,13 +60,13 @@ func InspectWorker(ctx context.Context, cfg config.Worker, bucket string) []Find
 }
 
 func inspectPostgres(ctx context.Context, cfg config.Postgres) []Finding {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*lookPatience, errors.New("it does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*lookPatience, errNotInTime)
 	defer cancel()
-	open, stop := context.WithTimeoutCause(ctx, lookPatience, errors.New("it does not answer"))
+	open, stop := context.WithTimeoutCause(ctx, lookPatience, errNotInTime)
 	defer stop()
 	store, err := postgres.Open(open, cfg.DSN.Reveal(), 1, zap.NewNop())
 	if err != nil {
-		return []Finding{{"postgres", LookFailed, oneLine(err), "see that it runs, and that postgres.dsn has its address, a user and a password"}}
+		return []Finding{{"postgres", LookFailed, oneLine(err), "see that it runs, and that postgres.dsn has its address, the database, a user and the password"}}
 	}
 	defer store.Close()
 	asked := time.Now()
@@ -104,9 +107,9 @@ func inspectMigrations(ctx context.Context, cfg config.Postgres) Finding {
 // inspectNATS looks at the server, and at the streams or, of a worker, at the
 // consumer of its pool.
 func inspectNATS(ctx context.Context, cfg config.NATS, role, pool string) []Finding {
-	ctx, cancel := context.WithTimeoutCause(ctx, 4*lookPatience, errors.New("it does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*lookPatience, errNotInTime)
 	defer cancel()
-	open, stop := context.WithTimeoutCause(ctx, lookPatience, errors.New("it does not answer"))
+	open, stop := context.WithTimeoutCause(ctx, lookPatience, errNotInTime)
 	defer stop()
 	conn, err := connect(open, cfg, "mediaferry-doctor", role, 0, zap.NewNop())
 	if err != nil {
@@ -147,7 +150,7 @@ func inspectNATS(ctx context.Context, cfg config.NATS, role, pool string) []Find
 }
 
 func inspectStaging(ctx context.Context, cfg config.Staging, bucket string) []Finding {
-	ctx, cancel := context.WithTimeoutCause(ctx, 4*lookPatience, errors.New("it does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*lookPatience, errNotInTime)
 	defer cancel()
 	clock := inspectStagingClock(ctx, cfg)
 	if clock.Result == LookFailed && clock.Check == "staging" {

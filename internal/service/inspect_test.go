@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,24 @@ func TestInspect(t *testing.T) {
 	want = map[string]string{"nats": LookFailed, "staging": LookFailed}
 	worker.NATS.URL, worker.Staging.Endpoint = "nats://127.0.0.1:1", "http://127.0.0.1:1"
 	check("nobody at home", InspectWorker(t.Context(), worker, "staging"))
+}
+
+// What the server said is told, not only that it was waited for.
+func TestInspectSaysWhatPostgresSaid(t *testing.T) {
+	t.Parallel()
+	dsn := devtest.Postgres(t, func(ctx context.Context, dsn string) error {
+		_, err := postgres.MigrateUp(ctx, dsn)
+		return err
+	})
+	address, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.Path = "/nosuch"
+	found := inspectPostgres(t.Context(), config.Postgres{DSN: providers.Secret(address.String())})
+	if len(found) != 1 || found[0].Result != LookFailed || !strings.Contains(found[0].Found, `database "nosuch" does not exist`) {
+		t.Errorf("got %+v", found)
+	}
 }
 
 func TestInspectClock(t *testing.T) {
