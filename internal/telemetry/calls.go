@@ -32,6 +32,14 @@ func newCalls(reg prometheus.Registerer, tracer *Tracer) *calls {
 	return c
 }
 
+// expect makes the series that alerts count refusals by, so that the first one is
+// an increase. Of these calls alone: a series for each of all would be hundreds.
+func (c *calls) expect(provider string, made ...providers.Call) {
+	for _, call := range made {
+		c.seconds.WithLabelValues(provider, string(call), string(providers.Unauthorized))
+	}
+}
+
 // watch returns the providers, each of them measured. They keep the
 // capabilities that they have.
 func (c *calls) watch(known map[string]providers.Provider) map[string]providers.Provider {

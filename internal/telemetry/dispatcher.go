@@ -98,7 +98,11 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		for _, state := range []uploads.State{uploads.Completed, uploads.Cancelled} {
 			d.ended.WithLabelValues(account, provider, string(state), "")
 		}
-		d.ended.WithLabelValues(account, provider, string(uploads.Failed), string(uploads.CauseNeedsHuman))
+		for _, cause := range uploads.Causes() {
+			d.ended.WithLabelValues(account, provider, string(uploads.Failed), string(cause))
+		}
+		d.failures.WithLabelValues(account, provider, string(providers.Mismatch))
+		d.calls.expect(provider, providers.CallBegin, providers.CallFinish, providers.CallProbe, providers.CallAbort, "renew")
 	}
 	return d
 }

@@ -188,6 +188,48 @@ func TestAlertsAndDashboardsNameWhatIsExported(t *testing.T) {
 	}
 }
 
+// What alerts ask the increase of is there, at nought, before anything happens: a
+// counter that appears with its first event has not increased, and nobody is called.
+func TestWhatAlertsCountIsThereFromTheStart(t *testing.T) {
+	t.Parallel()
+	fakes := map[string]providers.Provider{"fake": providertest.NewFake(providers.Limits{})}
+	d, w := NewDispatcher(map[string]string{"main": "fake"}, nil), NewWorker(nil)
+	d.Providers(fakes)
+	w.Providers(fakes)
+	there := map[string][]map[string]string{} // labels of each series
+	for _, reg := range []*prometheus.Registry{d.Registry, w.Registry} {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				labels := map[string]string{}
+				for _, l := range m.GetLabel() {
+					labels[l.GetName()] = l.GetValue()
+				}
+				there[f.GetName()] = append(there[f.GetName()], labels)
+			}
+		}
+	}
+	asked := regexp.MustCompile(`increase\((mediaferry_\w+?)(?:_count)?(?:\{(.*?)\})?\[`).FindAllStringSubmatch(read(t, "deploy/prometheus/alerts.yml"), -1)
+	if len(asked) < 5 {
+		t.Fatalf("found only %q", asked)
+	}
+	equal := regexp.MustCompile(`(\w+)="(.*?)"`)
+	for _, a := range asked {
+		name, wanted := a[1], equal.FindAllStringSubmatch(a[2], -1)
+		if name == "mediaferry_jobs_published_total" {
+			continue // what another count is compared with
+		}
+		if !slices.ContainsFunc(there[name], func(labels map[string]string) bool {
+			return !slices.ContainsFunc(wanted, func(m []string) bool { return labels[m[1]] != m[2] })
+		}) {
+			t.Errorf("%s is not there before it happens", a[0])
+		}
+	}
+}
+
 // Each alert has its page and each page its alert; a page says the three things.
 func TestEachAlertHasItsPage(t *testing.T) {
 	t.Parallel()

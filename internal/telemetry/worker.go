@@ -54,6 +54,9 @@ func NewWorker(tracer *Tracer) *Worker {
 
 // Providers returns the providers, each of them measured.
 func (w *Worker) Providers(known map[string]providers.Provider) map[string]providers.Provider {
+	for name := range known {
+		w.calls.expect(name, providers.CallPut)
+	}
 	return w.calls.watch(known)
 }
 

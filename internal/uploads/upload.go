@@ -67,6 +67,14 @@ const (
 	CauseInternal       Cause = "internal_failure" // our own fault
 )
 
+// Causes returns all of them.
+func Causes() []Cause {
+	return []Cause{
+		CauseSourceMissing, CauseSourceChanged, CauseSourceDenied, CauseRejected, CauseUnauthorized, CauseMismatch, CauseAttempts,
+		CauseSessionLost, CauseNeedsHuman, CauseUnknownAccount, CauseDigestMismatch, CauseTooLarge, CauseInvalid, CauseInternal,
+	}
+}
+
 // Failure is why an upload is in the state failed.
 type Failure struct {
 	Cause   Cause  `json:"cause"`
