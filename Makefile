@@ -167,9 +167,9 @@ test-containers: ## run what depends on Postgres, NATS and S3 on servers in cont
 test-minio: setup ## staging, the provider s3, uploads and bucket notifications on a MinIO server, which is built once
 	scripts/minio.sh
 	go build -trimpath -o bin/test-minio ./test/minio
-	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
+	PATH="$(CURDIR)/bin:$$PATH" MEDIAFERRY_TEST_S3='test-minio minio' \
 		go test -count=1 -timeout 15m ./internal/staging ./internal/providers/s3
-	MEDIAFERRY_TEST_S3='$(CURDIR)/bin/test-minio $(CURDIR)/bin/minio' \
+	PATH="$(CURDIR)/bin:$$PATH" MEDIAFERRY_TEST_S3='test-minio minio' \
 		go test -count=1 -timeout 15m -run '^Test($(MINIO_TESTS))$$' ./internal/service
 
 .PHONY: screenshots
