@@ -134,7 +134,7 @@ type API struct {
 	KeyFile  string `yaml:"key_file,omitempty"` // PEM, of that certificate
 }
 
-// Health is a worker's HTTP server of /livez and /readyz.
+// Health is a worker's HTTP server of /livez, /readyz and /startupz.
 type Health struct {
 	Listen string `yaml:"listen,omitempty"` // host:port; empty for none
 }
