@@ -179,7 +179,7 @@ func heldByPeople(c Circumstances, e *Explanation) bool {
 		return e.set(WhyPaused, text+".", "a person: resume the "+string(p.Scope), "Nothing, until it is resumed.", time.Time{})
 	case c.Account == nil:
 		return e.set(WhyNoAccount, fmt.Sprintf("Account %s of %s is not configured at this dispatcher.", u.Account, u.Provider),
-			"a person: configure the account", "It fails when its next step is taken.", c.StepAt)
+			"a person: configure the account", "It waits; a dispatcher that has the account takes its next step.", time.Time{})
 	case u.WaitsFor != ID{}:
 		return e.set(WhySameBytes, fmt.Sprintf("Upload %s brings the same bytes to the account and goes first.", u.WaitsFor),
 			"upload "+u.WaitsFor.String(), "It begins when that one has ended.", time.Time{})

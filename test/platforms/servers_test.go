@@ -22,6 +22,7 @@ type platform struct {
 	calls    func() []upstreams.Call
 	files    func() []file
 	read     func(file) (io.ReadCloser, error) // nil where media are fetched by their URL
+	lapse    func()                            // ends the life of what authorises calls, where that has one
 }
 
 // file is what a server received of one upload.
@@ -178,7 +179,7 @@ func startTencentSMH(t *testing.T, accounts int) platform {
 				Secrets:  secrets("library_secret", secretKey),
 			}
 		}),
-		faults: smh.AddFaults, clear: smh.ClearFaults, calls: smh.Calls,
+		faults: smh.AddFaults, clear: smh.ClearFaults, calls: smh.Calls, lapse: smh.ExpireTokens,
 		files: func() (files []file) {
 			for _, f := range smh.Files() {
 				one := file{received: f.BytesReceived}
