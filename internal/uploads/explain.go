@@ -391,7 +391,7 @@ func (c Circumstances) moving(e *Explanation) bool {
 	text, next := "Bytes move, and no part was acknowledged in the last minute.", fmt.Sprintf("The last of %d bytes is acknowledged and the upload is finished", left)
 	var at time.Time
 	if perSecond := float64(c.RecentBytes) / since.Seconds(); perSecond > 0 {
-		text = fmt.Sprintf("Bytes move: %.0f a second over the last %s.", perSecond, since.Round(time.Second))
+		text = fmt.Sprintf("Bytes move: %.0f a second over the last %.0f seconds.", perSecond, since.Seconds())
 		at = c.Now.Add(time.Duration(min(float64(left)/perSecond, 30*24*3600) * float64(time.Second)))
 		next += "; the time is that at this pace"
 	}

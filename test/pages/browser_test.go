@@ -161,7 +161,7 @@ func (b *tab) until(expression string) {
 // says waits until the page has the text.
 func (b *tab) says(text string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("document.body.innerText.includes(%q)", text))
+	b.until(fmt.Sprintf(`document.body.innerText.replaceAll("\u00a0", " ").includes(%q)`, text)) // a number keeps its unit
 }
 
 func (b *tab) text() string {

@@ -357,6 +357,11 @@ func TestSignIn(t *testing.T) {
 		t.Error("scripts can read the session")
 	}
 	b.says("Replay")
+	b.look(390, false)
+	if over := get[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+		t.Errorf("signed in on a phone: %d pixels wider than the window", over)
+	}
+	b.shoot("signed-in-phone")
 	b.press("Sign out")
 	b.until(`document.querySelector("input[name=token]")`)
 	b.do(chromedp.Navigate(w.base + "/ui/uploads"))

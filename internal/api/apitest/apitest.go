@@ -275,13 +275,20 @@ func (p port) DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]
 	return p.uc.Links, err
 }
 
-// Explain explains by the upload alone, as if all else were well.
+// Explain explains by the upload and what the test set: its workers, and whether
+// one has parts of it in hand.
 func (p port) Explain(ctx context.Context, tenant string, id uploads.ID) (uploads.Explanation, error) {
 	u, err := p.Upload(ctx, tenant, id)
 	if err != nil {
 		return uploads.Explanation{}, err
 	}
-	return uploads.Explain(uploads.Circumstances{Upload: u, Now: time.Now(), Pool: "default", Account: &uploads.AccountStatus{Name: u.Account, Window: 1}}), nil
+	c := uploads.Circumstances{
+		Upload: u, Now: time.Now(), Pool: "default", Account: &uploads.AccountStatus{Name: u.Account, Window: 1}, Workers: p.uc.Workers,
+	}
+	if len(p.uc.Maps[id].Hands) > 0 {
+		c.RecentBytes = int64(float64(u.AckedBytes-u.FoundBytes) * time.Minute.Seconds() / c.Now.Sub(u.BegunAt).Seconds())
+	}
+	return uploads.Explain(c), nil
 }
 
 // Accounts lists every name as an account of the default tenant; "slow" is held.

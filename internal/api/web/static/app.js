@@ -63,21 +63,22 @@ function draw(...nodes) {
 const number = new Intl.NumberFormat("en-GB");
 const count = (n) => number.format(n || 0);
 function plural(n, one, many) { return `${count(n)} ${n === 1 ? one : many || one + "s"}`; }
+// A number keeps its unit: a line does not end between them.
 function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let i = 0;
   for (n = Number(n) || 0; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-  return `${i === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[i]}`;
+  return `${i === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)}\u00a0${units[i]}`;
 }
 const rate = (n) => bytes(n) + "/s";
 function span(ms) {
   const sec = Math.max(0, ms) / 1000;
-  if (sec < 1) return `${Math.round(ms)} ms`;
-  if (sec < 10) return `${sec.toFixed(1)} s`;
-  if (sec < 90) return `${Math.round(sec)} s`;
-  if (sec < 5400) return `${Math.round(sec / 60)} min`;
-  if (sec < 172800) return `${Math.round(sec / 3600)} h`;
-  return `${Math.round(sec / 86400)} days`;
+  if (sec < 1) return `${Math.round(ms)}\u00a0ms`;
+  if (sec < 10) return `${sec.toFixed(1)}\u00a0s`;
+  if (sec < 90) return `${Math.round(sec)}\u00a0s`;
+  if (sec < 5400) return `${Math.round(sec / 60)}\u00a0min`;
+  if (sec < 172800) return `${Math.round(sec / 3600)}\u00a0h`;
+  return `${Math.round(sec / 86400)}\u00a0days`;
 }
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
 const full = (at) => new Date(at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -294,11 +295,11 @@ function overview() {
     draw(
       h("div", { class: "tiles" },
         tile(rate(movedRate(o)), "moving now"),
-        tile(count(active), "under way, of the last 24 h", uploadsPage({ state: ACTIVE.join(",") })),
+        tile(count(active), "under way, of the last 24\u00a0h", uploadsPage({ state: ACTIVE.join(",") })),
         tile(known ? count(queued) : "?", known ? "runs in the queue" : "the queue does not answer", null, known ? "" : "bad"),
         tile(`${count(busy)} / ${count(slots)}`, workers.length ? `slots busy of ${plural(workers.length, "worker")}` : "no worker is heard", "/ui/workers", workers.length ? "" : "bad"),
-        tile(count(o.states.completed), "completed, of the last 24 h", uploadsPage({ state: "completed" })),
-        tile(count(o.states.failed), "failed, of the last 24 h", "/ui/failures", o.states.failed ? "bad" : "")),
+        tile(count(o.states.completed), "completed, of the last 24\u00a0h", uploadsPage({ state: "completed" })),
+        tile(count(o.states.failed), "failed, of the last 24\u00a0h", "/ui/failures", o.states.failed ? "bad" : "")),
       h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, "Throughput"), h("span", { class: "quiet small" }, "all workers, as this dispatcher hears them, for up to an hour")), chart(o)),
       h("section", { class: "card" }, h("h2", {}, h("a", { href: "/ui/accounts" }, "Accounts")),
         accounts.length ? table([{ title: "Account", look: "name" }, { title: "State" }, { title: "Window" }, { title: "Goodput", look: "num" }, { title: "Uploads", look: "num" }, { title: "Queued runs", look: "num" }],
