@@ -88,8 +88,6 @@ func location(field string) string {
 		return "header." + wire.TenantHeader
 	case "id":
 		return "path.id"
-	case "batch", "after":
-		return "query." + field
 	}
 	for _, place := range []string{"header.", "query.", "path."} {
 		if strings.HasPrefix(field, place) {
