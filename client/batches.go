@@ -24,13 +24,18 @@ type (
 	BatchList = wire.BatchList
 )
 
-// SubmitBatch submits an object, or those below a prefix, for several accounts:
-// all uploads or none, durable on return. With an idempotency key it may be
+// SubmitBatch submits an object, or those below a prefix, or several of both, for
+// several accounts: all uploads or none, durable on return. Of a prefix and of
+// several, what an account does not take is listed as rejected. With an idempotency key it may be
 // repeated: created is false if the batch was there already.
 func (c *Client) SubmitBatch(ctx context.Context, s BatchSubmission) (b Batch, created bool, err error) {
 	status, err := c.call(ctx, http.MethodPost, "/v1/batches", s, &b)
 	if err != nil {
-		return Batch{}, false, fmt.Errorf("submit a batch of %s: %w", s.Source.Bucket, err)
+		what := "s3://" + s.Source.Bucket + "/" + s.Source.Key
+		if n := len(s.Sources); n > 0 {
+			what = fmt.Sprintf("%d sources", n)
+		}
+		return Batch{}, false, fmt.Errorf("submit a batch of %s: %w", what, err)
 	}
 	return b, status == http.StatusCreated, nil
 }

@@ -127,6 +127,9 @@ func (p *push) run(ctx context.Context, args []string) error {
 	if err := all.checkOne(p.name, p.key, p.idempotencyKey); err != nil {
 		return err
 	}
+	if err := p.check(); err != nil {
+		return err
+	}
 	out := newLines(p.app, uploadColumns(), acceptedText)
 	if p.wait {
 		out.line = result
@@ -154,6 +157,24 @@ func (p *push) run(ctx context.Context, args []string) error {
 		errs = append(errs, p.follow(ctx, p.api, b.uploads, out, p.timeout))
 	}
 	return out.finish(errs...)
+}
+
+// check finds what the API would refuse of the flags, before files are put into
+// staging for nothing.
+func (p *push) check() error {
+	for i, account := range p.accounts {
+		if slices.Contains(p.accounts[:i], account) {
+			return usagef("--to names %s twice; leave one out", account)
+		}
+		s := uploads.Submission{
+			Account: account, Source: uploads.Object{Bucket: "any", Key: "any"}, Name: p.name, ContentType: p.contentType,
+			Priority: p.priority, Labels: p.labels, Options: p.options, IdempotencyKey: p.idempotencyKey,
+		}
+		if err := s.Validate(); err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
 }
 
 // checkAccounts fails for accounts that are not there, before files are put into

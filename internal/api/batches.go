@@ -122,7 +122,7 @@ type batchesAnswer struct {
 }
 
 func (s *server) batches(ctx context.Context, in *batchesRequest) (*batchesAnswer, error) {
-	after, err := parseID("after", in.After)
+	after, err := parseID("query.after", in.After)
 	if err != nil {
 		return nil, s.problem("list-batches", err)
 	}

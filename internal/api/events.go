@@ -71,7 +71,7 @@ func (in *eventsRequest) filter() (f uploads.FollowFilter, after int64, err erro
 	if f.Upload, err = parseID("query.upload", in.Upload); err != nil {
 		return f, after, err
 	}
-	if f.Batch, err = parseID("batch", in.Batch); err != nil {
+	if f.Batch, err = parseID("query.batch", in.Batch); err != nil {
 		return f, after, err
 	}
 	for _, state := range in.Type {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -38,7 +39,10 @@ type presignAnswer struct {
 func (s *server) presign(ctx context.Context, in *presignRequest) (*presignAnswer, error) {
 	put := uploads.Put{Tenant: in.Tenant, Name: in.Body.Name, Size: in.Body.Size, ContentType: in.Body.ContentType, Life: defaultPutLife}
 	if n := in.Body.ExpiresSeconds; n != 0 {
-		put.Life = time.Duration(min(max(n, -1), int64(uploads.MaxPutLife/time.Second)+1)) * time.Second
+		if most := int64(uploads.MaxPutLife / time.Second); n < 1 || n > most { // in seconds, which may be too many for a duration
+			return nil, s.problem("presign", &uploads.FieldError{Field: "expires_seconds", Detail: fmt.Sprintf("is %d; give 1 to %d (7 days)", n, most)})
+		}
+		put.Life = time.Duration(n) * time.Second
 	}
 	if in.Body.SHA256 != "" {
 		var err error

@@ -61,7 +61,7 @@ func sentinels() []sentinel {
 		{err: access.ErrUnknown, answer: notFound},
 		{err: uploads.ErrNotFound, answer: notFound},
 		{err: uploads.ErrNoBatch, answer: notFound},
-		{err: uploads.ErrNoReport, answer: notFound},
+		{err: uploads.ErrNoReport, answer: notFound, remedy: "; GET /v1/reports lists them"},
 		{err: uploads.ErrNoSetAside, answer: notFound},
 		{err: uploads.ErrNoWebhook, answer: notFound},
 		{err: uploads.ErrKeyTaken, answer: conflict, remedy: "; use another key, or submit the same content"},
@@ -88,8 +88,6 @@ func location(field string) string {
 		return "header." + wire.TenantHeader
 	case "id":
 		return "path.id"
-	case "batch", "after":
-		return "query." + field
 	}
 	for _, place := range []string{"header.", "query.", "path."} {
 		if strings.HasPrefix(field, place) {

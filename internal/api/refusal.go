@@ -16,6 +16,10 @@ var missingProperty = regexp.MustCompile(`^expected required property (\S+) to b
 // unknownType begins what the framework says of a body of another type.
 const unknownType = "unknown content type: "
 
+// expected begins what the framework says of a value that is not what the
+// description asks for.
+var expected = regexp.MustCompile(`^expected (?:value to be )?(.*)$`)
+
 // remedies are what to do about what the framework refuses, by its words.
 func remedies() map[string]string {
 	return map[string]string{
@@ -48,6 +52,16 @@ func tellPlaces(_ huma.Context, _ string, v any) (any, error) {
 		}
 		if remedy, known := remedies()[e.Message]; known {
 			e.Message = remedy
+		}
+		switch {
+		case strings.HasPrefix(e.Message, "expected string to be RFC 4122 uuid"):
+			e.Message = "is not an id; give a UUID"
+		case e.Message == "expected string to be RFC 3339 date-time" || strings.HasPrefix(e.Message, "invalid date/time"):
+			e.Message = "is no time; give one as 2006-01-02T15:04:05Z"
+		case e.Message == "invalid integer":
+			e.Message = "is no whole number; give one"
+		default:
+			e.Message = expected.ReplaceAllString(e.Message, "is not what is expected; give $1")
 		}
 		if m := outOfRange.FindStringSubmatch(e.Message); m != nil {
 			e.Location, e.Message, e.Value = "body."+m[2], fmt.Sprintf("is %.40s; give a whole number that is not as large", m[1]), nil

@@ -52,6 +52,23 @@ func TestBodiesAreTakenAtTheirWord(t *testing.T) {
 	if a := call(t, http.MethodGet, base+"/v1/uploads?state=failed&state=queued", ""); a.status != 422 || !strings.Contains(a.body, `"query.state"`) {
 		t.Errorf("a parameter twice: %d %s", a.status, a.body)
 	}
+	for path, place := range map[string]string{
+		"/v1/uploads?batch=x": "query.batch", "/v1/uploads?after=x": "query.after", "/v1/batches?after=x": "query.after", "/v1/events?batch=x": "query.batch",
+	} {
+		if a := call(t, http.MethodGet, base+path, ""); !strings.Contains(a.body, `"is not an id; give a UUID","location":"`+place) {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+	for _, tc := range []struct{ path, body, place string }{
+		{"/v1/uploads/cancel", `{"batch":"x"}`, "body.batch"},
+		{"/v1/uploads/prefix", `{"account":"main","bucket":"","prefix":"` + strings.Repeat("x", 2000) + `"}`, "body.prefix"},
+		{"/v1/uploads/prefix", `{"account":"main","bucket":"","prefix":""}`, "body.bucket"},
+		{"/v1/staging/presign", `{"name":"x","size":1,"expires_seconds":99999999999}`, "body.expires_seconds"},
+	} {
+		if a := call(t, http.MethodPost, base+tc.path, tc.body); a.status != 422 || !strings.Contains(a.body, `"`+tc.place+`"`) {
+			t.Errorf("%s %.50s: %s", tc.path, tc.body, a.body)
+		}
+	}
 	if a := call(t, http.MethodGet, base+"/v1/uploads?label=a=b&label=c=d", ""); a.status != 200 {
 		t.Errorf("two labels: %d %s", a.status, a.body)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -71,6 +72,9 @@ func (s *server) submitPrefix(ctx context.Context, in *prefixRequest) (*prefixAn
 		Tenant: in.Tenant, Account: b.Account, Source: uploads.Object{Bucket: b.Bucket, Key: b.Prefix},
 		ContentType: b.ContentType, Options: b.Options, Labels: b.Labels, Priority: b.Priority, NotBefore: b.NotBefore,
 	}, b.Match)
+	if fields := uploads.FieldErrors(err); len(fields) > 0 {
+		err = prefixFields(fields)
+	}
 	if err != nil {
 		return nil, s.problem("submit-prefix", err)
 	}
@@ -79,6 +83,21 @@ func (s *server) submitPrefix(ctx context.Context, in *prefixRequest) (*prefixAn
 		out.Rejected = append(out.Rejected, wire.Rejected{Key: r.Key, Error: r.Err})
 	}
 	return &prefixAnswer{Body: out}, nil
+}
+
+// prefixFields is what is wrong with a prefix by the names that the request has.
+func prefixFields(fields []*uploads.FieldError) error {
+	var errs []error
+	for _, f := range fields {
+		switch f.Field {
+		case "source.bucket":
+			f = &uploads.FieldError{Field: "bucket", Detail: f.Detail}
+		case "source.key":
+			f = &uploads.FieldError{Field: "prefix", Detail: f.Detail}
+		}
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
 }
 
 func (s *server) show(ctx context.Context, in *UploadParam) (*uploadAnswer, error) {
@@ -140,10 +159,10 @@ func (s *server) list(ctx context.Context, in *listRequest) (*listAnswer, error)
 		f.Paused = &paused
 	}
 	var err error
-	if f.Batch, err = parseID("batch", in.Batch); err != nil {
+	if f.Batch, err = parseID("query.batch", in.Batch); err != nil {
 		return nil, s.problem("list", err)
 	}
-	if f.After, err = parseID("after", in.After); err != nil {
+	if f.After, err = parseID("query.after", in.After); err != nil {
 		return nil, s.problem("list", err)
 	}
 	found, err := s.uc.Uploads(ctx, f)

@@ -107,6 +107,11 @@ func (d *Dispatcher) checkBatch(s *uploads.BatchSubmission) error {
 	}
 	for i, account := range s.Accounts {
 		for _, f := range uploads.FieldErrors(of(first, account)) {
+			if option, ok := strings.CutPrefix(f.Field, "options."); ok {
+				if _, own := s.AccountOptions[account][option]; own {
+					f = ofAccount(*s, account, f)
+				}
+			}
 			switch {
 			case f.Field == "account":
 				note(&uploads.FieldError{Field: fmt.Sprintf("accounts[%d]", i), Detail: f.Detail})
@@ -156,13 +161,25 @@ func (d *Dispatcher) fillFromObject(ctx context.Context, b *uploads.NewBatch, s 
 			return err
 		}
 		for _, f := range uploads.FieldErrors(err) {
-			errs = append(errs, &uploads.FieldError{Field: f.Field, Detail: fmt.Sprintf("%s (account %s)", f.Detail, name)})
+			errs = append(errs, ofAccount(s, name, f))
 		}
 		if err := d.add(b, account, one); err != nil {
 			return err
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ofAccount is what is wrong for one account of a batch: with an option of its own
+// where it has that.
+func ofAccount(s uploads.BatchSubmission, account string, f *uploads.FieldError) *uploads.FieldError {
+	field := f.Field
+	if option, ok := strings.CutPrefix(field, "options."); ok {
+		if _, own := s.AccountOptions[account][option]; own {
+			field = "account_options." + account + "." + option
+		}
+	}
+	return &uploads.FieldError{Field: field, Detail: fmt.Sprintf("%s (account %s)", f.Detail, account)}
 }
 
 // fillFromPrefix makes an upload of each object for each account that takes it.
@@ -265,7 +282,15 @@ func (d *Dispatcher) filling(ctx context.Context, b *uploads.NewBatch, s uploads
 		}
 		for _, bucket := range buckets {
 			one.Source.Bucket = bucket
-			if err := d.checkAttachments(ctx, account, one); err != nil {
+			err := d.checkAttachments(ctx, account, one)
+			if _, away := errors.AsType[*uploads.UnavailableError](err); away {
+				return nil, err
+			}
+			var errs []error
+			for _, wrong := range uploads.FieldErrors(err) {
+				errs = append(errs, ofAccount(s, name, wrong))
+			}
+			if err := errors.Join(errs...); err != nil {
 				return nil, err
 			}
 		}

@@ -151,9 +151,13 @@ func (d *Dispatcher) SubmitPrefix(ctx context.Context, s uploads.Submission, mat
 		return flush()
 	})
 	if err != nil {
-		return result, sourceError(s.Source, err)
+		return result, sourceError(uploads.Object{Bucket: s.Source.Bucket, Key: prefix}, err)
 	}
-	return result, flush()
+	err = flush()
+	if result.Submitted == 0 {
+		result.Batch = uploads.ID{} // there is none
+	}
+	return result, err
 }
 
 // taken are the names of a batch by the key that has each; nil where a platform

@@ -152,6 +152,10 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 			client.BatchSubmission{Accounts: []string{"acc"}, Name: "x", Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}, Sources: []client.BatchSource{{Bucket: "staging", Key: "film.mp4"}}},
 			[]string{"body.sources"},
 		},
+		"options of its own": {
+			client.BatchSubmission{Accounts: []string{"acc", "two"}, Source: client.BatchSource{Bucket: "staging", Key: "film.mp4"}, AccountOptions: map[string]map[string]string{"two": {"class": strings.Repeat("x", 9000)}}},
+			[]string{"body.account_options.two.class"},
+		},
 		"none there": {
 			client.BatchSubmission{Accounts: []string{"acc"}, Sources: []client.BatchSource{{Bucket: "staging", Key: "gone.mp4"}, {Bucket: "staging", Prefix: new("nothing/")}}},
 			[]string{"body.sources"},

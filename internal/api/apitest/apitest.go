@@ -192,6 +192,11 @@ func (p port) SubmitPrefix(_ context.Context, template uploads.Submission, match
 	if err != nil {
 		return uploads.PrefixResult{}, err
 	}
+	check := template
+	check.Name, check.Source.Key = "film", "/"+strings.TrimPrefix(template.Source.Key, "/")
+	if err := check.Validate(); err != nil {
+		return uploads.PrefixResult{}, err
+	}
 	res := uploads.PrefixResult{Batch: batch}
 	for _, o := range p.uc.Objects {
 		if o.Bucket != template.Source.Bucket || !strings.HasPrefix(o.Key, template.Source.Key) {
