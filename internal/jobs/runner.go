@@ -104,13 +104,15 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // slot takes one job at a time until stop ends.
 func (r *Runner) slot(stop, work context.Context) error {
+	p := puller{conn: r.Conn, stream: streamJobs, consumer: r.Pool}
+	defer p.close()
 	var ackWait time.Duration // 0 while the consumer is yet to be found
 	for failures := 0; stop.Err() == nil; {
 		if ackWait == 0 {
 			ackWait = r.findConsumer(stop)
 			continue
 		}
-		msg, err := r.Conn.pull(stop, streamJobs, r.Pool)
+		msg, err := p.pull(stop)
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed):
 			return err
