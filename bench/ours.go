@@ -174,19 +174,16 @@ func (m *mediaferry) Move(ctx context.Context, srcBucket, _ string, keys []strin
 }
 
 // settled reports whether every upload of the batch has completed.
-func (m *mediaferry) settled(ctx context.Context, batch string) (bool, error) {
-	for _, state := range []string{"failed", "cancelled", "queued", "digesting", "beginning", "uploading", "finishing"} {
-		list, err := m.api.List(ctx, client.Filter{Batch: batch, States: []string{state}, Limit: 1})
-		if err != nil {
-			return false, fmt.Errorf("list: %w", err)
-		}
-		if len(list.Uploads) == 0 {
-			continue
-		}
-		if state == "failed" || state == "cancelled" {
-			return false, fmt.Errorf("an upload is %s: %+v", state, list.Uploads[0].Failure)
-		}
+func (m *mediaferry) settled(ctx context.Context, id string) (bool, error) {
+	batch, err := m.api.Batch(ctx, id)
+	if err != nil {
+		return false, fmt.Errorf("ask for the batch: %w", err)
+	}
+	if batch.Open > 0 {
 		return false, nil
+	}
+	if done := batch.States["completed"].Uploads; done != batch.Uploads {
+		return false, fmt.Errorf("%d of %d uploads completed: %+v", done, batch.Uploads, batch.States)
 	}
 	return true, nil
 }

@@ -49,6 +49,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return fmt.Errorf("open %s: %w", root, err)
 	}
 
+	// First, since the gateway has words of its own for standard output.
+	if _, err := fmt.Fprintln(stdout, address); err != nil {
+		return fmt.Errorf("print address: %w", err)
+	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
@@ -62,9 +67,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 			Quiet:     true,
 		})
 	}()
-	if _, err := fmt.Fprintln(stdout, address); err != nil {
-		return fmt.Errorf("print address: %w", err)
-	}
 
 	ended := make(chan struct{})
 	go func() {

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -16,8 +15,9 @@ type eventStore interface {
 }
 
 type eventQueue interface {
-	// PublishEvent puts an event on its stream; id makes a repetition harmless.
-	PublishEvent(ctx context.Context, tenant, typ, id string, payload []byte) error
+	// PublishEvents puts events on their stream, and returns when it holds all of
+	// them. Their numbers make a repetition harmless.
+	PublishEvents(ctx context.Context, events []uploads.Event) error
 }
 
 const eventBatch = 200
@@ -27,12 +27,7 @@ const eventBatch = 200
 func (d *Dispatcher) relayEvents(ctx context.Context) error {
 	for {
 		n, err := d.store.TakeEvents(ctx, eventBatch, func(events []uploads.Event) error {
-			for _, e := range events {
-				if err := d.queue.PublishEvent(ctx, e.Tenant, e.Type, fmt.Sprintf("outbox-%d", e.Number), e.Payload); err != nil {
-					return err
-				}
-			}
-			return nil
+			return d.queue.PublishEvents(ctx, events)
 		})
 		if err != nil {
 			return err

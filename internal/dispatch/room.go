@@ -42,9 +42,9 @@ func (q *roomQueue) Publish(ctx context.Context, jobs []parts.Publication) error
 	return err
 }
 
-// PublishEvent puts an event on its stream.
-func (q *roomQueue) PublishEvent(ctx context.Context, tenant, typ, id string, payload []byte) error {
-	err := q.Queue.PublishEvent(ctx, tenant, typ, id, payload)
+// PublishEvents puts events on their stream.
+func (q *roomQueue) PublishEvents(ctx context.Context, events []uploads.Event) error {
+	err := q.Queue.PublishEvents(ctx, events)
 	q.note(err)
 	return err
 }

@@ -23,9 +23,10 @@ func (s *signal) wake() {
 	}
 }
 
-// group commits the results of many control steps together: what arrives
-// within groupDelay, or groupSize of it, is one transaction. A caller is
-// answered after the commit.
+// group commits the results of many control steps together. After a
+// transaction the next waits for groupRest, or until it has groupSize of them;
+// what comes later than that is committed at once, so a lone step waits for
+// nobody. A caller is answered after the commit.
 type group[T, R any] struct {
 	flush func(context.Context, []T) (map[uploads.ID]R, error)
 	id    func(T) uploads.ID
@@ -44,8 +45,8 @@ type groupReply[R any] struct {
 }
 
 const (
-	groupDelay = 4 * time.Millisecond
-	groupSize  = 256
+	groupRest = 10 * time.Millisecond
+	groupSize = 256
 )
 
 func newGroup[T, R any](flush func(context.Context, []T) (map[uploads.ID]R, error), id func(T) uploads.ID) *group[T, R] {
@@ -64,6 +65,7 @@ func (g *group[T, R]) do(value T) (result R, took bool, err error) {
 }
 
 func (g *group[T, R]) run(ctx context.Context) {
+	var rested time.Time // when the next transaction may begin
 	for {
 		var batch []groupItem[T, R]
 		select {
@@ -72,9 +74,15 @@ func (g *group[T, R]) run(ctx context.Context) {
 		case it := <-g.items:
 			batch = append(batch, it)
 		}
-		timer := time.NewTimer(groupDelay)
+		timer := time.NewTimer(time.Until(rested))
 	collect:
 		for len(batch) < groupSize {
+			select {
+			case it := <-g.items: // before the time is looked at
+				batch = append(batch, it)
+				continue
+			default:
+			}
 			select {
 			case it := <-g.items:
 				batch = append(batch, it)
@@ -90,6 +98,7 @@ func (g *group[T, R]) run(ctx context.Context) {
 		flushCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		results, err := g.flush(flushCtx, values)
 		cancel()
+		rested = time.Now().Add(groupRest)
 		for _, it := range batch {
 			r, took := results[g.id(it.value)]
 			it.reply <- groupReply[R]{result: r, took: took, err: err}

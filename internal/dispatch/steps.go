@@ -81,6 +81,9 @@ func (d *Dispatcher) openQueued(ctx context.Context) error {
 				roomy = append(roomy, name)
 			}
 		}
+		if len(roomy) == 0 {
+			return nil // woken when there is room
+		}
 		slices.Sort(roomy)
 		var digesting []string
 		for name, p := range d.providers {
@@ -135,6 +138,7 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 		if err != nil || len(steps) == 0 {
 			return err
 		}
+		claimed := len(steps)
 		var finishing []uploads.ID
 		for _, s := range steps {
 			if s.State == uploads.Finishing {
@@ -174,6 +178,9 @@ func (d *Dispatcher) takeSteps(ctx context.Context) error {
 					return d.begin(ctx, step)
 				}
 			})
+		}
+		if claimed < claimSize {
+			return nil // that was all; who makes more due wakes the loop
 		}
 	}
 }

@@ -425,7 +425,7 @@ func (q *memoryQueue) PendingAcks(_ context.Context, _ string, id uploads.ID) (i
 	return n, nil
 }
 
-func (q *memoryQueue) PublishEvent(context.Context, string, string, string, []byte) error { return nil }
+func (q *memoryQueue) PublishEvents(context.Context, []uploads.Event) error { return nil }
 
 func (q *memoryQueue) all() []parts.Job {
 	q.mu.Lock()

@@ -225,15 +225,28 @@ func (c *Conn) purge(ctx context.Context, doing string, filters ...string) error
 	return nil
 }
 
-// PublishEvent puts an event on the EVENTS stream and returns when that has
-// confirmed it. Publishing one id again within two minutes has no effect.
-func (c *Conn) PublishEvent(ctx context.Context, tenant, typ, id string, payload []byte) error {
-	if err := checkTokens(tenant, typ); err != nil {
-		return err
+// PublishEvents puts events on the EVENTS stream and returns when that has
+// confirmed all of them. After an error some may be on it; publishing one id
+// again within two minutes has no effect.
+func (c *Conn) PublishEvents(ctx context.Context, events []uploads.Event) error {
+	futures := make([]jetstream.PubAckFuture, 0, len(events))
+	var failure error
+	for _, e := range events {
+		if failure = checkTokens(e.Tenant, e.Type); failure != nil {
+			break
+		}
+		var future jetstream.PubAckFuture
+		future, failure = c.publishAsync(ctx, eventSubject(e.Tenant, e.Type), "", e.Payload,
+			jetstream.WithMsgID("outbox-"+strconv.FormatInt(e.Number, 10)))
+		if failure != nil {
+			break
+		}
+		futures = append(futures, future)
 	}
-	future, err := c.publishAsync(ctx, eventSubject(tenant, typ), "", payload, jetstream.WithMsgID(id))
-	if err == nil {
-		err = confirmed(ctx, future)
+	for _, future := range futures {
+		if err := confirmed(ctx, future); err != nil {
+			failure = err
+		}
 	}
-	return wrap("publish event "+id, err)
+	return wrap(fmt.Sprintf("publish %d events", len(events)), failure)
 }

@@ -207,26 +207,31 @@ func TestPendingAcks(t *testing.T) {
 	}
 }
 
-func TestPublishEventOnce(t *testing.T) {
+func TestPublishEventsOnce(t *testing.T) {
 	t.Parallel()
 	c, _ := setup(t, Config{})
-	for range 2 {
-		if err := c.PublishEvent(t.Context(), "news", "upload_completed", "event-1", []byte(`{"n":1}`)); err != nil {
-			t.Fatal(err)
-		}
+	event := func(n int64, typ string) uploads.Event {
+		return uploads.Event{Number: n, Tenant: "news", Type: typ, Payload: fmt.Appendf(nil, `{"n":%d}`, n)}
+	}
+	if err := c.PublishEvents(t.Context(), []uploads.Event{event(1, "completed"), event(2, "completed")}); err != nil {
+		t.Fatal(err)
+	}
+	// After a crash some are published again, with others.
+	if err := c.PublishEvents(t.Context(), []uploads.Event{event(2, "completed"), event(3, "completed")}); err != nil {
+		t.Fatal(err)
 	}
 	stream, err := c.js.Stream(t.Context(), streamEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := stream.GetLastMsgForSubject(t.Context(), "mf.event.news.upload_completed")
-	if err != nil || string(msg.Data) != `{"n":1}` {
+	msg, err := stream.GetLastMsgForSubject(t.Context(), "mf.event.news.completed")
+	if err != nil || string(msg.Data) != `{"n":3}` {
 		t.Errorf("got %v, %v", msg, err)
 	}
-	if got := messages(t, c, streamEvents); got != 1 {
-		t.Errorf("%d events, want 1", got)
+	if got := messages(t, c, streamEvents); got != 3 {
+		t.Errorf("%d events, want 3", got)
 	}
-	if err := c.PublishEvent(t.Context(), "news", "upload.completed", "event-2", nil); err == nil {
+	if err := c.PublishEvents(t.Context(), []uploads.Event{event(4, "completed"), event(5, "upload.completed")}); err == nil {
 		t.Error("a type with a dot was taken")
 	}
 }

@@ -21,26 +21,50 @@ const (
 
 var errSilence = errors.New("the consumer does not answer")
 
-// pull asks a consumer for one message and returns it, or nil if there was none
+// puller asks one consumer for one message after the other. It is for one
+// goroutine, and is closed when no more is asked for.
+type puller struct {
+	conn             *Conn
+	stream, consumer string
+	inbox            *nats.Subscription // of no pull under way; nil until the first, and after one that was left
+}
+
+// close gives up the inbox. No message is lost by it: none is asked for.
+func (p *puller) close() {
+	if p.inbox != nil {
+		_ = p.inbox.Unsubscribe()
+	}
+}
+
+// pull asks the consumer for one message and returns it, or nil if there was none
 // for a while, if the connection is a new one, or if ctx ended.
 //
 // It speaks the pull protocol itself because of how nats.go ends a fetch: a
 // message that arrives in the moment of cancellation is dropped there, and
-// nobody works on it until its AckWait is over. Here every pull has an inbox of
-// its own and asks for one message, so that there is never more than one to
-// account for, and leave gives back the one that comes too late. A status that
-// says that the consumer is gone is returned at once instead of after a silence.
-func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, error) {
-	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
-	if err != nil {
-		return nil, fmt.Errorf("pull from %s: %w", consumer, err)
+// nobody works on it until its AckWait is over. Here every pull asks for one
+// message, so that there is never more than one to account for, and leave gives
+// back the one that comes too late. A status that says that the consumer is gone
+// is returned at once instead of after a silence.
+//
+// The server answers a pull with a message or with a status that ends it, and
+// with nothing after that, so the next pull has the same inbox. One that is left
+// without such an end takes its inbox with it.
+func (p *puller) pull(ctx context.Context) (*nats.Msg, error) {
+	c, consumer := p.conn, p.consumer
+	if p.inbox == nil {
+		inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
+		if err != nil {
+			return nil, fmt.Errorf("pull from %s: %w", consumer, err)
+		}
+		p.inbox = inbox
 	}
+	inbox := p.inbox
+	p.inbox = nil
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// A pull does not survive the connection that it was made on.
 	defer context.AfterFunc(c.reconnected(), cancel)() //nolint:contextcheck // a broadcast, see Conn.link
-	request := fmt.Sprintf(`{"batch":1,"expires":%d,"idle_heartbeat":%d}`, pullExpiry, pullHeartbeat)
-	if err := c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, inbox.Subject, []byte(request)); err != nil {
+	if err := c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+p.stream+"."+consumer, inbox.Subject, pullRequest()); err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, fmt.Errorf("pull from %s: %w", consumer, err)
 	}
@@ -60,14 +84,14 @@ func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, er
 		case "100": // heartbeat
 			continue
 		case "":
-			_ = inbox.Unsubscribe()
+			p.inbox = inbox
 			if ctx.Err() != nil {
 				c.release(msg)
 				return nil, nil
 			}
 			return msg, nil
 		case "404", "408": // none came while the pull lasted
-			_ = inbox.Unsubscribe()
+			p.inbox = inbox
 			return nil, nil
 		case "503":
 			_ = inbox.Unsubscribe()
@@ -77,6 +101,11 @@ func (c *Conn) pull(ctx context.Context, stream, consumer string) (*nats.Msg, er
 			return nil, fmt.Errorf("pull from %s: status %s: %s", consumer, status, msg.Header.Get("Description"))
 		}
 	}
+}
+
+// pullRequest asks for one message.
+func pullRequest() []byte {
+	return fmt.Appendf(nil, `{"batch":1,"expires":%d,"idle_heartbeat":%d}`, pullExpiry, pullHeartbeat)
 }
 
 func nextWithin(ctx context.Context, inbox *nats.Subscription, d time.Duration) (*nats.Msg, error) {

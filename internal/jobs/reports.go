@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	// A batch is what one transaction records: all that came within batchLinger
-	// of its first report, at most batchReports.
+	// A batch is what one transaction records: all that came within batchRest of
+	// the one before, at most batchReports. A report that comes later than that is
+	// recorded at once.
 	batchReports = 1000
-	batchLinger  = 20 * time.Millisecond
+	batchRest    = 20 * time.Millisecond
 
 	minBatchDelay = time.Second
 	maxBatchDelay = 15 * time.Second // within ledgerAckWait
@@ -76,7 +77,7 @@ type arrived struct {
 // an *uploads.RefusedError, is kept by keep and terminated; those around it are
 // handled without it.
 //
-// Batches are of one to 1,000 reports. A lone report waits for 20 ms. Any number
+// Batches are of one to 1,000 reports. A lone report waits for none. Any number
 // of dispatchers may consume at once. Streams and consumers that are missing are
 // created. It returns nil when ctx has ended and nothing is in hand any more.
 func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, []parts.Report) error, keep KeepAside) error {
@@ -112,8 +113,9 @@ func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, 
 
 func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func(context.Context, []parts.Report) error, keep KeepAside) {
 	batch := make([]arrived, 0, batchReports)
+	var rested time.Time // when the next batch may be recorded
 	for failures := 0; ; {
-		batch = collect(ctx, in, batch[:0])
+		batch = collect(ctx, in, batch[:0], rested)
 		if ctx.Err() != nil {
 			for _, a := range batch {
 				c.giveBack(a.msg)
@@ -121,6 +123,7 @@ func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func
 			return
 		}
 		left, err := c.recordBatch(ctx, batch, handle, keep)
+		rested = time.Now().Add(batchRest)
 		if err == nil {
 			failures = 0
 			continue
@@ -204,17 +207,24 @@ func decodeReport(subject string, data []byte) (parts.Report, error) {
 	return r, nil
 }
 
-// collect waits for a report and appends it and those that come soon after.
-func collect(ctx context.Context, in <-chan arrived, batch []arrived) []arrived {
+// collect waits for a report and appends it, those that are there with it, and
+// those that come before the time.
+func collect(ctx context.Context, in <-chan arrived, batch []arrived, until time.Time) []arrived {
 	select {
 	case a := <-in:
 		batch = append(batch, a)
 	case <-ctx.Done():
 		return batch
 	}
-	linger := time.NewTimer(batchLinger)
+	linger := time.NewTimer(time.Until(until))
 	defer linger.Stop()
 	for len(batch) < batchReports {
+		select {
+		case a := <-in: // before the time is looked at
+			batch = append(batch, a)
+			continue
+		default:
+		}
 		select {
 		case a := <-in:
 			batch = append(batch, a)

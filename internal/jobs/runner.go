@@ -104,13 +104,15 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // slot takes one job at a time until stop ends.
 func (r *Runner) slot(stop, work context.Context) error {
+	p := puller{conn: r.Conn, stream: streamJobs, consumer: r.Pool}
+	defer p.close()
 	var ackWait time.Duration // 0 while the consumer is yet to be found
 	for failures := 0; stop.Err() == nil; {
 		if ackWait == 0 {
 			ackWait = r.findConsumer(stop)
 			continue
 		}
-		msg, err := r.Conn.pull(stop, streamJobs, r.Pool)
+		msg, err := p.pull(stop)
 		switch {
 		case errors.Is(err, nats.ErrConnectionClosed):
 			return err
@@ -165,29 +167,34 @@ func (r *Runner) deliver(ctx context.Context, msg *nats.Msg, ackWait time.Durati
 
 	var lastAlive atomic.Int64 // since started
 	alive := func() { lastAlive.Store(int64(time.Since(started))) }
-	handled := make(chan struct{})
-	var keeper sync.WaitGroup
-	keeper.Go(func() {
-		tick := time.NewTicker(max(ackWait/3, time.Millisecond))
-		defer tick.Stop()
-		for {
-			select {
-			case <-handled:
-				return
-			case <-tick.C:
-			}
-			// A job that is stuck is left to run out of AckWait: another worker
-			// gets it, while this one's watchdog ends the attempt here.
-			if time.Since(started)-time.Duration(lastAlive.Load()) <= orDefault(r.AliveGrace, defaultAliveGrace) {
-				if err := r.Conn.inProgress(msg); err != nil {
-					log.Debug("job not kept", zap.Error(err))
-				}
+	// A timer and no goroutine: most jobs are done before it is due.
+	var keeping sync.Mutex
+	var handled bool // guarded by keeping, and so is the timer
+	var keeper *time.Timer
+	every := max(ackWait/3, time.Millisecond)
+	keep := func() {
+		keeping.Lock()
+		defer keeping.Unlock()
+		if handled {
+			return
+		}
+		// A job that is stuck is left to run out of AckWait: another worker
+		// gets it, while this one's watchdog ends the attempt here.
+		if time.Since(started)-time.Duration(lastAlive.Load()) <= orDefault(r.AliveGrace, defaultAliveGrace) {
+			if err := r.Conn.inProgress(msg); err != nil {
+				log.Debug("job not kept", zap.Error(err))
 			}
 		}
-	})
+		keeper.Reset(every)
+	}
+	keeping.Lock()
+	keeper = time.AfterFunc(every, keep)
+	keeping.Unlock()
 	settlement := r.handle(ctx, job, delivery, alive, log)
-	close(handled)
-	keeper.Wait() // an InProgress after the settlement would be a lie
+	keeping.Lock() // an InProgress after the settlement would be a lie
+	handled = true
+	keeper.Stop()
+	keeping.Unlock()
 
 	log = log.With(zap.Duration("took", time.Since(started)))
 	switch settlement.Verdict {

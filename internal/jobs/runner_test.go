@@ -261,11 +261,13 @@ func TestStopGivesBackWhatArrivesTooLate(t *testing.T) {
 	c, s := setup(t, Config{AckWait: time.Hour})
 	publisher := s.connect(Config{})
 	upload := newID(t)
+	p := puller{conn: c, stream: streamJobs, consumer: "main"}
+	t.Cleanup(p.close)
 	for i := range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		got := make(chan *nats.Msg, 1)
 		go func() {
-			msg, err := c.pull(ctx, streamJobs, "main")
+			msg, err := p.pull(ctx)
 			if err != nil {
 				t.Error(err)
 			}
@@ -285,7 +287,7 @@ func TestStopGivesBackWhatArrivesTooLate(t *testing.T) {
 		msg := <-got
 		if msg == nil {
 			again, stop := context.WithTimeout(t.Context(), patience)
-			if msg, err = c.pull(again, streamJobs, "main"); msg == nil {
+			if msg, err = p.pull(again); msg == nil {
 				t.Fatalf("round %d: the message is with nobody (%v)", i, err)
 			}
 			stop()
@@ -293,6 +295,44 @@ func TestStopGivesBackWhatArrivesTooLate(t *testing.T) {
 		if err := c.ack(msg); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The server is told of one subscription for many pulls, and of none when they
+// are over.
+func TestPullsShareAnInbox(t *testing.T) {
+	t.Parallel()
+	c, _ := setup(t, Config{})
+	before := c.nc.NumSubscriptions()
+	p := puller{conn: c, stream: streamJobs, consumer: "main"}
+	inboxes := map[string]bool{}
+	for i := range 3 {
+		publish(t, c, partJob(newID(t), i+1))
+		msg, err := p.pull(t.Context())
+		if err != nil || msg == nil {
+			t.Fatalf("pulled %v, %v", msg, err)
+		}
+		if err := c.ack(msg); err != nil {
+			t.Fatal(err)
+		}
+		inboxes[p.inbox.Subject] = true
+	}
+	if len(inboxes) != 1 {
+		t.Errorf("%d inboxes for three pulls", len(inboxes))
+	}
+	// One that is left may yet be answered, so its inbox serves no other.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if msg, err := p.pull(ctx); msg != nil || err != nil || p.inbox != nil {
+		t.Errorf("a pull that was left gave %v, %v and keeps inbox %v", msg, err, p.inbox)
+	}
+	publish(t, c, partJob(newID(t), 4))
+	if msg, err := p.pull(t.Context()); err != nil || msg == nil || inboxes[p.inbox.Subject] {
+		t.Errorf("pulled %v, %v", msg, err)
+	}
+	p.close()
+	if after := c.nc.NumSubscriptions(); after > before+1 { // one of the library's own, for answers
+		t.Errorf("%d subscriptions are left, %d before", after, before)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -21,8 +22,12 @@ var ErrStale = errors.New("the job is stale")
 
 const (
 	maxAnswering = 32 // requests that one dispatcher answers at once
-	maxAsking    = 2  // requests of a worker under way; what comes meanwhile shares the next
+	maxAsking    = 2  // requests of a worker under way
 	maxAsks      = 64 // that share a request
+	// slowAsk is how long a request may be under way before another is made beside
+	// it: what comes meanwhile shares the next, but does not wait for a dispatcher
+	// that stands still.
+	slowAsk = 100 * time.Millisecond
 
 	headerKey = "Mf-Key" // public curve key that the reply is sealed with
 )
@@ -65,6 +70,7 @@ type asks struct {
 	mu      sync.Mutex
 	waiting []ask
 	asking  int // requests under way
+	fresh   int // of these, for less than slowAsk
 	running sync.WaitGroup
 }
 
@@ -84,9 +90,8 @@ func (c *Conn) AskAssignment(ctx context.Context, req AssignmentRequest) (parts.
 	answer := make(chan Answer, 1)
 	c.asks.mu.Lock()
 	c.asks.waiting = append(c.asks.waiting, ask{req, answer})
-	if c.asks.asking < maxAsking {
-		c.asks.asking++
-		c.asks.running.Go(c.askAll)
+	if c.asks.fresh == 0 {
+		c.askMore()
 	}
 	c.asks.mu.Unlock()
 	select {
@@ -100,20 +105,51 @@ func (c *Conn) AskAssignment(ctx context.Context, req AssignmentRequest) (parts.
 	}
 }
 
+// askMore begins to ask, unless enough requests are under way. The caller holds
+// the lock.
+func (c *Conn) askMore() {
+	if c.asks.asking < maxAsking {
+		c.asks.asking++
+		c.asks.fresh++
+		c.asks.running.Go(c.askAll)
+	}
+}
+
 // askAll asks until nobody waits.
 func (c *Conn) askAll() {
+	fresh := true // is counted; guarded by the lock, as the count is
+	slow := time.AfterFunc(slowAsk, func() {
+		c.asks.mu.Lock()
+		defer c.asks.mu.Unlock()
+		if !fresh {
+			return
+		}
+		fresh = false
+		c.asks.fresh--
+		if len(c.asks.waiting) > 0 {
+			c.askMore()
+		}
+	})
+	defer slow.Stop()
 	for {
 		c.asks.mu.Lock()
+		if !fresh {
+			fresh = true
+			c.asks.fresh++
+		}
 		n := min(len(c.asks.waiting), maxAsks)
 		batch := c.asks.waiting[:n:n]
 		c.asks.waiting = c.asks.waiting[n:]
 		if n == 0 {
 			c.asks.waiting = nil // lets go of the array
 			c.asks.asking--
+			c.asks.fresh--
+			fresh = false
 			c.asks.mu.Unlock()
 			return
 		}
 		c.asks.mu.Unlock()
+		slow.Reset(slowAsk)
 		answers, err := c.request(batch)
 		for i, a := range batch {
 			if err != nil {

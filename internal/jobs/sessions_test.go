@@ -198,6 +198,38 @@ func TestAsksShareRequests(t *testing.T) {
 	}
 }
 
+// A dispatcher that stands still holds up those that asked it, not who asks
+// meanwhile, nor who asks later.
+func TestASlowRequestHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	worker, dispatcher := s.connect(Config{}), s.connect(Config{})
+	asked, proceed := make(chan struct{}), make(chan struct{})
+	serveAll(t, dispatcher, func(_ context.Context, asks []AssignmentRequest) []Answer {
+		if asks[0].Account == "slow" {
+			close(asked)
+			<-proceed
+		}
+		return make([]Answer, len(asks))
+	})
+	ask := func(account string) error {
+		_, err := worker.AskAssignment(t.Context(), AssignmentRequest{Upload: newID(t), Account: account})
+		return err
+	}
+	slow := make(chan error, 1)
+	go func() { slow <- ask("slow") }()
+	receive(t, asked, "the slow request")
+	for range 2 {
+		if err := ask("quick"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(proceed)
+	if err := receive(t, slow, "its answer"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOneDispatcherAnswersAndAnotherTakesOver(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

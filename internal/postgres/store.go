@@ -71,6 +71,7 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
+	cfg.AfterConnect = registerUUID
 	watched := new(statements)
 	cfg.ConnConfig.Tracer = watched
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)

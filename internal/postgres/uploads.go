@@ -231,7 +231,7 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 		}
 	}
 	took := make(map[uploads.ID]uploads.State, len(opened))
-	err := s.inTx(ctx, "record sessions", func(tx pgx.Tx) error {
+	begun := func(tx db.DBTX) error {
 		ids, err := s.q.RecordBegun(ctx, tx, p)
 		if err != nil {
 			return fmt.Errorf("record begun: %w", err)
@@ -239,8 +239,18 @@ func (s *Store) RecordOpened(ctx context.Context, opened []parts.Opened) (map[up
 		for _, id := range ids {
 			took[id] = uploads.Uploading
 		}
-		if len(found) == 0 {
-			return nil
+		return nil
+	}
+	if len(found) == 0 {
+		// One statement is a transaction of its own, without the round trips of one.
+		if err := begun(s.pool); err != nil {
+			return nil, unavailable("record sessions", err)
+		}
+		return took, nil
+	}
+	err := s.inTx(ctx, "record sessions", func(tx pgx.Tx) error {
+		if err := begun(tx); err != nil {
+			return err
 		}
 		landed, err := s.recordAcks(ctx, tx, found, true)
 		if err != nil {

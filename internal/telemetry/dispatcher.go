@@ -294,16 +294,18 @@ func jobKind(job parts.Job) string {
 	return "part"
 }
 
-// PublishEvent counts an upload that has ended and makes the span of all of it:
+// PublishEvents counts uploads that have ended and makes the span of all of each:
 // whoever ended it, its event comes past here, as a rule once.
-func (q watchedQueue) PublishEvent(ctx context.Context, tenant, typ, id string, payload []byte) error {
-	err := q.Queue.PublishEvent(ctx, tenant, typ, id, payload)
+func (q watchedQueue) PublishEvents(ctx context.Context, events []uploads.Event) error {
+	err := q.Queue.PublishEvents(ctx, events)
 	if err != nil {
 		q.watch.unpublished.Inc()
 		return err
 	}
-	if e, ok := endedOf(payload); ok {
-		q.watch.uploadEnded(e)
+	for _, event := range events {
+		if e, ok := endedOf(event.Payload); ok {
+			q.watch.uploadEnded(e)
+		}
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func exporting(t *testing.T) map[string]*dto.MetricFamily {
 		t.Fatal(err)
 	}
 	event := `{"upload":"` + id.String() + `","account":"main","state":"failed","at":"2026-11-01T12:00:00Z","failure":{"cause":"rejected"}}`
-	if err := q.PublishEvent(ctx, "default", "failed", "1", []byte(event)); err != nil {
+	if err := q.PublishEvents(ctx, []uploads.Event{{Number: 1, Tenant: "default", Type: "failed", Payload: []byte(event)}}); err != nil {
 		t.Fatal(err)
 	}
 	d.Ask(Sources{
@@ -97,8 +97,8 @@ func exporting(t *testing.T) map[string]*dto.MetricFamily {
 
 type queue struct{ dispatch.Queue }
 
-func (queue) Publish(context.Context, []parts.Publication) error                 { return nil }
-func (queue) PublishEvent(context.Context, string, string, string, []byte) error { return nil }
+func (queue) Publish(context.Context, []parts.Publication) error   { return nil }
+func (queue) PublishEvents(context.Context, []uploads.Event) error { return nil }
 
 type source struct{}
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -96,42 +97,65 @@ func (h *hand) crowds() bool {
 	return false
 }
 
-// watch shows progress, says alive while bytes move, and ends the work with
-// errStalled when none does. Waiting for reports is not watched: they have a
-// timeout of their own. It returns when work is done.
-func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	seen := h.signs()
-	moved := time.Now()
-	h.moved.Store(moved.UnixNano())
-	shown := moved
-	for {
-		var now time.Time
-		select {
-		case <-work.Done():
-			return
-		case now = <-tick.C:
-		}
-		stage := h.stageNow()
-		if n := h.signs(); n != seen {
-			seen, moved = n, now
-			h.moved.Store(now.UnixNano())
-			h.alive()
-		} else if stage == StageReporting {
-			moved = now
-		} else if still := now.Sub(moved); still >= h.stallTimeout ||
-			stage == StageSending && still >= h.stallTimeout/crowding && h.crowds() {
-			stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, still.Truncate(time.Second), stage))
-		}
-		if now.Sub(shown) >= liveInterval {
-			shown = now
-			h.live.Progress(Progress{
-				Job: h.job, Worker: h.id, Delivery: h.delivery, Stage: stage,
-				Bytes: h.read.Load(), Total: h.total.Load(),
-			})
-		}
+// watch begins to show progress, to say alive while bytes move, and to end the
+// work with errStalled when none does. Waiting for reports is not watched: they
+// have a timeout of their own. It goes on until work is done or end is called,
+// which waits for a look that is under way. A timer looks, and no goroutine: most
+// jobs of small objects are done before the first look.
+func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) (end func()) {
+	began := time.Now()
+	h.moved.Store(began.UnixNano())
+	w := &watch{h: h, done: work.Err, stop: stop, seen: h.signs(), moved: began, shown: began}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(watchInterval, w.look)
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.ended = true
+		w.timer.Stop()
 	}
+}
+
+// watch is how a job in hand is looked at.
+type watch struct {
+	h    *hand
+	done func() error // not nil once the work is done
+	stop context.CancelCauseFunc
+
+	mu    sync.Mutex // guards what follows
+	timer *time.Timer
+	ended bool
+	seen  int64     // signs at the last look
+	moved time.Time // when they last changed
+	shown time.Time // when progress was shown
+}
+
+func (w *watch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended || w.done() != nil {
+		return
+	}
+	h, now, stage := w.h, time.Now(), w.h.stageNow()
+	if n := h.signs(); n != w.seen {
+		w.seen, w.moved = n, now
+		h.moved.Store(now.UnixNano())
+		h.alive()
+	} else if stage == StageReporting {
+		w.moved = now
+	} else if still := now.Sub(w.moved); still >= h.stallTimeout ||
+		stage == StageSending && still >= h.stallTimeout/crowding && h.crowds() {
+		w.stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, still.Truncate(time.Second), stage))
+	}
+	if now.Sub(w.shown) >= liveInterval {
+		w.shown = now
+		h.live.Progress(Progress{
+			Job: h.job, Worker: h.id, Delivery: h.delivery, Stage: stage,
+			Bytes: h.read.Load(), Total: h.total.Load(),
+		})
+	}
+	w.timer.Reset(watchInterval)
 }
 
 // report sends one report and waits for its confirmation, with one retry.

@@ -20,16 +20,27 @@ const (
 var errUnreported = errors.New("acks are not confirmed")
 
 // outbox reports the acks of one job in batches while its parts are sent. One
-// goroutine does so until close.
+// goroutine does so until close. The ack of a job of one part needs none: close
+// reports it.
 type outbox struct {
-	in   chan parts.Ack
+	in   chan parts.Ack // nil where close reports
 	done chan struct{}
 	err  error // set before done is closed
+
+	lone   []parts.Ack
+	report func([]parts.Ack) error
 }
 
 // openOutbox starts reporting. The context is that of the job; the reports
 // outlive a stop by reportGrace. giveUp is called when a report fails for good.
 func (h *hand) openOutbox(ctx context.Context, giveUp context.CancelCauseFunc) *outbox {
+	if h.job.Run.Count == 1 {
+		return &outbox{report: func(acks []parts.Ack) error {
+			ctx, cancel := outlive(ctx)
+			defer cancel()
+			return h.report(ctx, acks, nil, nil)
+		}}
+	}
 	most := min(batchAcks, h.job.Run.Count)
 	o := &outbox{in: make(chan parts.Ack, most), done: make(chan struct{})}
 	go func() {
@@ -71,10 +82,22 @@ func (o *outbox) fill(batch []parts.Ack) []parts.Ack {
 }
 
 // add takes an ack; it blocks while a report is slow, and never after one failed.
-func (o *outbox) add(ack parts.Ack) { o.in <- ack }
+func (o *outbox) add(ack parts.Ack) {
+	if o.in == nil {
+		o.lone = append(o.lone, ack)
+		return
+	}
+	o.in <- ack
+}
 
 // close waits until every ack is confirmed; an error says that some are not.
 func (o *outbox) close() error {
+	if o.in == nil {
+		if len(o.lone) == 0 {
+			return nil
+		}
+		return o.report(o.lone)
+	}
 	close(o.in)
 	<-o.done
 	return o.err

@@ -191,9 +191,7 @@ func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive 
 	// The work ends with ctx, and also when it stalls or its acks cannot be
 	// reported; reports outlive it.
 	work, stop := context.WithCancelCause(ctx)
-	var watcher sync.WaitGroup
-	watcher.Go(func() { h.watch(work, stop) })
-	defer watcher.Wait()
+	defer h.watch(work, stop)()
 	defer stop(nil)
 
 	if job.IsDigest() {
