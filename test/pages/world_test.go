@@ -48,8 +48,8 @@ func start(t *testing.T, open bool) *world {
 		case "films":
 			a.InFlight, a.Active, a.Goodput, a.Window = 180<<20, 2, 231<<20, 192<<20
 			a.CutAt, a.CutFor = now.Add(-4*time.Minute), "throttled"
-		case "archive":
-			a.InFlight, a.Goodput = 40<<20, 58<<20
+		case "slow":
+			a.Active = 3
 		}
 	}
 	for i := range 366 { // some of them are yet to come

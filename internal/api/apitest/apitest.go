@@ -290,7 +290,8 @@ func (p port) Explain(ctx context.Context, tenant string, id uploads.ID) (upload
 	c := uploads.Circumstances{
 		Upload: u, Now: time.Now(), Pool: "default", Account: &uploads.AccountStatus{Name: u.Account, Window: 1}, Workers: p.uc.Workers,
 	}
-	if len(p.uc.Maps[id].Hands) > 0 {
+	if hands := p.uc.Maps[id].Hands; len(hands) > 0 {
+		c.MovedAt, c.OnQueue = c.Now, len(hands)
 		c.RecentBytes = int64(float64(u.AckedBytes-u.FoundBytes) * time.Minute.Seconds() / c.Now.Sub(u.BegunAt).Seconds())
 	}
 	return uploads.Explain(c), nil
