@@ -27,7 +27,7 @@ func jsonFormat() huma.Format {
 				return errors.New(strings.TrimPrefix(err.Error(), ": ")) // the framework's words are one text
 			}
 		}
-		return json.Unmarshal(data, v) //nolint:wrapcheck // told by the framework
+		return json.Unmarshal(data, v)
 	}
 	return format
 }
@@ -180,7 +180,7 @@ func article(what string) string {
 
 // wanted says what a field of the type is to be.
 func wanted(t reflect.Type) string {
-	switch t.Kind() { //nolint:exhaustive // the types that requests have
+	switch t.Kind() {
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
 	case reflect.String:
