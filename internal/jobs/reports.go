@@ -78,7 +78,7 @@ type arrived struct {
 // an *uploads.RefusedError, is kept by keep and terminated; those around it are
 // handled without it.
 //
-// Batches are of one to 1,000 reports. A lone report waits for none. Any number
+// Batches are of one to 1,000 reports. A lone report waits for no others. Any number
 // of dispatchers may consume at once. Streams and consumers that are missing are
 // created. It returns nil when ctx has ended and nothing is in hand any more.
 func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, []parts.Report) error, keep KeepAside) error {
