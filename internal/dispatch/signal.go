@@ -23,10 +23,10 @@ func (s *signal) wake() {
 	}
 }
 
-// group commits the results of many control steps together. After a
-// transaction the next waits for groupRest, or until it has groupSize of them;
-// what comes later than that is committed at once, so a lone step waits for
-// nobody. A caller is answered after the commit.
+// group commits the results of many control steps together: what arrives
+// within groupDelay of the first, or groupSize of it, is one transaction. A step
+// that comes groupIdle after the transaction before waits for nobody. A caller is
+// answered after the commit.
 type group[T, R any] struct {
 	flush func(context.Context, []T) (map[uploads.ID]R, error)
 	id    func(T) uploads.ID
@@ -45,8 +45,9 @@ type groupReply[R any] struct {
 }
 
 const (
-	groupRest = 10 * time.Millisecond
-	groupSize = 256
+	groupDelay = 8 * time.Millisecond
+	groupIdle  = 40 * time.Millisecond
+	groupSize  = 256
 )
 
 func newGroup[T, R any](flush func(context.Context, []T) (map[uploads.ID]R, error), id func(T) uploads.ID) *group[T, R] {
@@ -65,7 +66,7 @@ func (g *group[T, R]) do(value T) (result R, took bool, err error) {
 }
 
 func (g *group[T, R]) run(ctx context.Context) {
-	var rested time.Time // when the next transaction may begin
+	var last time.Time // when a transaction ended
 	for {
 		var batch []groupItem[T, R]
 		select {
@@ -74,7 +75,11 @@ func (g *group[T, R]) run(ctx context.Context) {
 		case it := <-g.items:
 			batch = append(batch, it)
 		}
-		timer := time.NewTimer(time.Until(rested))
+		delay := groupDelay
+		if time.Since(last) >= groupIdle {
+			delay = 0
+		}
+		timer := time.NewTimer(delay)
 	collect:
 		for len(batch) < groupSize {
 			select {
@@ -98,7 +103,7 @@ func (g *group[T, R]) run(ctx context.Context) {
 		flushCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		results, err := g.flush(flushCtx, values)
 		cancel()
-		rested = time.Now().Add(groupRest)
+		last = time.Now()
 		for _, it := range batch {
 			r, took := results[g.id(it.value)]
 			it.reply <- groupReply[R]{result: r, took: took, err: err}

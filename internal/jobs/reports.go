@@ -20,11 +20,12 @@ import (
 )
 
 const (
-	// A batch is what one transaction records: all that came within batchRest of
-	// the one before, at most batchReports. A report that comes later than that is
-	// recorded at once.
+	// A batch is what one transaction records: all that came within batchLinger
+	// of its first report, at most batchReports. A report that comes batchIdle after
+	// the batch before is recorded at once.
 	batchReports = 1000
-	batchRest    = 20 * time.Millisecond
+	batchLinger  = 20 * time.Millisecond
+	batchIdle    = 100 * time.Millisecond
 
 	minBatchDelay = time.Second
 	maxBatchDelay = 15 * time.Second // within ledgerAckWait
@@ -77,7 +78,7 @@ type arrived struct {
 // an *uploads.RefusedError, is kept by keep and terminated; those around it are
 // handled without it.
 //
-// Batches are of one to 1,000 reports. A lone report waits for none. Any number
+// Batches are of one to 1,000 reports. A lone report waits for no others. Any number
 // of dispatchers may consume at once. Streams and consumers that are missing are
 // created. It returns nil when ctx has ended and nothing is in hand any more.
 func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, []parts.Report) error, keep KeepAside) error {
@@ -113,9 +114,9 @@ func (c *Conn) ConsumeReports(ctx context.Context, handle func(context.Context, 
 
 func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func(context.Context, []parts.Report) error, keep KeepAside) {
 	batch := make([]arrived, 0, batchReports)
-	var rested time.Time // when the next batch may be recorded
+	var last time.Time // when a batch was recorded
 	for failures := 0; ; {
-		batch = collect(ctx, in, batch[:0], rested)
+		batch = collect(ctx, in, batch[:0], last)
 		if ctx.Err() != nil {
 			for _, a := range batch {
 				c.giveBack(a.msg)
@@ -123,7 +124,7 @@ func (c *Conn) recordBatches(ctx context.Context, in <-chan arrived, handle func
 			return
 		}
 		left, err := c.recordBatch(ctx, batch, handle, keep)
-		rested = time.Now().Add(batchRest)
+		last = time.Now()
 		if err == nil {
 			failures = 0
 			continue
@@ -207,16 +208,20 @@ func decodeReport(subject string, data []byte) (parts.Report, error) {
 	return r, nil
 }
 
-// collect waits for a report and appends it, those that are there with it, and
-// those that come before the time.
-func collect(ctx context.Context, in <-chan arrived, batch []arrived, until time.Time) []arrived {
+// collect waits for a report and appends it, those that are there with it, and,
+// unless the last batch is long ago, those that come soon after.
+func collect(ctx context.Context, in <-chan arrived, batch []arrived, last time.Time) []arrived {
 	select {
 	case a := <-in:
 		batch = append(batch, a)
 	case <-ctx.Done():
 		return batch
 	}
-	linger := time.NewTimer(time.Until(until))
+	wait := batchLinger
+	if time.Since(last) >= batchIdle {
+		wait = 0
+	}
+	linger := time.NewTimer(wait)
 	defer linger.Stop()
 	for len(batch) < batchReports {
 		select {
