@@ -857,7 +857,7 @@ func TestSubmissionsByNATS(t *testing.T) {
 	b.mustComplete(t, good.Upload.ID, data)
 	for body, want := range map[string]string{
 		`{"account": "acc", "source": {"bucket": "staging", "key": "nowhere.mp4"}}`: "source.key",
-		`{"account": "acc", "sauce": {}}`:                                           "message",
+		`{"account": "acc", "sauce": {}}`:                                           "sauce",
 		`not json`:                                                                  "message",
 	} {
 		if got := submit(body); got.Upload != nil || len(got.Errors) == 0 || !strings.HasPrefix(got.Errors[0], want) {
