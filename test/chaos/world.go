@@ -211,7 +211,7 @@ func (w *world) startProcesses(ctx context.Context) error {
 }
 
 func (w *world) addNATS(ctx context.Context) error {
-	address, err := freeAddress(ctx)
+	address, err := freeAddress(ctx, "127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -250,11 +250,11 @@ func (w *world) addDispatchers(ctx context.Context) error {
 	env = append(env, "MEDIAFERRY_NATS_URL="+w.natsURL(), "MEDIAFERRY_POSTGRES_DSN="+dsn, "MEDIAFERRY_SEAL_KEY="+seal,
 		"MEDIAFERRY_SWEEP_INTERVAL=1s", "MEDIAFERRY_API_AUTH="+config.AuthNone)
 	for n := range w.opts.dispatchers {
-		listen, err := freeAddress(ctx)
+		listen, err := freeAddress(ctx, quietHost)
 		if err != nil {
 			return err
 		}
-		metrics, err := metricsAddress(ctx)
+		metrics, err := freeAddress(ctx, quietHost)
 		if err != nil {
 			return err
 		}
@@ -303,7 +303,7 @@ func (w *world) addWorkers(ctx context.Context) error {
 			return err
 		}
 		w.onStop(toNATS.close)
-		metrics, err := metricsAddress(ctx)
+		metrics, err := freeAddress(ctx, quietHost)
 		if err != nil {
 			return err
 		}
@@ -442,14 +442,12 @@ type sums struct {
 	sha1   string
 }
 
+// No connection goes out from quietHost, so nobody takes a port there while its
+// process is down.
+const quietHost = "127.0.0.2"
+
 // freeAddress returns a loopback address that nobody listens on now.
-func freeAddress(ctx context.Context) (string, error) { return freeAddressOn(ctx, "127.0.0.1") }
-
-// metricsAddress is on a host that no connection goes out from, so that nobody
-// takes the port while its process is down.
-func metricsAddress(ctx context.Context) (string, error) { return freeAddressOn(ctx, "127.0.0.2") }
-
-func freeAddressOn(ctx context.Context, host string) (string, error) {
+func freeAddress(ctx context.Context, host string) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
