@@ -77,18 +77,20 @@ func useCases() *apitest.UseCases {
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	url := apitest.Start(t, useCases())
-	tokens := &apitest.Tokens{}
-	_, admin := tokens.Make(t, "", access.Admin)
-	behind := useCases()
-	behind.Tokens = tokens
-	guardedURL := apitest.Start(t, behind)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		// Scripts run side by side, and some pause accounts: each has servers of its own.
 		Setup: func(env *testscript.Env) error {
+			url := apitest.Start(t, useCases())
+			tokens := &apitest.Tokens{}
+			_, admin := tokens.Make(t, "", access.Admin)
+			guarded := useCases()
+			guarded.Tokens = tokens
+			// The race detector holds a program that succeeds for a second at its end otherwise.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("MEDIAFERRY_API_URL", url)
 			env.Setenv("API_ADDRESS", strings.TrimPrefix(url, "http://"))
-			env.Setenv("GUARDED_URL", guardedURL)
+			env.Setenv("GUARDED_URL", apitest.Start(t, guarded))
 			env.Setenv("ADMIN_TOKEN", admin)
 			return nil
 		},
