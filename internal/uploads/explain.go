@@ -388,12 +388,12 @@ func onTheWay(c Circumstances, e *Explanation) bool {
 func (c Circumstances) moving(e *Explanation) bool {
 	since := min(time.Minute, max(c.Now.Sub(c.Upload.BegunAt), time.Second))
 	left := c.Upload.Source.Size - c.Upload.AckedBytes
-	text, next := "Bytes move, and no part was acknowledged in the last minute.", fmt.Sprintf("The last of %d bytes is acknowledged and the upload is finished", left)
+	text, next := "Bytes move, and no part was acknowledged in the last minute.", fmt.Sprintf("The remaining %d bytes are acknowledged and the upload is finished", left)
 	var at time.Time
 	if perSecond := float64(c.RecentBytes) / since.Seconds(); perSecond > 0 {
 		text = fmt.Sprintf("Bytes move: %.0f a second over the last %.0f seconds.", perSecond, since.Seconds())
 		at = c.Now.Add(time.Duration(min(float64(left)/perSecond, 30*24*3600) * float64(time.Second)))
-		next += "; the time is that at this pace"
+		next += ", at this pace"
 	}
 	return e.set(WhyMoving, text, "", next+".", at)
 }

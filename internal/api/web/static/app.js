@@ -456,10 +456,9 @@ function meanRate(u) {
   return seconds > 0 ? Math.max(0, u.acked_bytes - u.found_bytes) / seconds : 0;
 }
 function arrived(u) {
-  const size = u.source.size, speed = meanRate(u);
+  const size = u.source.size;
   if (u.instant) return `${bytes(size)}, none of it sent`;
-  const left = u.state === "uploading" && !u.paused && speed > 0 && Date.now() - new Date(u.last_ack_at) < 60e3 ? `; at its mean rate ${span(1000 * (size - u.acked_bytes) / speed)} to go` : "";
-  return `${bytes(u.acked_bytes)} of ${bytes(size)}${left}`;
+  return `${bytes(u.acked_bytes)} of ${bytes(size)}`;
 }
 function facts(u) {
   const fact = (name, value) => value === undefined || value === null || value === "" || value === false ? null : [h("dt", {}, name), h("dd", {}, value)];
