@@ -59,9 +59,9 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	if err := covers(stored, step.Source.Size); err != nil {
 		return d.fail(ctx, step, uploads.Failure{Cause: uploads.CauseInternal, Message: err.Error()})
 	}
-	if wait, err := d.budget(ctx, step, providers.CallFinish); err != nil || wait > 0 {
+	if wait, held, err := d.budget(ctx, step, providers.CallFinish); err != nil || wait > 0 {
 		// The call is not made, so what is known of an earlier one stays as it was.
-		return d.wait(ctx, step, wait, !step.Intent.IsZero(), err, notes...)
+		return d.wait(ctx, step, wait, held, !step.Intent.IsZero(), err, notes...)
 	}
 	if ours, err := d.leaseIsOurs(ctx, step); err != nil || !ours {
 		return err
@@ -106,7 +106,7 @@ func (d *Dispatcher) finishFailed(ctx context.Context, f finishing, hold windows
 		zap.String("account", step.Account), zap.String("kind", string(e.Kind)), zap.Error(err))
 	if wait, yes := d.excused(hold); yes {
 		// Transient and throttled say that the call had no effect; else it may have.
-		return d.wait(ctx, step, wait, e.Kind == providers.UnknownOutcome, nil, notes...)
+		return d.wait(ctx, step, wait, providers.CallFinish, e.Kind == providers.UnknownOutcome, nil, notes...)
 	}
 	if e.Kind == providers.Mismatch || e.Kind == providers.Rejected {
 		// What was compared before stays in the chain.
@@ -184,8 +184,8 @@ func (d *Dispatcher) probe(
 	links []uploads.DigestLink, wrong *uploads.DigestLink,
 ) (note uploads.Evidence, again bool, err error) {
 	account := d.accounts[step.Account]
-	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
-		return note, false, d.wait(ctx, step, wait, true, err)
+	if wait, held, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
+		return note, false, d.wait(ctx, step, wait, held, true, err)
 	}
 	note = uploads.Evidence{At: time.Now(), Call: string(providers.CallProbe)}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -197,7 +197,7 @@ func (d *Dispatcher) probe(
 	hold := d.noteCall(ctx, step.Account, providers.CallProbe, err)
 	if wait, yes := d.excused(hold); yes {
 		note.Answer = fmt.Sprint(err)
-		return note, false, d.wait(ctx, step, wait, true, nil, note)
+		return note, false, d.wait(ctx, step, wait, providers.CallProbe, true, nil, note)
 	}
 	if err != nil {
 		outcome = providers.Outcome{Holding: providers.HoldsUnknown, Evidence: err.Error()}

@@ -95,7 +95,7 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 	if hold, _ := d.holds.get(r.Account, providers.CallPut); f.Part > 0 && silent(providers.Kind(f.Kind)) {
 		if wait, yes := d.excused(hold); yes {
 			// The account is held: it is the platform, not this part.
-			return d.store.HoldFeeding(ctx, r.Upload, r.Epoch, wait)
+			return d.putOff(ctx, r.Account, providers.CallPut, func() error { return d.store.HoldFeeding(ctx, r.Upload, r.Epoch, wait) })
 		}
 	}
 	n, err := d.store.Failures(ctx, r.Upload, r.Epoch, f.Part)

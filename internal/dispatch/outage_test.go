@@ -63,7 +63,12 @@ func (r *holdsRecord) Holds(context.Context) (map[windows.Call]windows.Hold, tim
 	return maps.Clone(r.holds), time.Now(), nil
 }
 
-func (r *holdsRecord) Release(context.Context, string, providers.Call) error { return nil }
+func (r *holdsRecord) Release(context.Context, string, providers.Call) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delay = 0
+	return nil
+}
 
 func (r *holdsRecord) RecordReports(_ context.Context, reports []parts.Report) ([]parts.Landed, error) {
 	r.mu.Lock()
@@ -156,6 +161,61 @@ func partFailure(part int) parts.Report {
 	return parts.Report{Upload: uploads.ID{1}, Account: "acc", Epoch: 1, Worker: "w", Delivery: 3, Failure: &parts.Failure{
 		Part: part, Kind: string(providers.Transient), Message: "connection refused", Started: now, Failed: now,
 	}}
+}
+
+// One call asks whether the platform is back, another is told to wait for what
+// becomes of it, and the answer comes before the waiting is written down. It
+// may come to another dispatcher.
+func TestWhatWaitsForTheCallThatAsksIsReleasedByItsAnswer(t *testing.T) {
+	t.Parallel()
+	step := uploads.Step{ID: uploads.ID{2}, Account: "acc", Provider: "fake", State: uploads.Beginning, Epoch: 1}
+	for name, test := range map[string]struct{ elsewhere, looks bool }{
+		"one dispatcher":                          {},
+		"another dispatcher, heard of before":     {elsewhere: true, looks: true},
+		"another dispatcher, heard of thereafter": {elsewhere: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				waits, record, _ := outageSetup(t)
+				asks := waits
+				if test.elsewhere {
+					asks, _, _ = outageSetup(t)
+					asks.store = record
+				}
+				for range windows.TripAfter {
+					asks.noteCall(t.Context(), "acc", providers.CallBegin, errRefused)
+				}
+				time.Sleep(2 * time.Second)
+				if wait, _, err := asks.budget(t.Context(), step, providers.CallBegin); err != nil || wait > 0 {
+					t.Fatalf("the call that asks is to wait %s: %v", wait, err)
+				}
+				if err := waits.adjustWindows(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				wait, held, err := waits.budget(t.Context(), step, providers.CallBegin)
+				if err != nil || wait < time.Minute {
+					t.Fatalf("another call is to wait %s: %v", wait, err)
+				}
+				asks.noteCall(t.Context(), "acc", providers.CallBegin, nil)
+				if test.looks {
+					if err := waits.adjustWindows(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := waits.wait(t.Context(), step, wait, held, false, nil); err != nil {
+					t.Fatal(err)
+				}
+				if err := waits.adjustWindows(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if record.delay > 0 {
+					t.Errorf("the platform is back, and the step waits for %s", record.delay)
+				}
+				settle()
+			})
+		})
+	}
 }
 
 // For an hour nothing answers. The one upload is tried about once a minute, and

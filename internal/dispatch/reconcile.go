@@ -152,9 +152,9 @@ func (d *Dispatcher) reconcile(ctx context.Context, step uploads.Step, m manner)
 		return f, d.giveUp(ctx, step, m, err)
 	}
 	f.Parts = len(ledger)
-	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
+	if wait, held, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
 		f.Action, f.Evidence = uploads.RemedyWait, "the account's published rate of probes is used up"
-		return f, errors.Join(err, d.again(ctx, step, m, wait, 0))
+		return f, errors.Join(err, d.putOff(ctx, step.Account, held, func() error { return d.again(ctx, step, m, wait, 0) }))
 	}
 	out, err := d.askPlatform(ctx, account, p, step)
 	if ctx.Err() != nil {

@@ -90,7 +90,7 @@ func (d *Dispatcher) renew(ctx context.Context, step uploads.Step, p providers.P
 		return session, fmt.Errorf("provider %s cannot renew a session", step.Provider)
 	}
 	// Platforms renew by the call that opens a session.
-	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+	if wait, _, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
 		return session, errors.Join(err, fmt.Errorf("renewal of %s waits %s for the account's calls", step.ID, wait))
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)

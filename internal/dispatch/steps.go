@@ -348,8 +348,8 @@ func (d *Dispatcher) begin(ctx context.Context, step uploads.Step) error {
 	if media.Attachments, err = d.attachments(ctx, p, step); err != nil {
 		return d.beginFailed(ctx, step, err, windows.Hold{})
 	}
-	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
-		return d.wait(ctx, step, wait, false, err)
+	if wait, held, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+		return d.wait(ctx, step, wait, held, false, err)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	begun, err := p.Begin(callCtx, account.Account, media)
@@ -421,7 +421,7 @@ func (d *Dispatcher) beginFailed(ctx context.Context, step uploads.Step, err err
 	e := providerError(err)
 	d.recordStepFailure(ctx, step, e)
 	if wait, yes := d.excused(hold); yes {
-		return d.wait(ctx, step, wait, false, nil)
+		return d.wait(ctx, step, wait, providers.CallBegin, false, nil)
 	}
 	retry := func(cause uploads.Cause, most int, delay time.Duration) error {
 		if step.Tries+1 >= most {
@@ -472,14 +472,14 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 		d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
 		return d.store.RecordAborted(ctx, step)
 	}
-	if wait, err := d.budget(ctx, step, providers.CallAbort); err != nil || wait > 0 {
-		return d.wait(ctx, step, wait, false, err)
+	if wait, held, err := d.budget(ctx, step, providers.CallAbort); err != nil || wait > 0 {
+		return d.wait(ctx, step, wait, held, false, err)
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	wait, err := d.endSession(callCtx, step, p, session)
 	if wait > 0 {
-		return d.wait(ctx, step, wait, false, nil)
+		return d.wait(ctx, step, wait, "", false, nil)
 	}
 	hold := d.noteCall(ctx, step.Account, providers.CallAbort, err)
 	if err != nil {
@@ -487,7 +487,7 @@ func (d *Dispatcher) abort(ctx context.Context, step uploads.Step) error {
 			return d.postpone(ctx, step, 0, 0, false) // a stop is not a failure
 		}
 		if wait, yes := d.excused(hold); yes {
-			return d.wait(ctx, step, wait, false, nil)
+			return d.wait(ctx, step, wait, providers.CallAbort, false, nil)
 		}
 		if step.Tries+1 >= maxStepTries {
 			d.log.Warn("session is left to lapse", zap.Stringer("upload", step.ID), zap.Error(err))
@@ -511,7 +511,7 @@ func (d *Dispatcher) endSession(ctx context.Context, step uploads.Step, p provid
 			return 0, err
 		}
 	}
-	if wait, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
+	if wait, _, err := d.budget(ctx, step, providers.CallBegin); err != nil || wait > 0 {
 		return wait, err
 	}
 	fresh, rerr := renewer.Renew(ctx, d.accounts[step.Account].Account, d.media(step, step.Epoch, step.PartSize), session)

@@ -98,7 +98,13 @@ func (d *Dispatcher) adjustWindows(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, call := range d.holds.replace(holds, now) {
+	open, up := d.holds.replace(holds, now)
+	for _, call := range up {
+		if err := d.store.Release(ctx, call.Account, providers.Call(call.Call)); err != nil {
+			return err // what waited is due again when its time has come
+		}
+	}
+	for _, call := range open {
 		d.wakeFor(call.Account, providers.Call(call.Call))
 	}
 	return nil
@@ -128,17 +134,38 @@ func (h *holds) set(account string, call providers.Call, hold windows.Hold) {
 }
 
 // replace takes over the record's holds and returns the calls that went out of
-// a hold.
-func (h *holds) replace(by map[windows.Call]windows.Hold, now time.Time) (open []windows.Call) {
+// a hold, and of those the ones whose platform was down.
+func (h *holds) replace(by map[windows.Call]windows.Hold, now time.Time) (open, up []windows.Call) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for call, before := range h.by {
-		if !before.Until.IsZero() && by[call].Open(now) {
-			open = append(open, call)
+		if before.Until.IsZero() || !by[call].Open(now) {
+			continue
+		}
+		open = append(open, call)
+		if !before.Down.IsZero() {
+			up = append(up, call)
 		}
 	}
 	h.by, h.skew = by, time.Until(now)
-	return open
+	return open, up
+}
+
+// putOff runs a write that puts something off because the call held is, if one
+// is named. If the hold has ended before the write is durable, the release of
+// what waited may have missed it, and is repeated.
+func (d *Dispatcher) putOff(ctx context.Context, account string, held providers.Call, write func() error) error {
+	if err := write(); err != nil || held == "" {
+		return err
+	}
+	if hold, now := d.holds.get(account, held); !hold.Open(now) {
+		return nil // who ends it releases
+	}
+	if err := d.store.Release(ctx, account, held); err != nil {
+		return err
+	}
+	d.wakeFor(account, held)
+	return nil
 }
 
 // ask says how long a call has to wait, 0 if it may be made now. While the
@@ -261,15 +288,17 @@ func (d *Dispatcher) answered(ctx context.Context, account string, call provider
 		before, now = h, at
 		return h.Answered(at)
 	})
-	if err == nil && !before.Down.IsZero() {
-		err = d.store.Release(ctx, account, call)
-	}
 	if err != nil {
 		d.log.Warn("answer is not counted for its account", zap.String("account", account), zap.Error(err))
 		return // the next answer is
 	}
+	// Before the release: from here on, who puts a step off sees that nothing holds it.
 	d.holds.set(account, call, after)
 	if !before.Down.IsZero() {
+		if err := d.store.Release(ctx, account, call); err != nil {
+			d.log.Warn("what waited for the platform is not released yet", zap.String("account", account), zap.Error(err))
+			d.holds.set(account, call, before) // the next look at the record's holds releases it
+		}
 		d.log.Info("platform answers again", zap.String("account", account), zap.String("call", string(call)),
 			zap.Duration("outage", now.Sub(before.Down)), zap.Int("asked", before.Asked))
 		d.wakeFor(account, call)
@@ -420,24 +449,31 @@ func (d *Dispatcher) rateOf(call windows.Call) (providers.Rate, bool) {
 	return rate, ok
 }
 
-// budget says how long a control call has to wait: for the published rate,
-// which it spends, or for a platform that is down. 0 means that it is made now.
-func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, call providers.Call) (wait time.Duration, err error) {
+// budget says how long a control call has to wait, 0 if it is made now: for a
+// platform that is down or asked for a pause, and then held names the call, or
+// for the published rate, which it spends.
+func (d *Dispatcher) budget(ctx context.Context, step uploads.Step, call providers.Call) (wait time.Duration, held providers.Call, err error) {
 	if hold, now := d.holds.get(step.Account, call); hold.Held(now) {
-		return hold.Until.Sub(now), nil // spends nothing
+		return hold.Until.Sub(now), call, nil // spends nothing
 	}
 	if rate, bounded := d.rateOf(windows.Call{Account: step.Account, Call: string(call)}); bounded {
 		if wait, err := d.store.TakeCalls(ctx, step.Account, call, 1, rate); err != nil || wait > 0 {
-			return wait, err
+			return wait, "", err
 		}
 	}
-	return d.ask(ctx, step.Account, call)
+	wait, err = d.ask(ctx, step.Account, call)
+	return wait, call, err
 }
 
-// wait gives a step back for as long as its call has to wait. No try is counted.
-func (d *Dispatcher) wait(ctx context.Context, step uploads.Step, wait time.Duration, keepIntent bool, err error, notes ...uploads.Evidence) error {
+// wait gives a step back for as long as its call has to wait; held is the call
+// whose hold it waits for, if it is one. No try is counted.
+func (d *Dispatcher) wait(
+	ctx context.Context, step uploads.Step, wait time.Duration, held providers.Call, keepIntent bool, err error, notes ...uploads.Evidence,
+) error {
 	if err == nil && wait < time.Minute {
 		time.AfterFunc(wait, d.steps.wake)
 	}
-	return errors.Join(err, d.postpone(ctx, step, wait, 0, keepIntent, notes...))
+	return errors.Join(err, d.putOff(ctx, step.Account, held, func() error {
+		return d.postpone(ctx, step, wait, 0, keepIntent, notes...)
+	}))
 }
