@@ -61,6 +61,10 @@ const (
 	pingEvery   = 10 * time.Second
 	maxPingsOut = 3
 
+	// resubscribeAfter is how long a subscription that the server refused, or took
+	// back, is left before the connection is made anew to ask for it again.
+	resubscribeAfter = 10 * time.Second
+
 	minDelay = 50 * time.Millisecond
 	maxDelay = 5 * time.Second
 
@@ -88,6 +92,8 @@ type Conn struct {
 	// a request, and is replaced by the reconnect handler.
 	link    context.Context
 	newLink context.CancelFunc
+	// resubscribing is set while a subscription is refused; nil at other times.
+	resubscribing *time.Timer
 }
 
 // Connect returns a connection once a server has accepted it. While none does
@@ -200,6 +206,9 @@ func (c *Conn) options(where string) []nats.Option {
 				log = log.With(zap.String("subject", sub.Subject))
 			}
 			log.Warn("nats reports a problem", zap.Error(err))
+			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Subscription to") {
+				c.resubscribe()
+			}
 		}),
 	}
 	if c.cfg.Inbox != "" {
@@ -223,6 +232,26 @@ func (c *Conn) options(where string) []nats.Option {
 	return opts
 }
 
+// resubscribe has the connection made anew after a while, and with it all that is
+// subscribed to. The server forgets a subscription that it refuses, so one that is
+// allowed again later would never be heard on: no request would be answered, and
+// no answer arrive, until something else cut the connection.
+func (c *Conn) resubscribe() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.resubscribing != nil {
+		return
+	}
+	c.resubscribing = time.AfterFunc(resubscribeAfter, func() {
+		c.mu.Lock()
+		c.resubscribing = nil
+		c.mu.Unlock()
+		if err := c.nc.ForceReconnect(); err != nil { // closed meanwhile
+			c.log.Debug("not subscribed again", zap.Error(err))
+		}
+	})
+}
+
 // Close stops all subscriptions, hands over what they had received, sends what
 // was published and closes the connection. It waits for that until ctx ends;
 // the connection is closed in any case.
@@ -232,6 +261,9 @@ func (c *Conn) Close(ctx context.Context) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.newLink()
+		if c.resubscribing != nil {
+			c.resubscribing.Stop()
+		}
 	}()
 	if c.nc.IsConnected() {
 		select {

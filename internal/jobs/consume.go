@@ -57,9 +57,7 @@ func (c *Conn) consume(ctx context.Context, stream string, cfg jetstream.Consume
 		}
 		state.over("reading stream " + stream + " again")
 		began := time.Now()
-		select {
-		case <-ctx.Done():
-		case err := <-lost:
+		if err := c.watchConsumer(ctx, stream, cfg, lost); err != nil {
 			state.is("reading stream "+stream+" was interrupted", err)
 		}
 		drain(consuming)
@@ -72,16 +70,34 @@ func (c *Conn) consume(ctx context.Context, stream string, cfg jetstream.Consume
 	}
 }
 
+// watchConsumer keeps a consumer that is read as it is to be, until ctx ends or
+// reading it fails, and returns why it did.
+func (c *Conn) watchConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, lost <-chan error) error {
+	again := time.NewTicker(maintainEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-lost:
+			return err
+		case <-again.C:
+			// An error of this is also one of reading, which says so.
+			_, _ = c.ensureConsumer(ctx, stream, cfg, true)
+		}
+	}
+}
+
 // openConsumer returns the consumer, once the stream is there.
 func (c *Conn) openConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	consumer, err := c.ensureConsumer(ctx, stream, cfg, false)
+	consumer, err := c.ensureConsumer(ctx, stream, cfg, true)
 	if err == nil {
 		return consumer, nil
 	}
 	if err := c.EnsureStreams(ctx); err != nil {
 		return nil, err
 	}
-	consumer, err = c.ensureConsumer(ctx, stream, cfg, false)
+	consumer, err = c.ensureConsumer(ctx, stream, cfg, true)
 	return consumer, wrap("open consumer "+cfg.Durable, err)
 }
 

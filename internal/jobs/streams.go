@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,9 +64,10 @@ func streams() []jetstream.StreamConfig {
 }
 
 // EnsureStreams creates the streams that are missing and puts right what we
-// depend on in those that are there: subjects, retention, and what happens when
-// they are full, and that they have the configured replicas or more. Everything
-// else that an operator set on them, such as placement, limits and age, is left.
+// depend on in those that are there: subjects, retention, that what is published is
+// confirmed, what happens when they are full, and that they have the configured
+// replicas or more. Everything else that an operator set on them, such as placement,
+// size and age, is left.
 // It may be called at any time by anybody.
 func (c *Conn) EnsureStreams(ctx context.Context) error {
 	for _, want := range streams() {
@@ -90,20 +91,29 @@ func (c *Conn) ensureStream(ctx context.Context, want jetstream.StreamConfig) er
 		return err //nolint:wrapcheck // EnsureStreams does
 	}
 	have := stream.CachedInfo().Config
-	if slices.Equal(have.Subjects, want.Subjects) && have.Retention == want.Retention && have.Discard == want.Discard && have.Replicas >= want.Replicas {
+	mended := have
+	mended.Replicas = max(have.Replicas, want.Replicas)
+	mended.Subjects, mended.Retention, mended.Discard = want.Subjects, want.Retention, want.Discard
+	mended.NoAck, mended.SubjectTransform, mended.DiscardNewPerSubject = false, nil, false
+	switch {
+	case want.MaxMsgsPerSubject > 0:
+		mended.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	case want.Retention == jetstream.WorkQueuePolicy:
+		mended.MaxMsgsPerSubject = -1 // none: the first of a subject would be lost for the next
+	}
+	if reflect.DeepEqual(have, mended) {
 		return nil
 	}
-	have.Replicas = max(have.Replicas, want.Replicas)
-	have.Subjects, have.Retention, have.Discard = want.Subjects, want.Retention, want.Discard
-	if _, err := c.js.UpdateStream(ctx, have); err != nil {
+	if _, err := c.js.UpdateStream(ctx, mended); err != nil {
 		return err //nolint:wrapcheck // EnsureStreams does
 	}
 	c.log.Info("updated stream", zap.String("stream", want.Name))
 	return nil
 }
 
-// EnsurePool creates the pool's consumer if it is missing and sets its AckWait.
-// It may be called at any time by anybody, once the streams are there.
+// EnsurePool creates the pool's consumer if it is missing, and mends one that is
+// not as it is to be. It may be called at any time by anybody, once the streams
+// are there.
 func (c *Conn) EnsurePool(ctx context.Context, pool string) error {
 	if err := checkTokens(pool); err != nil {
 		return err
@@ -129,8 +139,8 @@ func ledgerConsumer() jetstream.ConsumerConfig {
 }
 
 // ensureConsumer returns the consumer and creates it if it is missing. A worker
-// leaves the AckWait of one that is there as it is; a dispatcher sets it.
-func (c *Conn) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig, set bool) (jetstream.Consumer, error) {
+// leaves one that is there as it is; a dispatcher mends it.
+func (c *Conn) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig, mend bool) (jetstream.Consumer, error) {
 	consumer, err := c.js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = c.js.CreateConsumer(ctx, stream, want)
@@ -141,15 +151,47 @@ func (c *Conn) ensureConsumer(ctx context.Context, stream string, want jetstream
 	if err != nil {
 		return nil, err //nolint:wrapcheck // callers say what for
 	}
-	have := consumer.CachedInfo().Config
-	if !set || have.AckWait == want.AckWait {
-		return consumer, nil
+	if have := consumer.CachedInfo().Config; mend && !reflect.DeepEqual(have, asWanted(have, want)) {
+		return c.mendConsumer(ctx, stream, have, want)
 	}
-	have.AckWait = want.AckWait
-	consumer, err = c.js.UpdateConsumer(ctx, stream, have)
+	return consumer, nil
+}
+
+// asWanted is what a consumer should be like: in all that decides what is
+// delivered, to whom and how often, as we want it, and in everything else, such as
+// its replicas, its description or a pause, as an operator left it. How many pulls
+// may wait cannot be changed.
+func asWanted(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	want.Name, want.Description, want.Metadata = have.Name, have.Description, have.Metadata
+	want.Replicas, want.MemoryStorage, want.PauseUntil = have.Replicas, have.MemoryStorage, have.PauseUntil
+	want.SampleFrequency, want.InactiveThreshold = have.SampleFrequency, have.InactiveThreshold
+	want.MaxWaiting = have.MaxWaiting
+	return want
+}
+
+// mendConsumer changes a consumer into one as we want it. Messages that ran out of
+// deliveries are not delivered again by a consumer that may deliver them more
+// often: they would stay on the stream, held and in nobody's hands. So a consumer
+// that counted deliveries is made anew, as is one that cannot be changed; what is
+// in hand is delivered once more then.
+func (c *Conn) mendConsumer(ctx context.Context, stream string, have, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	log := c.log.With(zap.String("stream", stream), zap.String("consumer", want.Durable))
+	wanted := asWanted(have, want)
+	if have.MaxDeliver == want.MaxDeliver {
+		if consumer, err := c.js.UpdateConsumer(ctx, stream, wanted); err == nil {
+			log.Info("updated consumer")
+			return consumer, nil
+		}
+	}
+	if err := c.js.DeleteConsumer(ctx, stream, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, err //nolint:wrapcheck // callers say what for
+	}
+	wanted.MaxWaiting = want.MaxWaiting
+	consumer, err := c.js.CreateConsumer(ctx, stream, wanted)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // callers say what for
 	}
+	log.Warn("made the consumer anew: somebody had changed it", zap.Int("max_deliver", have.MaxDeliver), zap.String("filter", have.FilterSubject))
 	return consumer, nil
 }
 
