@@ -37,7 +37,10 @@ func (s *server) problem(call string, err error) error {
 	}
 	if e, ok := errors.AsType[*uploads.UnavailableError](err); ok {
 		s.log.Warn("cannot serve", zap.String("call", call), zap.Error(err))
-		if e.Full {
+		switch {
+		case e.Busy:
+			return later(e.What + " is busy, and gave up after a while; try again later")
+		case e.Full:
 			return later(e.What + " has no room left on its disk; nothing is lost, and submissions are taken again once there is room")
 		}
 		return later(e.What + " is not reachable; try again later")

@@ -218,6 +218,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	run(loop{name: "events", wake: d.events, rest: 100 * time.Millisecond, every: time.Second, pass: d.relayEvents})
 	run(loop{name: "roll-ups", wake: newSignal(), every: foldEvery, pass: d.foldLedger})
 	run(loop{name: "partitions", wake: newSignal(), every: time.Hour, pass: d.makePartitions})
+	run(loop{name: "row numbers", wake: newSignal(), every: time.Hour, pass: d.store.CatchUpNumbers})
 	run(loop{name: "follow", wake: d.follows.wake, every: followEvery, pass: d.settle})
 	for name, wake := range d.feeders {
 		run(loop{
@@ -298,8 +299,15 @@ func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
+// makePartitions makes the months of the ledger ahead. It is in no hurry: where
+// somebody is in the way it is done another time.
 func (d *Dispatcher) makePartitions(ctx context.Context) error {
-	return d.store.MakePartitions(ctx, time.Now(), 3)
+	err := d.store.MakePartitions(ctx, time.Now(), 3)
+	if away, ok := errors.AsType[*uploads.UnavailableError](err); ok && away.Busy {
+		d.log.Info("months of the ledger are made later", zap.Error(err))
+		return nil
+	}
+	return err
 }
 
 // provider returns the account and provider that an upload needs.

@@ -36,6 +36,7 @@ type stepStore interface {
 	BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, reason string, delay time.Duration) (bool, error)
 	Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error)
 	MakePartitions(ctx context.Context, from time.Time, months int) error
+	CatchUpNumbers(ctx context.Context) error
 }
 
 // Bounds of the control steps.

@@ -302,12 +302,15 @@ func (s *Store) SetStreamMark(ctx context.Context, m parts.StreamMark) error {
 }
 
 // MakePartitions makes the ledger's partitions for the month of from and the
-// months after it. It may be called by several processes at once.
+// months after it. It may be called by several processes at once. Where a
+// transaction of somebody is in the way, such as that of a backup, it gives up after
+// a moment, with a *uploads.UnavailableError: acknowledgements wait behind it, and
+// those of a month that is not made yet go to the default partition.
 func (s *Store) MakePartitions(ctx context.Context, from time.Time, months int) error {
 	first := time.Date(from.UTC().Year(), from.UTC().Month(), 1, 0, 0, 0, 0, time.UTC)
 	return s.inTx(ctx, "make partitions", func(tx pgx.Tx) error {
-		// One maker at a time: IF NOT EXISTS alone races.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('part_acks partitions', 0))`); err != nil {
+		// One maker at a time, without which two would make the same.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('part_acks partitions', 0)), set_config('lock_timeout', $1, true)`, partitionWait); err != nil {
 			return fmt.Errorf("lock: %w", err)
 		}
 		for m := range months {
@@ -320,6 +323,18 @@ func (s *Store) MakePartitions(ctx context.Context, from time.Time, months int) 
 		}
 		return nil
 	})
+}
+
+const partitionWait = "1s"
+
+// CatchUpNumbers has rows numbered from behind the last on, where the sequences
+// that number them are behind, as after a copy of the record by logical
+// replication. It may be repeated.
+func (s *Store) CatchUpNumbers(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, `SELECT catch_up_numbers()`); err != nil {
+		return unavailable("catch up with the numbers of rows", err)
+	}
+	return nil
 }
 
 // lowestID returns the lower bound of UUIDv7s made at t: its milliseconds in

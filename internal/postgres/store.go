@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,9 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	cfg.ConnConfig.OnPgError = func(conn *pgconn.PgConn, e *pgconn.PgError) bool {
 		return e.Code != readOnly && (fatal == nil || fatal(conn, e))
 	}
+	// The ledger counts under read committed; what a server or a database has by
+	// default is for others.
+	cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
@@ -140,13 +144,15 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // unavailable wraps err with what was being done, and marks it as an
 // *uploads.UnavailableError where the database could not be reached, was going
-// down or has no room left, and as an *uploads.RefusedError where it does not
-// take what it was given. Everything else is an answer of the database, or not
+// down, has no room left or gave up, and as an *uploads.RefusedError where it does
+// not take what it was given. Everything else is an answer of the database, or not
 // its own.
 func unavailable(doing string, err error) error {
 	switch code := codeOf(err); {
 	case isConnection(err):
 		err = &uploads.UnavailableError{What: "postgres", Full: code == diskFull, Err: err}
+	case isBusy(err):
+		err = &uploads.UnavailableError{What: "postgres", Busy: true, Err: err}
 	case strings.HasPrefix(code, "22"), // data exceptions: a NUL, a number out of range
 		strings.HasPrefix(code, "23"): // integrity constraints
 		err = &uploads.RefusedError{Reason: "postgres refuses it", Err: err}
@@ -188,6 +194,24 @@ func isConnection(err error) bool {
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		pgconn.SafeToRetry(err)
+}
+
+// isBusy reports whether the database would do another time what it has not done
+// now: others held what the statement needed, or it took too long, or the number
+// of a row is taken, since a sequence is behind (Store.CatchUpNumbers).
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case "40001", "40P01", lockNotAvailable, "57014": // serialization, deadlock; cancelled, as by statement_timeout
+		return true
+	case uniqueViolation:
+		return slices.Contains([]string{"part_failures_pkey", "state_changes_pkey", "outbox_pkey", "set_aside_pkey"}, e.ConstraintName)
+	default:
+		return false
+	}
 }
 
 // inTx runs f in a transaction: committed if f returns nil, else rolled back.

@@ -88,20 +88,27 @@ var (
 )
 
 // UnavailableError says that a part of the system that is needed cannot be
-// reached; the same request may be made again later.
+// reached, or cannot do now what it is asked. It will be there again.
 type UnavailableError struct {
 	What string // "staging", "postgres", "nats"
 	// Full says that it answers, but has no room left on its disk.
 	Full bool
+	// Busy says that it answers, but gave up: others were in the way, or it took
+	// longer than it may.
+	Busy bool
 	Err  error
 }
 
-// Error names what is not reachable, or full.
+// Error names what is not reachable, full or busy.
 func (e *UnavailableError) Error() string {
-	if e.Full {
+	switch {
+	case e.Full:
 		return fmt.Sprintf("%s has no room left: %v", e.What, e.Err)
+	case e.Busy:
+		return fmt.Sprintf("%s is busy: %v", e.What, e.Err)
+	default:
+		return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err)
 	}
-	return fmt.Sprintf("%s is not reachable: %v", e.What, e.Err)
 }
 
 // Unwrap returns the cause.
