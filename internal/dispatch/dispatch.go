@@ -109,6 +109,7 @@ type Queue interface {
 	eventQueue
 	doubtQueue
 	setAsideQueue
+	explainQueue
 }
 
 // Sealer hides upstream sessions at rest; sealing.Sealer meets it.

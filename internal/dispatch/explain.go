@@ -46,7 +46,49 @@ func (d *Dispatcher) Explain(ctx context.Context, tenant string, id uploads.ID) 
 	}
 	c.MovedAt = d.live.movedAt(id)
 	c.OnQueue, c.QueueDown = d.onQueue(ctx, c.Upload)
+	if c.Upload.State == uploads.Uploading || c.Upload.State == uploads.Digesting {
+		c.QueuePaused = d.queuePaused(ctx, c.Pool)
+	}
+	if c.Sealed, err = d.sealedAway(ctx, c.Upload); err != nil {
+		return uploads.Explanation{}, err
+	}
 	return uploads.Explain(c), nil
+}
+
+// explainQueue is what the queue tells of its own state.
+type explainQueue interface {
+	// Paused is until when somebody paused the deliveries to a pool, zero for not.
+	Paused(ctx context.Context, pool string) (until time.Time, err error)
+}
+
+// queuePaused asks the queue whether workers of the pool are given jobs. Where it
+// does not answer, that is told beside.
+func (d *Dispatcher) queuePaused(ctx context.Context, pool string) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	defer cancel()
+	until, err := d.queue.Paused(ctx, pool)
+	if err != nil {
+		return time.Time{}
+	}
+	return until
+}
+
+// sealedAway reports whether no key that is given here opens the session of an
+// upload in uploading: nobody can be assigned a part of it then.
+func (d *Dispatcher) sealedAway(ctx context.Context, u uploads.Upload) (bool, error) {
+	if u.State != uploads.Uploading {
+		return false, nil
+	}
+	known, err := d.store.Assignable(ctx, []uploads.ID{u.ID})
+	if err != nil {
+		return false, err
+	}
+	a, ok := known[u.ID]
+	if !ok || a.State != uploads.Uploading {
+		return false, nil // moved on, or is held
+	}
+	_, err = d.sealer.Open(a.Session, sessionUse(u.ID, a.Epoch))
+	return err != nil, nil
 }
 
 // rateWaits returns the calls of an account whose published rate is spent.

@@ -683,6 +683,9 @@ func (q mortalQueue) Publish(ctx context.Context, jobs []parts.Publication) erro
 	return only(q.store, "Publish", func() error { return q.memoryQueue.Publish(ctx, jobs) })
 }
 
+// Paused is never: nobody edits this queue.
+func (*memoryQueue) Paused(context.Context, string) (time.Time, error) { return time.Time{}, nil }
+
 func (q mortalQueue) Withdraw(ctx context.Context, account string, id uploads.ID) error {
 	return only(q.store, "Withdraw", func() error { return q.memoryQueue.Withdraw(ctx, account, id) })
 }

@@ -56,3 +56,17 @@ func (c *Conn) InspectPool(ctx context.Context, pool string) (found bool, err er
 	}
 	return true, nil
 }
+
+// Paused is until when an operator paused the consumer that workers of the pool
+// take jobs from, zero if it is not paused.
+func (c *Conn) Paused(ctx context.Context, pool string) (until time.Time, err error) {
+	consumer, err := c.js.Consumer(ctx, streamJobs, pool)
+	if err != nil {
+		return time.Time{}, wrap("ask for the consumer of pool "+pool, err)
+	}
+	info := consumer.CachedInfo()
+	if !info.Paused {
+		return time.Time{}, nil
+	}
+	return time.Now().Add(info.PauseRemaining), nil
+}

@@ -11,9 +11,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"mediaferry/client"
 	"mediaferry/internal/providers"
+	"mediaferry/internal/sealing"
 	"mediaferry/internal/uploads"
 )
 
@@ -189,6 +192,27 @@ func TestExplain(t *testing.T) {
 			})
 			return id
 		}, "queue_unreachable", "NATS", false},
+		"consumer paused": {func(t *testing.T, b *bundle) string {
+			t.Helper()
+			b.dispatcher(t)
+			js := b.jetstream(t)
+			if _, err := js.PauseConsumer(t.Context(), "JOBS", "default", time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			b.worker(t, "w1")
+			return b.submit(t, "film.mp4").ID
+		}, "queue_paused", "nats consumer resume JOBS default", true},
+		"seal key lost": {func(t *testing.T, b *bundle) string {
+			t.Helper()
+			stop := b.dispatcher(t)
+			id := b.submit(t, "film.mp4").ID
+			eventually(t, "a session is open", func() bool { u, err := b.api.Show(t.Context(), id); return err == nil && u.State == "uploading" })
+			stop()
+			b.cfg.SealKey = providers.Secret(sealing.NewKey())
+			b.dispatcher(t)
+			b.worker(t, "w1")
+			return id
+		}, "session_sealed", "old_seal_keys", false},
 	}
 	var right atomic.Int32
 	t.Cleanup(func() {
@@ -232,6 +256,21 @@ func TestExplain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// jetstream is an operator's connection to the queue.
+func (b *bundle) jetstream(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(b.nats.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 // What is explained of an upload that is not the tenant's is that there is none.

@@ -22,6 +22,8 @@ const (
 	WhyNotBefore     Why = "not_before"        // the time that its submitter named
 	WhyNoAccount     Why = "unknown_account"   // its account is not configured here
 	WhyQueueDown     Why = "queue_unreachable" // NATS
+	WhyQueuePaused   Why = "queue_paused"      // somebody paused the consumer of its pool at NATS
+	WhySealed        Why = "session_sealed"    // its session is sealed under a key that is not given here
 	WhyPlatformDown  Why = "platform_down"     // the platform does not answer
 	WhyThrottled     Why = "throttled"         // the platform asked for fewer calls
 	WhyRateBudget    Why = "rate_budget"       // the published rate of a call is spent
@@ -84,6 +86,10 @@ type Circumstances struct {
 	MovedAt   time.Time      // when bytes were last seen to move; zero if they were not
 	QueueDown bool           // NATS did not answer
 	OnQueue   int            // jobs queued or in hand; of no meaning with QueueDown
+	// QueuePaused is until when workers of the pool are given no jobs, zero if they are.
+	QueuePaused time.Time
+	// Sealed says that no key that is given here opens the upstream session.
+	Sealed bool
 }
 
 const (
@@ -251,6 +257,12 @@ func inQueue(c Circumstances, e *Explanation) bool {
 	case c.QueueDown:
 		return e.set(WhyQueueDown, "NATS does not answer, so no job can be handed to a worker and no acknowledgement comes back.", "NATS",
 			"The dispatcher tries again all the time; what was sent is not sent again.", time.Time{})
+	case c.Sealed:
+		return e.set(WhySealed, "Its upstream session is sealed under a key that this dispatcher was not given.",
+			"a person: give the key in old_seal_keys, or, if it is lost, cancel the upload and submit it again", "", time.Time{})
+	case c.QueuePaused.After(c.Now):
+		return e.set(WhyQueuePaused, fmt.Sprintf("At NATS the consumer %s of the stream JOBS is paused until %s, by somebody: workers are given no jobs.", c.Pool, stamp(c.QueuePaused)),
+			"a person: resume it, with: nats consumer resume JOBS "+c.Pool, "Workers are given jobs again.", c.QueuePaused)
 	case state == Digesting && len(c.Workers) == 0:
 		return c.noWorker(e)
 	case state == Digesting:
