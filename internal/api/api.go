@@ -71,6 +71,7 @@ type server struct {
 	log    *zap.Logger
 	bulk   chan struct{} // one bulk submission at a time
 
+	guard    *guard
 	streams  *places         // of callers that follow
 	stopping context.Context // ends with the server, not with a request
 }
@@ -95,6 +96,7 @@ func NewServer(uc useCases, guarding Guarding, ready func(context.Context) error
 	if !guarding.Open {
 		g.tokens = s.seen
 	}
+	s.guard = g
 	s.registerPages(mux, web.New(), g)
 	srv := &http.Server{
 		Handler:           g,

@@ -209,6 +209,14 @@ func (g *guard) tokenOf(ctx context.Context, text string) (access.Token, error) 
 	return token, nil
 }
 
+// stillGood reports whether a request that was let in would be again. While that
+// cannot be told, it is.
+func (g *guard) stillGood(r *http.Request) bool {
+	_, err := g.authenticate(r)
+	refused, ok := errors.AsType[huma.StatusError](err)
+	return !ok || refused.GetStatus() != http.StatusUnauthorized
+}
+
 // settleTenant fills in the tenant of a token that is bound to one, and
 // reports whether the token is good for the tenant that the request names.
 func (g *guard) settleTenant(r *http.Request, pattern string, token access.Token) bool {

@@ -36,8 +36,8 @@ const (
 	// streamWrite is how long one page may take to go out. Nothing more is read of
 	// the record meanwhile: a slow caller costs a page, and is cut off.
 	streamWrite = 10 * time.Second
-	// streamLife ends a stream, which its caller opens again where it was: a token
-	// that was revoked is good for no longer.
+	// streamLife ends a stream, which its caller opens again where it was, at
+	// whichever dispatcher a balancer chooses by then.
 	streamLife  = 15 * time.Minute
 	followBegin = 10 * time.Second
 )
@@ -120,12 +120,16 @@ func (s *server) events(ctx context.Context, in *eventsRequest) (*huma.StreamRes
 		ctx, cancel := context.WithDeadline(ctx, end)
 		defer cancel()
 		defer context.AfterFunc(s.stopping, cancel)() //nolint:contextcheck // ends with the server as well as with the request
-		stream(ctx, w, next)
+		stream(ctx, w, next, func() bool { return s.guard.stillGood(r) })
 	}}, nil
 }
 
-// stream writes what comes until ctx ends or the caller takes no more.
-func stream(ctx context.Context, w http.ResponseWriter, next func(context.Context, time.Duration) ([]uploads.StateChange, int64, error)) {
+// stream writes what comes until ctx ends, the caller takes no more, or good says
+// that it may have no more, which is asked before each page.
+func stream(
+	ctx context.Context, w http.ResponseWriter,
+	next func(context.Context, time.Duration) ([]uploads.StateChange, int64, error), good func() bool,
+) {
 	h := w.Header()
 	h.Set("Content-Type", eventStream)
 	h.Set("Cache-Control", "no-store")
@@ -149,6 +153,9 @@ func stream(ctx context.Context, w http.ResponseWriter, next func(context.Contex
 			return
 		case err != nil:
 			send(nil, -1, "the record cannot be read; open the stream again")
+			return
+		case !good():
+			send(nil, -1, "the stream ends: its token is revoked or has expired")
 			return
 		}
 		if !send(changes, at, "") {

@@ -7,8 +7,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"mediaferry/internal/access"
+	"mediaferry/internal/api/apitest"
 	"mediaferry/internal/api/wire"
+	"mediaferry/internal/uploads"
 )
 
 // follow opens a stream of the tenant, and returns when it has begun or is refused.
@@ -66,6 +70,51 @@ func TestATenantLeavesPlacesForOthers(t *testing.T) {
 	last()
 	for status := 0; status != http.StatusOK; { // as soon as the server has seen that it is gone
 		status, _, _ = follow(t, base, "sports")
+	}
+}
+
+// A token that is revoked while its stream is open is shown nothing more.
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	tokens, uc := &apitest.Tokens{}, &apitest.UseCases{Moves: make(chan uploads.StateChange)}
+	uc.Tokens = tokens
+	base := apitest.Start(t, uc)
+	token, text := tokens.Make(t, "default", access.Read)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", bearer(text))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close() //nolint:errcheck // read only
+	body := bufio.NewReader(res.Body)
+	sees := func(number int64) bool {
+		uc.Moves <- uploads.StateChange{Number: number, To: uploads.Completed}
+		for {
+			line, err := body.ReadString('\n')
+			if err != nil {
+				return false
+			}
+			if strings.HasPrefix(line, "data: ") {
+				return true
+			}
+		}
+	}
+	if !sees(1) {
+		t.Fatal("nothing is shown to a token that is good")
+	}
+	if err := tokens.RevokeToken(t.Context(), "", token.ID); err != nil {
+		t.Fatal(err)
+	}
+	number := int64(2)
+	for end := time.Now().Add(20 * time.Second); sees(number); number++ { // what is remembered of it is soon too old
+		if time.Now().After(end) {
+			t.Fatal("the stream goes on without its token")
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"mediaferry/internal/parts"
 	"mediaferry/internal/uploads"
 )
@@ -73,8 +75,11 @@ func (d *Dispatcher) assign(ctx context.Context, ask Ask, known map[uploads.ID]p
 		return parts.Assignment{}, ErrStale
 	}
 	out.Plan = parts.Plan{Size: a.Source.Size, PartSize: a.PartSize}
-	if job.Run.First < 1 || job.Run.Last() > out.Plan.Count() {
-		return parts.Assignment{}, fmt.Errorf("run of parts %d to %d of %s, which has %d", job.Run.First, job.Run.Last(), job.Upload, out.Plan.Count())
+	if n := out.Plan.Count(); job.Run.First < 1 || job.Run.First > n || job.Run.Count < 1 || job.Run.Count > n+1-job.Run.First {
+		// Not ours: the parts of an epoch do not change. It would come again for ever.
+		d.log.Error("a job names parts that its upload does not have", zap.Stringer("upload", job.Upload), zap.Int("epoch", job.Epoch),
+			zap.Int("first", job.Run.First), zap.Int("count", job.Run.Count), zap.Int("parts", n))
+		return parts.Assignment{}, ErrStale
 	}
 	compare := uploads.ReadDigest(a.Known, p.Limits().PartDigest, out.Plan.Count())
 	out.Known, out.KnownFrom = compare.Digest, compare.From

@@ -52,7 +52,7 @@ func (d *Dispatcher) AwaitRecord(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if d.queue.closed() != nil {
+		if _, untold := errors.AsType[*untoldError](err); untold {
 			return nil //nolint:nilerr // it could say what it was told, and that was all
 		}
 		d.log.Warn("waiting to know whether the record is the newest", zap.Error(err))
@@ -97,7 +97,7 @@ func (d *Dispatcher) tick(ctx context.Context) error {
 	told, err := d.queue.Tell(ctx, mark)
 	if err != nil {
 		raise(&d.ticks, mark.Tick)
-		return err
+		return &untoldError{err}
 	}
 	if told == mark.Tick {
 		return d.wentBack(ctx, told+1)
@@ -113,6 +113,12 @@ func (d *Dispatcher) tick(ctx context.Context) error {
 }
 
 var errWentBack = errors.New("the record has gone back in time")
+
+// untoldError says that the record was counted up and the queue was not told.
+type untoldError struct{ err error }
+
+func (e *untoldError) Error() string { return "tell the queue: " + e.err.Error() }
+func (e *untoldError) Unwrap() error { return e.err }
 
 // wentBack puts every upload in doubt, unless another process was first.
 func (d *Dispatcher) wentBack(ctx context.Context, seen int64) error {
@@ -131,11 +137,11 @@ func (d *Dispatcher) wentBack(ctx context.Context, seen int64) error {
 // beforeFinish is between the claim of finishing steps and their calls: the
 // record's count is durable and known to the queue before a call can take effect.
 // It returns the steps that may go on. Leases are looked at last: another process
-// may have found meanwhile that the record has gone back. A queue that is away
-// costs the hint, not the call.
+// may have found meanwhile that the record has gone back. A queue that is away, or
+// refuses to keep the mark, costs the hint, not the call.
 func (d *Dispatcher) beforeFinish(ctx context.Context, steps []uploads.Step) (held map[uploads.ID]bool, err error) {
 	err = d.tick(ctx)
-	if u, ok := errors.AsType[*uploads.UnavailableError](err); ok && u.What == "nats" {
+	if _, ok := errors.AsType[*untoldError](err); ok && ctx.Err() == nil {
 		d.log.Warn("the queue is not told of a finishing call", zap.Error(err))
 		err = nil
 	}

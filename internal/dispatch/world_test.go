@@ -350,6 +350,7 @@ type memoryQueue struct {
 	jobs    []parts.Publication // queued or in hand
 	reports []parts.Report
 	losses  int64
+	deaf    error // to what it is told of the record
 }
 
 func (q *memoryQueue) Publish(_ context.Context, jobs []parts.Publication) error {
@@ -405,7 +406,7 @@ func (q *memoryQueue) WithdrawRuns(_ context.Context, account string) error {
 
 func (q *memoryQueue) Told(context.Context, uuid.UUID) (int64, error) { return 0, nil }
 
-func (q *memoryQueue) Tell(context.Context, parts.RecordMark) (int64, error) { return 0, nil }
+func (q *memoryQueue) Tell(context.Context, parts.RecordMark) (int64, error) { return 0, q.deaf }
 
 func (q *memoryQueue) PutBack(context.Context, uploads.SetAside) error { return nil }
 

@@ -319,6 +319,10 @@ func wrap(doing string, err error) error {
 	if isFull(err) {
 		return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "nats", Full: true, Err: err})
 	}
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok && e.Code >= 500 {
+		// As while JetStream is disabled, the account has it no more, or no server leads.
+		return fmt.Errorf("%s: %w", doing, &uploads.UnavailableError{What: "nats", Err: err})
+	}
 	for _, away := range []error{
 		nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrConnectionClosed, nats.ErrNoResponders, nats.ErrTimeout,
 		jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound, jetstream.ErrAsyncPublishTimeout,

@@ -54,11 +54,14 @@ func (c *Conn) told(ctx context.Context, record uuid.UUID) (word, error) {
 	return readWord(msg.Data, msg.Sequence), nil
 }
 
+// mostTick leaves room to count on. No record comes as far.
+const mostTick = 1 << 62
+
 // readWord reads "tick by". What is none is nobody's word, and is written over.
 func readWord(data []byte, seq uint64) word {
 	text, by, _ := strings.Cut(string(data), " ")
 	tick, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || tick < 0 {
+	if err != nil || tick < 0 || tick > mostTick {
 		return word{seq: seq}
 	}
 	return word{tick: tick, by: by, seq: seq}

@@ -266,6 +266,10 @@ func TestTheQueueKeepsTheHighestTick(t *testing.T) {
 		t.Fatal(err)
 	}
 	tell(a, 5, 0)
+	if _, err := a.js.Publish(t.Context(), recordSubject(record), []byte("9223372036854775807 x")); err != nil {
+		t.Fatal(err)
+	}
+	tell(a, 6, 0) // nobody could count on from there
 	s.stop()
 	var away *uploads.UnavailableError
 	if _, err := a.Told(t.Context(), record); !errors.As(err, &away) || away.What != "nats" {

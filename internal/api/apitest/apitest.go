@@ -31,6 +31,8 @@ type UseCases struct {
 	Objects []uploads.Object
 	Workers []uploads.WorkerStatus
 	Tokens  api.Tokens // nil asks for no tokens
+	// Moves are state changes, to whoever follows; nil brings none.
+	Moves chan uploads.StateChange
 	// SetAside are messages that are set aside, oldest first.
 	SetAside []uploads.SetAside
 	Links    []uploads.DigestLink          // of every upload

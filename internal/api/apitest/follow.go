@@ -7,7 +7,7 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Follow brings nothing.
+// Follow brings what is sent on Moves.
 func (p port) Follow(context.Context, uploads.FollowFilter, int64) (
 	next func(ctx context.Context, wait time.Duration) ([]uploads.StateChange, int64, error), leave func(), err error,
 ) {
@@ -15,6 +15,8 @@ func (p port) Follow(context.Context, uploads.FollowFilter, int64) (
 		select {
 		case <-ctx.Done():
 			return nil, 0, context.Cause(ctx)
+		case c := <-p.uc.Moves:
+			return []uploads.StateChange{c}, c.Number, nil
 		case <-time.After(wait):
 			return nil, 0, nil
 		}
