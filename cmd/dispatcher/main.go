@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"mediaferry/internal/config"
 	"mediaferry/internal/service"
@@ -18,7 +17,7 @@ import (
 
 func main() {
 	service.TuneMemory(os.Getenv, 0)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), service.StopSignals()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	stop()

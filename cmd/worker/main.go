@@ -10,14 +10,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"mediaferry/internal/config"
 	"mediaferry/internal/service"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), service.StopSignals()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	stop()

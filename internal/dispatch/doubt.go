@@ -53,7 +53,7 @@ func (d *Dispatcher) AwaitRecord(ctx context.Context) error {
 			return err
 		}
 		if _, untold := errors.AsType[*untoldError](err); untold {
-			return nil //nolint:nilerr // it could say what it was told, and that was all
+			return nil
 		}
 		d.log.Warn("waiting to know whether the record is the newest", zap.Error(err))
 		pause(ctx, nil, backoff.Delay(failures, 200*time.Millisecond, 5*time.Second))

@@ -41,8 +41,13 @@ func TestAJobOfPartsThatAreNotThereIsDropped(t *testing.T) {
 	}
 	u := w.mustBe(t, id, uploads.Uploading)
 	for _, run := range []parts.Run{
-		{First: u.PartCount + 1, Count: 1}, {First: 1, Count: u.PartCount + 1}, {First: math.MaxInt, Count: 2},
-		{First: 0, Count: 1}, {First: 1, Count: 0}, {First: -1, Count: 3}, {First: 1_000_000_000_000, Count: 1},
+		{First: u.PartCount + 1, Count: 1},
+		{First: 1, Count: u.PartCount + 1},
+		{First: math.MaxInt, Count: 2},
+		{First: 0, Count: 1},
+		{First: 1, Count: 0},
+		{First: -1, Count: 3},
+		{First: 1_000_000_000_000, Count: 1},
 	} {
 		ask := dispatch.Ask{Job: parts.Job{Upload: id, Account: accountName, Pool: "default", Epoch: u.Epoch, Run: run}, Redelivered: true}
 		if a := p.Assign(t.Context(), []dispatch.Ask{ask}); !errors.Is(a[0].Err, dispatch.ErrStale) {

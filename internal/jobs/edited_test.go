@@ -224,3 +224,22 @@ func TestPermissionsTakenAndGivenBack(t *testing.T) {
 		eventually(t, "workers are answered again", func() bool { return asks() == nil })
 	}
 }
+
+// An account that may not use JetStream any more is a queue that is away.
+func TestJetStreamThatIsTakenAway(t *testing.T) {
+	t.Parallel()
+	c, s := setup(t, Config{RequestTimeout: time.Second})
+	upload := newID(t)
+	if err := s.srv.GlobalAccount().DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	for doing, err := range map[string]error{
+		"ensure streams": c.EnsureStreams(t.Context()),
+		"publish":        c.PublishJobs(t.Context(), []parts.Publication{{Job: partJob(upload, 1), Feed: 1}}),
+		"tell":           func() error { _, err := c.Tell(t.Context(), parts.RecordMark{Record: upload, Tick: 1}); return err }(),
+	} {
+		if away, ok := errors.AsType[*uploads.UnavailableError](err); !ok || away.What != "nats" {
+			t.Errorf("%s: %v, want that nats is away", doing, err)
+		}
+	}
+}

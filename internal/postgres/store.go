@@ -72,6 +72,11 @@ func Open(ctx context.Context, dsn string, maxConns int, log *zap.Logger) (*Stor
 	// The ledger counts under read committed; what a server or a database has by
 	// default is for others.
 	cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
+	// Who waits for what somebody holds, as by LOCK TABLE, is told so after a while, and
+	// does not keep connections from those who need something else.
+	if cfg.ConnConfig.RuntimeParams["lock_timeout"] == "" {
+		cfg.ConnConfig.RuntimeParams["lock_timeout"] = "20s"
+	}
 	// A process that stands still in a transaction loses it, and its locks with
 	// it, before others have waited long.
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"

@@ -74,9 +74,10 @@ func TestTheIsolationOfADatabaseIsNotOurs(t *testing.T) {
 // fault of the caller's, and not of this process either.
 func TestADatabaseThatGivesUpIsBusy(t *testing.T) {
 	t.Parallel()
-	for _, setting := range []string{"lock_timeout = ''50ms''", "statement_timeout = ''50ms''"} {
-		b := setup(t)
-		store := b.alter(t, setting)
+	b := setup(t)
+	for name, store := range map[string]*postgres.Store{
+		"a lock": b.Store, "a statement": b.alter(t, "statement_timeout = ''50ms''"),
+	} {
 		held, err := b.operator(t).Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -86,13 +87,13 @@ func TestADatabaseThatGivesUpIsBusy(t *testing.T) {
 		}
 		_, err = store.Insert(t.Context(), intake(item(t, "film.mp4", 10)))
 		if away, ok := errors.AsType[*uploads.UnavailableError](err); !ok || !away.Busy || away.What != "postgres" {
-			t.Errorf("%s: %v, want that postgres is busy", setting, err)
+			t.Errorf("%s: %v, want that postgres is busy", name, err)
 		}
 		if err := held.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.Insert(t.Context(), intake(item(t, "film.mp4", 10))); err != nil {
-			t.Errorf("%s: after it was given free: %v", setting, err)
+			t.Errorf("%s: after it was given free: %v", name, err)
 		}
 	}
 }

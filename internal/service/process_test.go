@@ -40,7 +40,7 @@ func runAsWorker() {
 	if os.Getenv(workerEnv) == "" {
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), service.StopSignals()...)
 	context.AfterFunc(ctx, stop)
 	cfg, err := config.LoadWorker(nil, os.Environ(), os.Stdout)
 	if err == nil {
@@ -246,7 +246,9 @@ func TestASecondSignalEndsAWorkerAtOnce(t *testing.T) {
 		return err == nil && len(workers) == 1 && workers[0].Busy > 0
 	})
 	pid := p.processes.PIDs()[i]
-	signalTo(t, pid)
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil { // as from a terminal that is closed
+		t.Fatal(err)
+	}
 	eventually(t, "the worker is not ready", func() bool { return status(t, address, "/readyz") == http.StatusServiceUnavailable })
 	if got := status(t, address, "/livez"); got != http.StatusNoContent {
 		t.Errorf("livez answers %d while it stops, want %d", got, http.StatusNoContent)

@@ -15,9 +15,11 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,6 +47,17 @@ func TuneMemory(getenv func(string) string, slots int) {
 		// A slot holds at most 4 MiB; the garbage shares what is left.
 		debug.SetMemoryLimit(40<<20 + int64(slots)*(4<<20))
 	}
+}
+
+// StopSignals are those on which a process stops by itself. Settings are read at the
+// start alone, so SIGHUP, by which others read theirs again, is one of them, unless
+// whoever started the process had it ignored, as nohup does.
+func StopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // Providers returns the providers that are built in, over one pool of
