@@ -104,6 +104,8 @@ func allCases() []suiteCase {
 		{CaseAbortLost, testLost(providers.CallAbort, false)},
 		{"throttled calls say how long to wait", testThrottled},
 		{"each documented code has its kind", testRefusals},
+		{"answers that are amiss", testAmiss},
+		{"answers without an end", testEndless},
 		{"a wrong digest is a mismatch", testMismatch},
 		{"a cancelled part returns at once", testCancelled},
 		{CaseLostSession, testLostSession},

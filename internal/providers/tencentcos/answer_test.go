@@ -50,7 +50,7 @@ const (
 func TestAnswersOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	a, err := parseV2([]byte(v2Applied))
-	if err != nil || a.StorageAppID.String() != "10022853" || a.StorageRegionV5 != "ap-guangzhou-2" || keyOf(a.Video.StoragePath) != "6c0f1c00vodgzp251000333/dee2156d24820810452266402/f0.mp4" {
+	if err != nil || a.StorageAppID != "10022853" || a.StorageRegionV5 != "ap-guangzhou-2" || keyOf(string(a.Video.StoragePath)) != "6c0f1c00vodgzp251000333/dee2156d24820810452266402/f0.mp4" {
 		t.Errorf("v2 ApplyUpload is %+v, %v", a, err)
 	}
 	if a, err = parseV2([]byte(v2Committed)); err != nil || a.FileID != "24820810452266399" || a.Cover.URL == "" || a.Video.VerifyContent != "MylkSw==" {

@@ -207,7 +207,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	case receipt.Tag == "":
 		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: callPart, Code: "200", Message: "the answer has no ETag"}
 	case crc != "" && crc != decimal(body.Digest()):
-		return parts.Receipt{}, mismatch(callPart, "the storage holds part %d with CRC-64 %s, %s was sent", part.Number, crc, decimal(body.Digest()))
+		return parts.Receipt{}, mismatch(callPart, "the storage holds part %d with CRC-64 %s, %s was sent", part.Number, webapi.Words(crc), decimal(body.Digest()))
 	}
 	return receipt, nil
 }
@@ -542,7 +542,11 @@ func (c *Client) call(ctx context.Context, endpoint string, r request) (int, []b
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return 0, nil, refusal(r.name, lost, resp, r.secrets)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	most := int64(webapi.MaxAnswer)
+	if r.name == callStatus {
+		most = maxList
+	}
+	body, err := webapi.ReadAnswer(resp.Body, most)
 	if err != nil {
 		return 0, nil, providers.TransportError(r.name, lost, err)
 	}
@@ -570,7 +574,7 @@ func (s session) opened(call string, body []byte, lapses time.Time) (providers.S
 		return providers.Session{}, unreadable(call, providers.Transient, http.StatusOK, err)
 	}
 	s.Object = object.String()
-	s.UploadID, s.ConfirmKey = cmp.Or(u.UploadID, s.UploadID), cmp.Or(string(u.ConfirmKey), s.ConfirmKey)
+	s.UploadID, s.ConfirmKey = cmp.Or(string(u.UploadID), s.UploadID), cmp.Or(string(u.ConfirmKey), s.ConfirmKey)
 	if s.UploadID == "" || s.ConfirmKey == "" {
 		return providers.Session{}, unreadable(call, providers.Transient, http.StatusOK, errors.New("upload info has no uploadId or no confirmKey"))
 	}
@@ -636,7 +640,7 @@ func (s session) assetAt(path []string, detail map[string]string) uploads.Asset 
 }
 
 func (f fileInfo) detail() map[string]string {
-	return map[string]string{"crc64": string(f.CRC64), "etag": tag(f.ETag)}
+	return map[string]string{"crc64": string(f.CRC64), "etag": tag(string(f.ETag))}
 }
 
 // combine returns the CRC-64 of the whole from those of its parts.

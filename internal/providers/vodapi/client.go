@@ -319,11 +319,15 @@ func (c *Client[S]) call(ctx context.Context, action string, s S, params Params,
 		return answer{}, providers.TransportError(action, lost, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	got, err := readAnswer(action, lost, resp)
+	most := int64(webapi.MaxAnswer)
+	if action == c.dialect.Init {
+		most = maxList
+	}
+	got, err := readAnswer(action, lost, resp, most)
 	if err != nil {
 		return answer{}, err
 	}
-	if !c.dialect.succeeded(action, *got.Code) {
+	if !c.dialect.succeeded(action, int(*got.Code)) {
 		return answer{}, got.refusal(c.dialect, action, secrets...)
 	}
 	return got, nil
