@@ -65,6 +65,7 @@ func guardedTransport() *reach.Guard {
 	transport.MaxIdleConnsPerHost = 256
 	transport.ResponseHeaderTimeout = 0 // platforms assemble while the caller waits; contexts bound it
 	transport.WriteBufferSize = 64 << 10
+	transport.MaxResponseHeaderBytes = 256 << 10 // each slot of a worker may meet one
 	transport.ForceAttemptHTTP2 = false
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
