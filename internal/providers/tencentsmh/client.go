@@ -194,7 +194,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	req.ContentLength = part.Length
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return parts.Receipt{}, providers.TransportError(callPart, providers.Transient, err)
+		return parts.Receipt{}, c.asked(ctx, s, providers.TransportError(callPart, providers.Transient, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
@@ -210,6 +210,19 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 		return parts.Receipt{}, mismatch(callPart, "the storage holds part %d with CRC-64 %s, %s was sent", part.Number, webapi.Words(crc), decimal(body.Digest()))
 	}
 	return receipt, nil
+}
+
+// asked returns what the task's status says of a part without an answer, if that is
+// why: the storage may refuse a part and close before it has read the body, and then
+// its answer is lost. What else it may have said, another try will tell.
+func (c *Client) asked(ctx context.Context, s session, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if _, gone := c.status(ctx, s); providers.KindOf(gone) == providers.SessionLost {
+		return gone
+	}
+	return err
 }
 
 // Finish confirms the task with the CRC-64 of the whole. A task that was
