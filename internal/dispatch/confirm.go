@@ -3,12 +3,17 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/uploads"
 )
+
+// confirmPatience is how long a finished upload waits for its turn to be asked about.
+const confirmPatience = 15 * time.Second
 
 // confirm asks a platform that knows media by their digest which media have the
 // upload's, and compares them with those that finish has named: nothing else in
@@ -29,8 +34,15 @@ func (d *Dispatcher) confirm(
 		link := uploads.Uncompared(uploads.StagePlatform, "the asset's id is that of the answer to finish alone: "+why)
 		return &link, nil
 	}
-	if wait, err := d.budget(ctx, step, providers.CallProbe); err != nil || wait > 0 {
-		return believed("the platform's rate left no room to ask")
+	for patience := confirmPatience; ; {
+		wait, err := d.budget(ctx, step, providers.CallProbe)
+		if err == nil && wait == 0 {
+			break
+		}
+		wait = max(wait, 100*time.Millisecond)
+		if patience -= wait; err != nil || patience < 0 || !backoff.Pause(ctx, wait) {
+			return believed("the platform's rate left no room to ask")
+		}
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

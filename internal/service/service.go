@@ -100,7 +100,11 @@ var (
 func reachOf(a config.Account) reach.Reach {
 	var r reach.Reach
 	for _, name := range slices.Sorted(maps.Keys(a.Settings)) {
-		u, err := url.Parse(a.Settings[name])
+		value := a.Settings[name]
+		if name == "endpoint" && !strings.Contains(value, "://") {
+			value = "https://" + value // as s3 reads it
+		}
+		u, err := url.Parse(value)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			continue
 		}

@@ -61,7 +61,7 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		}
 	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", "InternalError":
 		return providers.Transient
-	case "NotImplemented":
+	case "NotImplemented", "QuotaExceeded": // the latter with 403: it is not the credentials
 		return providers.Rejected
 	}
 	switch s := resp.StatusCode; {

@@ -1,9 +1,13 @@
 package vodapi
 
 import (
+	"crypto/sha1" //nolint:gosec // the platform's proofs are HMAC-SHA1
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +156,24 @@ func (a answer) asset() uploads.Asset {
 		asset.Detail = map[string]string{"verify_content": string(a.VerifyContent)}
 	}
 	return asset
+}
+
+// provenID returns the fileId that verify_content is a proof of, "" where there is
+// none to be read. The proof itself takes a key that is the application's.
+func (a answer) provenID() string {
+	raw, err := base64.StdEncoding.DecodeString(string(a.VerifyContent))
+	if err != nil {
+		return ""
+	}
+	for _, mac := range []int{sha1.Size, hex.EncodedLen(sha1.Size)} { // as described, and as shown
+		if len(raw) > mac && strings.HasPrefix(string(raw[mac:]), "ExpTime=") {
+			fields, err := url.ParseQuery(string(raw[mac:]))
+			if err == nil {
+				return fields.Get("FileId")
+			}
+		}
+	}
+	return ""
 }
 
 // partSize returns the part size that the platform fixed for the upload, or

@@ -184,6 +184,12 @@ func (c *Client[S]) Finish(ctx context.Context, ps providers.Session, _ []parts.
 	if answer.FileID == "" {
 		return uploads.Asset{}, &providers.Error{Kind: providers.UnknownOutcome, Call: c.dialect.Finish, Message: "the answer names no fileId"}
 	}
+	if id := answer.provenID(); id != "" && id != string(answer.FileID) {
+		return uploads.Asset{}, &providers.Error{
+			Kind: providers.UnknownOutcome, Call: c.dialect.Finish,
+			Message: fmt.Sprintf("the answer names fileId %q, its verify_content %q", answer.FileID, id),
+		}
+	}
 	return answer.asset(), nil
 }
 
