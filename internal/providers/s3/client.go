@@ -367,20 +367,22 @@ var errNoNextPage = errors.New("the list goes on and does not say where")
 // listParts returns the stored parts that are parts of the plan, by number.
 func listParts(ctx context.Context, core *minio.Core, s session, plan parts.Plan) ([]parts.Stored, error) {
 	var found []parts.Stored
+	var seen parts.Set
 	for marker := 0; ; {
 		page, err := core.ListObjectParts(ctx, s.Bucket, s.Key, s.UploadID, marker, 1000)
 		if err != nil {
 			return nil, err //nolint:wrapcheck // classify does
 		}
 		for _, p := range page.ObjectParts {
-			if p.PartNumber < 1 || p.PartNumber > plan.Count() || plan.Part(p.PartNumber).Length != p.Size {
+			if p.PartNumber < 1 || p.PartNumber > plan.Count() || plan.Part(p.PartNumber).Length != p.Size || seen.Has(p.PartNumber) {
 				continue
 			}
+			seen.Add(p.PartNumber)
 			t := tag{etag: strings.Trim(p.ETag, `"`), crc: p.ChecksumCRC64NVME}
 			found = append(found, parts.Stored{Part: plan.Part(p.PartNumber), Receipt: t.receipt()})
 		}
 		switch {
-		case !page.IsTruncated:
+		case !page.IsTruncated, len(found) == plan.Count():
 			return found, nil
 		case page.NextPartNumberMarker <= marker:
 			return nil, errNoNextPage

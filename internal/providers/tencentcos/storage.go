@@ -256,14 +256,15 @@ func parsePartList(body []byte) (cosPartList, error) {
 	return l, err
 }
 
-// found returns the listed parts that are parts of the plan; what has another
-// length is left out and so sent again.
-func (l cosPartList) found(plan parts.Plan) []parts.Stored {
+// found returns the listed parts that are parts of the plan and were not seen on a
+// page before; what has another length is left out and so sent again.
+func (l cosPartList) found(plan parts.Plan, seen *parts.Set) []parts.Stored {
 	var found []parts.Stored
 	for _, p := range l.Parts {
-		if p.Number < 1 || p.Number > plan.Count() || plan.Part(p.Number).Length != p.Size {
+		if p.Number < 1 || p.Number > plan.Count() || plan.Part(p.Number).Length != p.Size || seen.Has(p.Number) {
 			continue
 		}
+		seen.Add(p.Number)
 		found = append(found, parts.Stored{Part: plan.Part(p.Number), Receipt: parts.Receipt{Tag: strings.Trim(p.ETag, `"`)}})
 	}
 	return found
@@ -272,6 +273,7 @@ func (l cosPartList) found(plan parts.Plan) []parts.Stored {
 // listParts returns the stored parts that are parts of the plan, by number.
 func (c *Client) listParts(ctx context.Context, s session, plan parts.Plan) ([]parts.Stored, error) {
 	var found []parts.Stored
+	var seen parts.Set
 	for marker := 0; ; {
 		got, err := c.storage(ctx, s, cosRequest{
 			call: callList, method: http.MethodGet, key: s.Key,
@@ -284,9 +286,9 @@ func (c *Client) listParts(ctx context.Context, s session, plan parts.Plan) ([]p
 		if err != nil {
 			return nil, unreadable(callList, err)
 		}
-		found = append(found, page.found(plan)...)
+		found = append(found, page.found(plan, &seen)...)
 		switch {
-		case !page.Truncated:
+		case !page.Truncated, len(found) == plan.Count():
 			return found, nil
 		case page.Next <= marker:
 			return nil, unreadable(callList, errors.New("the list goes on and does not say where"))
