@@ -35,13 +35,12 @@ func (d *Dispatcher) confirm(
 		return &link, nil
 	}
 	for patience := confirmPatience; ; {
-		wait, err := d.budget(ctx, step, providers.CallProbe)
+		wait, held, err := d.budget(ctx, step, providers.CallProbe)
 		if err == nil && wait == 0 {
 			break
 		}
-		wait = max(wait, 100*time.Millisecond)
-		if patience -= wait; err != nil || patience < 0 || !backoff.Pause(ctx, wait) {
-			return believed("the platform's rate left no room to ask")
+		if patience -= wait; err != nil || held != "" || patience < 0 || !backoff.Pause(ctx, wait) {
+			return believed("the platform's rate left no room to ask, or it does not answer")
 		}
 	}
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
