@@ -59,12 +59,12 @@ func TestFinishNamesAnotherAsset(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d, record, fake := outageSetup(t)
+				_, record, fake := outageSetup(t)
 				limits := fake.Limits()
 				limits.KnownBy = hashing.SHA1
 				fake = providertest.NewFake(limits)
 				platform := elsewhere{Fake: fake, named: tt.named, probe: tt.probe}
-				d = New(Config{}, record, idle{}, nil, plain{}, map[string]providers.Provider{"fake": platform},
+				d := New(Config{}, record, idle{}, nil, plain{}, map[string]providers.Provider{"fake": platform},
 					[]Account{{Account: providers.Account{Name: "acc"}, Provider: "fake", Pool: "default", Window: 256 * mib}}, zap.NewNop())
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()

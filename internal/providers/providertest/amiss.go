@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 )
@@ -40,9 +41,9 @@ func (t altering) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // see above
 	}
-	if a.saw(before) == a.action && a.hits == 0 {
+	if a.saw(req.Context(), before) == a.action && a.hits == 0 {
 		a.hits++
-		a.answer.change(resp)
+		a.answer.apply(resp)
 	}
 	return resp, nil
 }
@@ -59,12 +60,12 @@ type alteration struct {
 
 // saw returns the action of the call that the platform has logged after the
 // first so many.
-func (a *alteration) saw(before int) string {
+func (a *alteration) saw(ctx context.Context, before int) string {
 	for range 1000 { // the log may be written after the answer
 		if calls := a.upstream.Calls(); len(calls) > before {
 			return calls[len(calls)-1].Action
 		}
-		time.Sleep(time.Millisecond)
+		backoff.Pause(ctx, time.Millisecond)
 	}
 	return ""
 }
@@ -72,36 +73,38 @@ func (a *alteration) saw(before int) string {
 // amiss is an answer that the platform gives to a call which it has carried out.
 type amiss struct {
 	name   string
+	body   func([]byte) []byte // makes another body of it; nil leaves it
+	header func(string) string // makes other values of what proves the bytes; nil leaves them
 	change func(resp *http.Response)
 	// says is that the answer tells the truth all the same, in a form that the
 	// documents do not have but clients have met.
 	says bool
 }
 
-// bodyOf makes an answer of its body and another one.
-func bodyOf(change func([]byte) []byte) func(*http.Response) {
-	return func(resp *http.Response) {
+// apply alters the answer.
+func (a amiss) apply(resp *http.Response) {
+	if a.change != nil {
+		a.change(resp)
+	}
+	if a.body != nil {
 		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if err != nil {
 			panic(err) // of a local server
 		}
-		body = change(body)
+		body = a.body(body)
 		resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		resp.Header.Del("Content-Length")
 	}
-}
-
-// headerOf changes the headers that prove what is stored.
-func headerOf(change func(string) string) func(*http.Response) {
-	return func(resp *http.Response) {
-		for name, values := range resp.Header {
-			if lower := strings.ToLower(name); lower != "etag" && !strings.Contains(lower, "crc64") {
-				continue
-			}
-			if values[0] = change(values[0]); values[0] == "" {
-				delete(resp.Header, name)
-			}
+	if a.header == nil {
+		return
+	}
+	for name, values := range resp.Header {
+		if lower := strings.ToLower(name); lower != "etag" && !strings.Contains(lower, "crc64") {
+			continue
+		}
+		if values[0] = a.header(values[0]); values[0] == "" {
+			delete(resp.Header, name)
 		}
 	}
 }
@@ -174,80 +177,79 @@ func allAmiss() []amiss {
 	text := func(s string) func([]byte) []byte { return func([]byte) []byte { return []byte(s) } }
 	isDigits := regexp.MustCompile(`^[1-9][0-9]{0,30}$`)
 	list := []amiss{
-		{name: "no body", change: bodyOf(text(""))},
-		{name: "half a body", change: bodyOf(func(b []byte) []byte { return b[:len(b)/2] })},
-		{name: "a body but for its last byte", change: bodyOf(func(b []byte) []byte { return bytes.TrimSpace(b)[:max(len(bytes.TrimSpace(b))-1, 0)] })},
-		{name: "null", change: bodyOf(text("null"))},
-		{name: "an empty object", change: bodyOf(text("{}"))},
-		{name: "an array", change: bodyOf(text("[]"))},
-		{name: "text", change: bodyOf(text(`"ok"`))},
-		{name: "an empty document", change: bodyOf(func(b []byte) []byte {
+		{name: "no body", body: text("")},
+		{name: "half a body", body: func(b []byte) []byte { return b[:len(b)/2] }},
+		{name: "a body but for its last byte", body: func(b []byte) []byte { return bytes.TrimSpace(b)[:max(len(bytes.TrimSpace(b))-1, 0)] }},
+		{name: "null", body: text("null")},
+		{name: "an empty object", body: text("{}")},
+		{name: "an array", body: text("[]")},
+		{name: "text", body: text(`"ok"`)},
+		{name: "an empty document", body: func(b []byte) []byte {
 			root := regexp.MustCompile(`<([A-Za-z]+)[ >]`).FindSubmatch(regexp.MustCompile(`<\?.*\?>`).ReplaceAll(b, nil))
 			if root == nil {
 				return nil
 			}
 			return fmt.Appendf(nil, "<%s/>", root[1])
-		})},
-		{name: "a document whose elements are empty", change: bodyOf(replaced(`>[^<>]+<`, "><"))},
-		{name: "null for objects", change: bodyOf(members(func(v any) any {
+		}},
+		{name: "a document whose elements are empty", body: replaced(`>[^<>]+<`, "><")},
+		{name: "null for objects", body: members(func(v any) any {
 			if _, ok := v.(map[string]any); ok {
 				return nil
 			}
 			return v
-		}))},
-		{name: "null for every value", change: bodyOf(members(func(any) any { return nil }))},
-		{name: "empty text for text", change: bodyOf(members(func(v any) any {
+		})},
+		{name: "null for every value", body: members(func(any) any { return nil })},
+		{name: "empty text for text", body: members(func(v any) any {
 			if _, ok := v.(string); ok {
 				return ""
 			}
 			return v
-		}))},
-		{name: "objects for text", change: bodyOf(members(func(v any) any {
+		})},
+		{name: "objects for text", body: members(func(v any) any {
 			if _, ok := v.(string); ok {
 				return map[string]any{}
 			}
 			return v
-		}))},
-		{name: "NUL within text", change: bodyOf(members(func(v any) any {
+		})},
+		{name: "NUL within text", body: members(func(v any) any {
 			if s, ok := v.(string); ok && s != "" {
 				return s[:len(s)/2] + "\x00" + s[len(s)/2:]
 			}
 			return v
-		}))},
-		{name: "numbers as text", says: true, change: bodyOf(members(func(v any) any {
+		})},
+		{name: "numbers as text", says: true, body: members(func(v any) any {
 			if n, ok := v.(json.Number); ok {
 				return n.String()
 			}
 			return v
-		}))},
-		{name: "text of digits as numbers", says: true, change: bodyOf(members(func(v any) any {
+		})},
+		{name: "text of digits as numbers", says: true, body: members(func(v any) any {
 			if s, ok := v.(string); ok && isDigits.MatchString(s) {
 				return json.Number(s)
 			}
 			return v
-		}))},
-		{name: "space around the body", says: true, change: bodyOf(func(b []byte) []byte { return []byte("\r\n  " + string(b) + " \n") })},
+		})},
+		{name: "space around the body", says: true, body: func(b []byte) []byte { return []byte("\r\n  " + string(b) + " \n") }},
 		{name: "another content type", says: true, change: func(resp *http.Response) { resp.Header.Set("Content-Type", "text/html; charset=gbk") }},
-		{name: "another document after the body", change: bodyOf(func(b []byte) []byte { return append(b, b...) })},
-		{name: "an error of the platform's with a success", change: bodyOf(func(b []byte) []byte {
+		{name: "another document after the body", body: func(b []byte) []byte { return append(b, b...) }},
+		{name: "an error of the platform's with a success", body: func(b []byte) []byte {
 			if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
 				return []byte(`{"code":"InternalError","message":"busy"}`)
 			}
 			return []byte(`<?xml version="1.0"?><Error><Code>InternalError</Code><Message>busy</Message></Error>`)
-		})},
+		}},
 		{name: "a body that breaks off", change: func(resp *http.Response) {
 			body, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
 			broken := failing{io.ErrUnexpectedEOF}
 			resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), broken))
 		}},
-		{name: "a gzip nobody asked for", change: func(resp *http.Response) {
+		{name: "a gzip nobody asked for", body: text("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xffnot what it says"), change: func(resp *http.Response) {
 			resp.Header.Set("Content-Encoding", "gzip")
-			bodyOf(text("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xffnot what it says"))(resp)
 		}},
-		{name: "no ETag and no CRC", change: headerOf(func(string) string { return "" })},
-		{name: "an ETag and a CRC of 1 MB", change: headerOf(func(string) string { return `"` + strings.Repeat("a", 1<<20) + `"` })},
-		{name: "an ETag and a CRC that are none", change: headerOf(func(string) string { return "\"a b\\c\"" })},
+		{name: "no ETag and no CRC", header: func(string) string { return "" }},
+		{name: "an ETag and a CRC of 1 MB", header: func(string) string { return `"` + strings.Repeat("a", 1<<20) + `"` }},
+		{name: "an ETag and a CRC that are none", header: func(string) string { return "\"a b\\c\"" }},
 	}
 	return list
 }
