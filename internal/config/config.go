@@ -73,7 +73,8 @@ type Worker struct {
 	Tracing Tracing `yaml:"tracing"`
 
 	// StallTimeout is how long a job may move no byte before the attempt is given
-	// up: the platform is silent then, or staging is.
+	// up: the platform is silent then, or staging is. One that moves less than
+	// 1 KiB a second over ten times as long is given up too.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
 
 	// StopGrace is how long parts in hand may go on after a signal to stop; what

@@ -72,7 +72,14 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	cancel()
 	hold := d.noteCall(ctx, step.Account, providers.CallFinish, err)
 	if err == nil {
-		return d.complete(step, asset, false, "finished", append(links, assetLink(asset)))
+		links = append(links, assetLink(asset))
+		var named *uploads.DigestLink
+		if named, err = d.confirm(ctx, step, p, session, asset); err == nil {
+			if named != nil {
+				links = append(links, *named)
+			}
+			return d.complete(step, asset, false, "finished", links)
+		}
 	}
 	return d.finishFailed(ctx, finishing{step: step, provider: p, session: session, links: links, notes: notes, called: called}, hold, err)
 }

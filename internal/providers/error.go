@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -83,6 +84,9 @@ func TransportError(call string, kind Kind, err error) *Error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		// Nothing was sent, so nothing can have taken effect.
 		e.Kind = Transient
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		e.Kind = Transient // nor here: whoever answered is not the platform
 	}
 	if refused, ok := errors.AsType[*reach.RefusedError](err); ok {
 		// The platform would name the same address again.

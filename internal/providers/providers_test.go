@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -111,6 +113,9 @@ func TestTransportErrorKeepsNoURL(t *testing.T) {
 		panic(http.ErrAbortHandler) // reset without an answer
 	}))
 	t.Cleanup(server.Close)
+	secure := httptest.NewTLSServer(http.NotFoundHandler()) // whose certificate nobody trusts
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(secure.Close)
 	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +137,7 @@ func TestTransportErrorKeepsNoURL(t *testing.T) {
 		"reset":     {transportError(t.Context(), t, server.URL), providers.UnknownOutcome, true},
 		"refused":   {transportError(t.Context(), t, "http://"+closed.Addr().String()), providers.Transient, true},
 		"wrapped":   {fmt.Errorf("put: %w", transportError(t.Context(), t, server.URL)), providers.UnknownOutcome, true},
+		"untrusted": {transportError(t.Context(), t, secure.URL), providers.Transient, true},
 		"cancelled": {transportError(cancelled, t, server.URL), providers.UnknownOutcome, false},
 		"no URL":    {errors.ErrUnsupported, providers.UnknownOutcome, false},
 	} {

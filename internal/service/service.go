@@ -78,6 +78,7 @@ func guardedTransport() *reach.Guard {
 	transport.MaxIdleConnsPerHost = 256
 	transport.ResponseHeaderTimeout = 0 // platforms assemble while the caller waits; contexts bound it
 	transport.WriteBufferSize = 64 << 10
+	transport.MaxResponseHeaderBytes = 256 << 10 // each slot of a worker may meet one
 	transport.ForceAttemptHTTP2 = false
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -112,7 +113,11 @@ var (
 func reachOf(a config.Account) reach.Reach {
 	var r reach.Reach
 	for _, name := range slices.Sorted(maps.Keys(a.Settings)) {
-		u, err := url.Parse(a.Settings[name])
+		value := a.Settings[name]
+		if name == "endpoint" && !strings.Contains(value, "://") {
+			value = "https://" + value // as s3 reads it
+		}
+		u, err := url.Parse(value)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			continue
 		}

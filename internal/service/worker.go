@@ -32,6 +32,11 @@ func RunWorker(ctx context.Context, cfg config.Worker, known map[string]provider
 		return err
 	}
 	defer closeTracer(ctx, tracer, log)
+	if fit := slotsWithin(cfg.Slots, openFiles()); fit < cfg.Slots {
+		log.Warn("fewer slots than configured, for want of open files; raise the limit (ulimit -n) or lower slots",
+			zap.Int("slots", fit), zap.Int("configured", cfg.Slots), zap.Int("files_needed", filesFor(cfg.Slots)))
+		cfg.Slots = fit
+	}
 	watch := telemetry.NewWorker(tracer)
 	stopMetrics, err := serveMetrics(ctx, cfg.Metrics.Listen, watch.Registry, log.Named("metrics"))
 	if err != nil {

@@ -41,12 +41,12 @@ func (s *Store) Inspect(ctx context.Context, bucket string) (uploads.Object, err
 		return object, err
 	}
 	length := min(object.Size, 4)
-	if err := s.readRange(ctx, object, length); err != nil {
+	if err := s.tryRange(ctx, object, length); err != nil {
 		return object, err
 	}
 	other := object
 	other.ETag = "00000000000000000000000000000000"
-	err = s.readRange(ctx, other, length)
+	err = s.tryRange(ctx, other, length)
 	if r, ok := errors.AsType[minio.ErrorResponse](err); ok && r.StatusCode == http.StatusPreconditionFailed {
 		return object, nil
 	}
@@ -56,7 +56,7 @@ func (s *Store) Inspect(ctx context.Context, bucket string) (uploads.Object, err
 	return object, err
 }
 
-func (s *Store) readRange(ctx context.Context, object uploads.Object, length int64) error {
+func (s *Store) tryRange(ctx context.Context, object uploads.Object, length int64) error {
 	body, err := s.Open(ctx, object, object.Size-length, length)
 	if err != nil {
 		return err

@@ -144,6 +144,8 @@ func transport(headerTimeout time.Duration, trust *tls.Config) *http.Transport {
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConnsPerHost:   idlePerHost,
+		// Each slot of a worker may meet one.
+		MaxResponseHeaderBytes: 256 << 10,
 		// The bytes are wanted as they are stored.
 		DisableCompression: true,
 	}
@@ -177,10 +179,7 @@ func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, e
 	if err != nil {
 		return uploads.Object{}, classify("stat", bucket, key, err)
 	}
-	if info.ETag == "" {
-		return uploads.Object{}, noETag("stat", bucket, key)
-	}
-	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}, nil
+	return object("stat", bucket, key, info)
 }
 
 // StatDigest is Stat, with the checksum of the whole object that the server
@@ -192,10 +191,10 @@ func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Obj
 	if err != nil {
 		return uploads.Object{}, hashing.Digest{}, classify("stat", bucket, key, err)
 	}
-	if info.ETag == "" {
-		return uploads.Object{}, hashing.Digest{}, noETag("stat", bucket, key)
+	object, err := object("stat", bucket, key, info)
+	if err != nil {
+		return uploads.Object{}, hashing.Digest{}, err
 	}
-	object := uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}
 	if info.ChecksumMode != "" && info.ChecksumMode != minio.ChecksumFullObjectMode.String() {
 		return object, hashing.Digest{}, nil
 	}
@@ -216,9 +215,33 @@ func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Obj
 	return object, hashing.Digest{}, nil
 }
 
-// noETag is an answer that is no object's: something on the way has given it.
-func noETag(op, bucket, key string) *Error {
-	return &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: errors.New("the answer has no ETag")}
+// object makes the object of an answer to HEAD.
+func object(op, bucket, key string, info minio.ObjectInfo) (uploads.Object, error) {
+	if err := pins(info.ETag); err != nil {
+		return uploads.Object{}, &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: err}
+	}
+	if info.Size < 0 {
+		return uploads.Object{}, &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: errors.New("the answer names no size")}
+	}
+	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: info.Size}, nil
+}
+
+// maxETag bounds an ETag, in bytes; those seen have up to 50.
+const maxETag = 1 << 10
+
+// pins says what is wrong with an ETag that does not tell one object's bytes from
+// another's. An answer without a good one is no object's: something on the way has
+// given or changed it.
+func pins(etag string) error {
+	switch {
+	case etag == "":
+		return errors.New("the answer has no ETag")
+	case strings.HasPrefix(etag, "W/"):
+		return fmt.Errorf("its ETag is weak (%.60s), so reads cannot be bound to these bytes; have what is between here and the bucket change no answers", etag)
+	case len(etag) > maxETag || strings.ContainsFunc(etag, func(r rune) bool { return r < ' ' || r > '~' || r == '"' }):
+		return fmt.Errorf("its ETag cannot be used (%.60q)", etag)
+	}
+	return nil
 }
 
 // version drops the name that S3 gives to what was stored without a version:
@@ -252,25 +275,33 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 	if err != nil {
 		return nil, classify("open", obj.Bucket, obj.Key, err)
 	}
+	of, ranged := readRange(header.Get("Content-Range"))
+	weak := pins(info.ETag)
 	switch {
-	case info.ETag == "":
-		// Nothing says that this is the object, or another one: it is rather what
-		// something on the way has to say.
+	case weak != nil:
+		// Nothing says that this is the object, or another one.
 		_ = raw.Close()
-		return nil, noETag("open", obj.Bucket, obj.Key)
+		return nil, &Error{Kind: Transient, Op: "open", Bucket: obj.Bucket, Key: obj.Key, Err: weak}
 	case info.ETag != obj.ETag:
 		_ = raw.Close()
 		return nil, &Error{
 			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
 			Err: fmt.Errorf("its ETag is %s, not %s", info.ETag, obj.ETag),
 		}
-	case !whole(header.Get("Content-Range"), obj.Size):
+	case ranged && of.size >= 0 && of.size != obj.Size:
 		// The size may be what a submitter said: too small a one would cut the
 		// media short, and every digest would agree.
 		_ = raw.Close()
 		return nil, &Error{
 			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
-			Err: fmt.Errorf("the answer is %s, not of %d bytes", header.Get("Content-Range"), obj.Size),
+			Err: fmt.Errorf("the answer is %.60q, not of %d bytes", header.Get("Content-Range"), obj.Size),
+		}
+	case length < obj.Size && (!ranged || of.first != offset || of.last != offset+length-1):
+		// Other bytes of the object than were asked for, from its beginning perhaps.
+		_ = raw.Close()
+		return nil, &Error{
+			Kind: Transient, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
+			Err: fmt.Errorf("the answer is of %.60q where %d bytes at %d were asked for", header.Get("Content-Range"), length, offset),
 		}
 	case info.Size >= 0 && info.Size != length:
 		_ = raw.Close()
@@ -282,12 +313,23 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 	return &body{raw: raw, obj: obj, left: length}, nil
 }
 
-// whole reports whether a Content-Range is of an object of the size. One that does
-// not say of how many is taken for it.
-func whole(contentRange string, size int64) bool {
-	_, total, found := strings.Cut(contentRange, "/")
-	n, err := strconv.ParseInt(total, 10, 64)
-	return !found || err != nil || n == size
+// byteRange is what a Content-Range says.
+type byteRange struct{ first, last, size int64 } // size is -1 where it is not told
+
+// readRange reads a Content-Range, such as "bytes 0-99/1000".
+func readRange(text string) (r byteRange, ok bool) {
+	unit, rest, _ := strings.Cut(text, " ")
+	bytes, size, _ := strings.Cut(rest, "/")
+	first, last, _ := strings.Cut(bytes, "-")
+	var errs [3]error
+	r.first, errs[0] = strconv.ParseInt(first, 10, 64)
+	r.last, errs[1] = strconv.ParseInt(last, 10, 64)
+	if size == "*" {
+		r.size = -1
+	} else {
+		r.size, errs[2] = strconv.ParseInt(size, 10, 64)
+	}
+	return r, strings.EqualFold(unit, "bytes") && errors.Join(errs[:]...) == nil
 }
 
 // body passes the response body through and counts, so that an end that comes

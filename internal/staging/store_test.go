@@ -360,6 +360,7 @@ func TestOpenAsksForTheVersion(t *testing.T) {
 		}
 		w.Header().Set("ETag", `"abc"`)
 		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		w.Header().Set("Content-Range", "bytes 5-14/20")
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(make([]byte, 10))
 	})

@@ -28,8 +28,16 @@ const (
 	retryPause = 200 * time.Millisecond // before the one retry within a delivery
 )
 
-// errStalled is the cause of an attempt that moved no byte for StallTimeout.
+// errStalled is the cause of an attempt that moved no byte for StallTimeout, or
+// hardly any for much longer.
 var errStalled = errors.New("stalled")
+
+// Bytes that trickle keep a job from being stalled, and for ever: within
+// trickleTimeouts stall timeouts a job moves leastRate on the average.
+const (
+	trickleTimeouts = 10
+	leastRate       = 1 << 10 // bytes per second
+)
 
 // hand is one job in hand.
 type hand struct {
@@ -105,7 +113,7 @@ func (h *hand) crowds() bool {
 func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) (end func()) {
 	began := time.Now()
 	h.moved.Store(began.UnixNano())
-	w := &watch{h: h, done: work.Err, stop: stop, seen: h.signs(), moved: began, shown: began}
+	w := &watch{h: h, done: work.Err, stop: stop, seen: h.signs(), moved: began, shown: began, since: began, had: h.signs()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(watchInterval, w.look)
@@ -129,6 +137,19 @@ type watch struct {
 	seen  int64     // signs at the last look
 	moved time.Time // when they last changed
 	shown time.Time // when progress was shown
+	since time.Time // from when the bytes are counted that trickle
+	had   int64     // signs at that time
+}
+
+// trickles reports whether hardly a byte moved for so long that it will not end.
+func (w *watch) trickles(now time.Time, stage Stage) bool {
+	counted := now.Sub(w.since)
+	if stage == StageReporting || counted < trickleTimeouts*w.h.stallTimeout {
+		return false
+	}
+	slow := w.seen-w.had < int64(counted/time.Second)*leastRate
+	w.since, w.had = now, w.seen
+	return slow
 }
 
 func (w *watch) look() {
@@ -147,6 +168,9 @@ func (w *watch) look() {
 	} else if still := now.Sub(w.moved); still >= h.stallTimeout ||
 		stage == StageSending && still >= h.stallTimeout/crowding && h.crowds() {
 		w.stop(fmt.Errorf("%w: no byte moved for %s while %s", errStalled, still.Truncate(time.Second), stage))
+	}
+	if since := w.since; w.trickles(now, stage) {
+		w.stop(fmt.Errorf("%w: less than %d bytes a second moved for %s while %s", errStalled, leastRate, now.Sub(since).Truncate(time.Second), stage))
 	}
 	if now.Sub(w.shown) >= liveInterval {
 		w.shown = now

@@ -336,24 +336,56 @@ func TestSlowIsNotStalled(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, worldConfig{size: 20, partSize: 10, digestFirst: first})
 			w.staging.chunk = 1
-			w.staging.read = func(context.Context, int64) error { time.Sleep(20 * time.Second); return nil }
+			w.staging.read = func(context.Context, int64) error { time.Sleep(14 * time.Second); return nil }
 			if s := w.handle(t.Context(), 1); s.Verdict != parts.Done {
 				t.Fatalf("comes to %+v", s)
 			}
 			w.staging.read = nil
 			w.checkFinished(t)
-			// 400 s: alive once for each byte but the last, and progress each second.
+			// 280 s: alive once for each byte but the last, and progress each second.
 			if w.alive < 19 || w.alive > 24 {
 				t.Errorf("alive was called %d times for 20 bytes", w.alive)
 			}
-			if n := len(w.desk.progress); n < 390 || n > 401 {
-				t.Errorf("progress was shown %d times in 400 s", n)
+			if n := len(w.desk.progress); n < 270 || n > 281 {
+				t.Errorf("progress was shown %d times in 280 s", n)
 			}
-			last := w.desk.progress[350]
+			last := w.desk.progress[244]
 			if last.Total != 20 || last.Bytes != 17 || last.Stage != StageSending || last.Worker != "w1" || last.Delivery != 1 {
-				t.Errorf("progress after 351 s: %+v", last)
+				t.Errorf("progress after 245 s: %+v", last)
 			}
 		})
+	}
+}
+
+// A byte now and then, from staging or taken by the platform, keeps no slot for
+// days; whoever is slow and gets on keeps it for hours.
+func TestTricklingWorkIsEnded(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		chunk   int // bytes in a second
+		verdict parts.Verdict
+	}{
+		"a byte a second":     {1, parts.Retry},
+		"a kilobyte a second": {1100, parts.Done},
+	} {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%t", name, first), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					const size = 1 << 20
+					w := newWorld(t, worldConfig{size: size, partSize: size, digestFirst: first})
+					w.staging.chunk = test.chunk
+					w.staging.read = func(context.Context, int64) error { time.Sleep(time.Second); return nil }
+					begun := time.Now()
+					if s := w.handle(t.Context(), 1); s.Verdict != test.verdict {
+						t.Fatalf("comes to %+v", s)
+					}
+					if took := time.Since(begun); test.verdict == parts.Retry && took > trickleTimeouts*defaultStallTimeout+2*time.Second {
+						t.Errorf("it took %s", took)
+					}
+				})
+			})
+		}
 	}
 }
 

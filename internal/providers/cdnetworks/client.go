@@ -20,7 +20,6 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -176,12 +175,12 @@ func (c *Client) open(ctx context.Context, account providers.Account, media prov
 	if err != nil {
 		return fail(err)
 	}
-	granted, err := readPolicy(g.UploadToken)
+	granted, err := readPolicy(string(g.UploadToken))
 	if err != nil {
 		granted = policy{} // a token is the platform's own; one of another make gets the defaults
 	}
 	return session{
-		UploadURL: g.UploadURL, Token: g.UploadToken, FileKey: g.FileKey, VideoID: g.VideoID, Bucket: g.BucketName,
+		UploadURL: string(g.UploadURL), Token: string(g.UploadToken), FileKey: string(g.FileKey), VideoID: string(g.VideoID), Bucket: string(g.BucketName),
 		FileID: id, Batch: batch.String(), Name: media.Name,
 		// A form upload is a finished video at once. Parts may be sent again, so it
 		// is for tokens that let a later one replace it.
@@ -276,7 +275,7 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 		}
 	}
 	if hash != want {
-		e := mismatch(callFile, "video %s has hash %s, its parts have %s", s.VideoID, hash, want)
+		e := mismatch(callFile, "video %s has hash %s, its parts have %s", s.VideoID, webapi.Words(hash), want)
 		e.Err = providers.ErrWrongAsset
 		return uploads.Asset{}, e
 	}
@@ -358,12 +357,4 @@ func (c *Client) Abort(context.Context, providers.Session) error { return nil }
 
 func mismatch(call, format string, args ...any) *providers.Error {
 	return &providers.Error{Kind: providers.Mismatch, Call: call, Message: fmt.Sprintf(format, args...)}
-}
-
-// maxAnswer bounds what is read of an answer, in bytes: a page of the list is
-// the longest.
-const maxAnswer = 1 << 20
-
-func readAnswer(resp *http.Response) ([]byte, error) {
-	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) //nolint:wrapcheck // classified by the caller
 }

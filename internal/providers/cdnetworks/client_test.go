@@ -68,7 +68,7 @@ func start(t *testing.T, config upstreams.WCSConfig) bench {
 		Settings: map[string]string{"endpoint": url, "playback_url": url + "/media"},
 		Secrets:  map[string]providers.Secret{"access_key": testKey, "secret_key": testSecret},
 	}
-	b.client = New(&http.Client{Transport: transport})
+	b.client = New(&http.Client{Transport: providertest.Altering(transport)})
 	b.client.now = b.clock.now
 	return b
 }

@@ -22,6 +22,10 @@ const (
 	controlPath = "/vod/videoManage/"
 )
 
+// maxList bounds what is read of an answer, in bytes: a page of the list is the
+// longest.
+const maxList = 1 << 20
+
 // Codes of the control API's answers.
 const (
 	codeOK           = 200
@@ -50,19 +54,19 @@ func parseEnvelope(body []byte) (envelope, error) {
 
 // grant is the answer of getUploadToken.
 type grant struct {
-	UploadURL   string `json:"uploadUrl"`
-	UploadToken string `json:"uploadToken"`
-	FileKey     string `json:"fileKey"`
-	VideoID     string `json:"videoId"`
-	BucketName  string `json:"bucketName"` // in the documents' example alone
+	UploadURL   webapi.Text `json:"uploadUrl"`
+	UploadToken webapi.Text `json:"uploadToken"`
+	FileKey     webapi.Text `json:"fileKey"`
+	VideoID     webapi.Text `json:"videoId"`
+	BucketName  webapi.Text `json:"bucketName"` // in the documents' example alone
 }
 
 // check says what of the grant cannot be used, without quoting the token.
 func (g grant) check() error {
 	switch {
-	case !settings.IsOrigin(g.UploadURL):
+	case !settings.IsOrigin(string(g.UploadURL)):
 		return fmt.Errorf("uploadUrl is %q", g.UploadURL)
-	case g.UploadToken == "" || strings.ContainsFunc(g.UploadToken, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case g.UploadToken == "" || strings.ContainsFunc(string(g.UploadToken), func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("uploadToken is none")
 	case g.FileKey == "" || g.VideoID == "":
 		return errors.New("fileKey or videoId is missing")
@@ -80,7 +84,7 @@ func (c *Client) uploadToken(ctx context.Context, t target, form url.Values) (gr
 	if json.Unmarshal(data, &g) != nil { // its words could quote the token
 		err = errors.New("data is no grant")
 	} else {
-		g.UploadURL = strings.TrimSuffix(g.UploadURL, "/")
+		g.UploadURL = webapi.Text(strings.TrimSuffix(string(g.UploadURL), "/"))
 		err = g.check()
 	}
 	if err != nil {
@@ -91,7 +95,7 @@ func (c *Client) uploadToken(ctx context.Context, t target, form url.Values) (gr
 
 // listedVideo is an entry of the answer of getVideoList.
 type listedVideo struct {
-	ID        string          `json:"videoId"`
+	ID        webapi.Text     `json:"videoId"`
 	Size      number          `json:"videoSize"`  // bytes
 	State     json.RawMessage `json:"videoState"` // as it came, for a person
 	Transcode json.RawMessage `json:"transcodeState"`
@@ -118,7 +122,7 @@ func findVideo(data []byte, id string) (v listedVideo, listed bool, err error) {
 		return listedVideo{}, false, &providers.Error{Kind: providers.Transient, Call: callList, Code: "200", Message: "the answer has no list", Err: err}
 	}
 	for _, v := range list.Videos {
-		if v.ID == id {
+		if string(v.ID) == id {
 			return v, true, nil
 		}
 	}
@@ -139,7 +143,7 @@ func (c *Client) control(ctx context.Context, t target, call string, form url.Va
 		return nil, providers.TransportError(call, providers.Transient, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := readAnswer(resp)
+	body, err := webapi.ReadAnswer(resp.Body, maxList)
 	if err != nil {
 		return nil, providers.TransportError(call, providers.Transient, err)
 	}

@@ -165,7 +165,7 @@ func (p plane) post(ctx context.Context, call, path, contentType string, body io
 		return nil, providers.TransportError(call, lost, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	answer, err := readAnswer(resp)
+	answer, err := webapi.ReadAnswer(resp.Body, webapi.MaxAnswer)
 	if resp.StatusCode == http.StatusOK {
 		if err != nil {
 			return nil, providers.TransportError(call, lost, err)
@@ -257,22 +257,23 @@ const maxCtx = 1024
 // parseChunk reads one. A ctx goes into a path and a list parted by commas.
 func parseChunk(body []byte) (chunk, error) {
 	var a struct {
-		Ctx    string `json:"ctx"`
-		CRC32  number `json:"crc32"`
-		Offset number `json:"offset"`
+		Ctx    webapi.Text `json:"ctx"`
+		CRC32  number      `json:"crc32"`
+		Offset number      `json:"offset"`
 	}
 	if err := json.Unmarshal(body, &a); err != nil {
 		return chunk{}, fmt.Errorf("answer of %d bytes: %w", len(body), err)
 	}
 	crc, err := strconv.ParseUint(string(a.CRC32), 10, 32)
+	blockCtx := string(a.Ctx)
 	switch {
 	case err != nil || a.Offset == "":
 		return chunk{}, fmt.Errorf("answer of %d bytes lacks crc32 or offset", len(body))
-	case a.Ctx == "" || len(a.Ctx) > maxCtx || strings.ContainsAny(a.Ctx, ",/?#%\\") ||
-		strings.ContainsFunc(a.Ctx, func(r rune) bool { return r <= ' ' || r > '~' }) || strings.Trim(a.Ctx, ".") == "":
-		return chunk{}, fmt.Errorf("ctx %.40q cannot be used", a.Ctx)
+	case blockCtx == "" || len(blockCtx) > maxCtx || strings.ContainsAny(blockCtx, ",/?#%\\") ||
+		strings.ContainsFunc(blockCtx, func(r rune) bool { return r <= ' ' || r > '~' }) || strings.Trim(blockCtx, ".") == "":
+		return chunk{}, fmt.Errorf("ctx %.40q cannot be used", blockCtx)
 	}
-	return chunk{ctx: a.Ctx, crc: uint32(crc), offset: a.Offset.value()}, nil
+	return chunk{ctx: blockCtx, crc: uint32(crc), offset: a.Offset.value()}, nil
 }
 
 // errNoHash is an answer that does not prove the file.
@@ -281,7 +282,7 @@ var errNoHash = errors.New("the answer has no hash")
 // parseFileHash reads the hash of the answer of mkfile.
 func parseFileHash(body []byte) (string, error) {
 	var a struct {
-		Hash string `json:"hash"`
+		Hash webapi.Text `json:"hash"`
 	}
 	if err := json.Unmarshal(body, &a); err != nil {
 		return "", fmt.Errorf("answer of %d bytes: %w", len(body), err)
@@ -289,7 +290,7 @@ func parseFileHash(body []byte) (string, error) {
 	if a.Hash == "" {
 		return "", errNoHash
 	}
-	return a.Hash, nil
+	return string(a.Hash), nil
 }
 
 // parseFormHash reads the hash of the answer of a form upload: Base64 of

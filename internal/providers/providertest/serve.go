@@ -24,7 +24,7 @@ func Serve(t *testing.T, handler http.Handler) (client *http.Client, address str
 			t.Error(err)
 		}
 	})
-	return &http.Client{Transport: transport}, server.URL
+	return &http.Client{Transport: Altering(transport)}, server.URL
 }
 
 // Fetch returns what is at an address.

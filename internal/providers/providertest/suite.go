@@ -34,6 +34,8 @@ const (
 	CaseAbortApplied   Case = "abort that took effect and said nothing"
 	CaseAbortLost      Case = "abort that was lost on its way"
 	CaseRevokedProbe   Case = "a probe with refused credentials"
+	CaseAmiss          Case = "answers that are amiss"
+	CaseEndless        Case = "answers without an end"
 )
 
 // Harness is one platform, fresh for each case, as the suite needs it.
@@ -104,6 +106,8 @@ func allCases() []suiteCase {
 		{CaseAbortLost, testLost(providers.CallAbort, false)},
 		{"throttled calls say how long to wait", testThrottled},
 		{"each documented code has its kind", testRefusals},
+		{CaseAmiss, testAmiss},
+		{CaseEndless, testEndless},
 		{"a wrong digest is a mismatch", testMismatch},
 		{"a cancelled part returns at once", testCancelled},
 		{CaseLostSession, testLostSession},

@@ -57,6 +57,8 @@ func TestConforms(t *testing.T) {
 					NotApplicable: map[providertest.Case]string{
 						providertest.CaseFinishRepeated: twice,
 						providertest.CaseLapsedSession:  "the fake's sessions end when they are lost",
+						providertest.CaseAmiss:          "the fake makes no calls",
+						providertest.CaseEndless:        "the fake makes no calls",
 					},
 				}
 				if len(limits.ObjectDigests) == 0 {

@@ -126,6 +126,9 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 		if err != nil {
 			return providers.Begun{}, classify(callCreate, err, told)
 		}
+		if s.UploadID == "" { // without one the session would be that of an object of one part
+			return providers.Begun{}, &providers.Error{Kind: providers.Transient, Call: callCreate, Code: "200", Message: "the answer names no UploadId"}
+		}
 	}
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -168,7 +171,11 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 		return parts.Receipt{}, classify(call, err, told)
 	}
 	sent := base64.StdEncoding.EncodeToString(body.Digest().Bytes())
+	got.etag = webapi.Tag(got.etag)
 	switch {
+	case got.etag == "":
+		// A bucket names what it stores, so something on the way has answered.
+		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: call, Code: "200", Message: "the answer has no ETag"}
 	case got.crc == "" && s.Unconfirmed:
 	case got.crc == "":
 		return parts.Receipt{}, &providers.Error{
@@ -176,7 +183,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 			Message: "the bucket does not confirm CRC-64/NVME; set require_checksum to false to trust it without",
 		}
 	case got.crc != sent:
-		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: call, Message: fmt.Sprintf("the bucket holds checksum %s, %q was sent", got.crc, sent)}
+		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: call, Message: fmt.Sprintf("the bucket holds checksum %s, %q was sent", webapi.Words(got.crc), sent)}
 	}
 	return got.receipt(), nil
 }
@@ -354,23 +361,31 @@ func (c *Client) Locate(ps providers.Session) string {
 	return fmt.Sprintf("object %s/%s of %s (upload id %q)", s.Bucket, s.Key, s.Identity, s.UploadID)
 }
 
+// errNoNextPage is a list that says that it goes on, and not where.
+var errNoNextPage = errors.New("the list goes on and does not say where")
+
 // listParts returns the stored parts that are parts of the plan, by number.
 func listParts(ctx context.Context, core *minio.Core, s session, plan parts.Plan) ([]parts.Stored, error) {
 	var found []parts.Stored
+	var seen parts.Set
 	for marker := 0; ; {
 		page, err := core.ListObjectParts(ctx, s.Bucket, s.Key, s.UploadID, marker, 1000)
 		if err != nil {
 			return nil, err //nolint:wrapcheck // classify does
 		}
 		for _, p := range page.ObjectParts {
-			if p.PartNumber < 1 || p.PartNumber > plan.Count() || plan.Part(p.PartNumber).Length != p.Size {
+			if p.PartNumber < 1 || p.PartNumber > plan.Count() || plan.Part(p.PartNumber).Length != p.Size || seen.Has(p.PartNumber) {
 				continue
 			}
+			seen.Add(p.PartNumber)
 			t := tag{etag: strings.Trim(p.ETag, `"`), crc: p.ChecksumCRC64NVME}
 			found = append(found, parts.Stored{Part: plan.Part(p.PartNumber), Receipt: t.receipt()})
 		}
-		if !page.IsTruncated || page.NextPartNumberMarker <= marker {
+		switch {
+		case !page.IsTruncated, len(found) == plan.Count():
 			return found, nil
+		case page.NextPartNumberMarker <= marker:
+			return nil, errNoNextPage
 		}
 		marker = page.NextPartNumberMarker
 	}
@@ -505,6 +520,24 @@ type exchange struct {
 // noting is a transport that notes the exchange for a caller that asked for it.
 type noting struct{ http.RoundTripper }
 
+// maxAnswer bounds what is read of an answer, in bytes: a page of a thousand parts
+// takes about 300 KiB.
+const maxAnswer = 1 << 20
+
+// bounded is an answer that may not have more bytes than are left.
+type bounded struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if b.left -= n; b.left < 0 {
+		return 0, errors.New("the answer does not end")
+	}
+	return n, err //nolint:wrapcheck // io.EOF travels as it is
+}
+
 type exchangeKey struct{}
 
 // note returns a context for one call, and where its last exchange will stand.
@@ -518,6 +551,8 @@ func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a transport's error passes as it is
 	}
+	// minio-go reads an answer to its end, wherever that is.
+	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
 	if told, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
 		told.retryAfter, told.authorization = webapi.RetryAfter(resp.Header), req.Header.Get("Authorization")
 	}

@@ -108,7 +108,7 @@ func startMetered(t *testing.T) (*Client, *upstreams.Meter, providers.Account) {
 			t.Error(err)
 		}
 	})
-	return New(transport), meter, testAccount(server.URL)
+	return New(providertest.Altering(transport)), meter, testAccount(server.URL)
 }
 
 // documentedCodes are those that S3's documents list for these calls. An answer

@@ -21,7 +21,7 @@ func classify(call string, err error, told *exchange) *providers.Error {
 		return providers.TransportError(call, lost, err)
 	}
 	resp := minio.ToErrorResponse(err)
-	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: resp.Code, Message: webapi.Words(resp.Message, told.authorization)}
+	e := &providers.Error{Kind: kindOf(call, resp), Call: call, Code: webapi.Code(resp.Code), Message: webapi.Words(resp.Message, told.authorization)}
 	switch e.Kind {
 	case providers.Throttled:
 		e.RetryAfter = told.retryAfter
@@ -59,9 +59,9 @@ func kindOf(call string, resp minio.ErrorResponse) providers.Kind {
 		if resp.StatusCode != http.StatusOK {
 			return providers.Throttled
 		}
-	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted":
+	case "RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", "InternalError":
 		return providers.Transient
-	case "NotImplemented":
+	case "NotImplemented", "QuotaExceeded": // the latter with 403: it is not the credentials
 		return providers.Rejected
 	}
 	switch s := resp.StatusCode; {

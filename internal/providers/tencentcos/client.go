@@ -291,7 +291,12 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	if crc := got.crc(); crc.IsZero() || crc != body.Digest() {
 		return parts.Receipt{}, &providers.Error{Kind: providers.Mismatch, Call: r.call, Message: fmt.Sprintf("the storage holds %q, %q was sent", crc, body.Digest())}
 	}
-	return parts.Receipt{Tag: got.etag()}, nil
+	receipt := parts.Receipt{Tag: got.etag()}
+	if receipt.Tag == "" && s.UploadID != "" {
+		// It is what the part is named by in the end.
+		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: r.call, Code: "200", Message: "the answer has no ETag"}
+	}
+	return receipt, nil
 }
 
 // asked returns the refusal that a part without an answer would have met, if

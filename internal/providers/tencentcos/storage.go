@@ -72,8 +72,8 @@ func (a cosAnswer) crc() hashing.Digest {
 	return hashing.New(hashing.CRC64ECMA, binary.BigEndian.AppendUint64(nil, n))
 }
 
-// etag returns the ETag without its quotes.
-func (a cosAnswer) etag() string { return strings.Trim(a.header.Get("Etag"), `"`) }
+// etag returns the ETag without its quotes, "" if there is none.
+func (a cosAnswer) etag() string { return webapi.Tag(a.header.Get("Etag")) }
 
 // storage makes one request to the storage, signed on the spot.
 func (c *Client) storage(ctx context.Context, s session, r cosRequest) (cosAnswer, error) {
@@ -114,7 +114,11 @@ func (c *Client) storage(ctx context.Context, s session, r cosRequest) (cosAnswe
 		return cosAnswer{}, providers.TransportError(r.call, lost(r.call), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	most := int64(webapi.MaxAnswer)
+	if r.call == callList || r.call == callListUploads {
+		most = maxList
+	}
+	body, err := webapi.ReadAnswer(resp.Body, most)
 	if err != nil {
 		return cosAnswer{}, providers.TransportError(r.call, lost(r.call), err)
 	}
@@ -143,7 +147,7 @@ func statusError(call string, status int, header http.Header, body []byte) *prov
 	var refused cosError
 	// A body that is no error document leaves the status to go by.
 	_ = xml.Unmarshal(bytes.TrimSpace(body), &refused)
-	code := refused.Code
+	code := webapi.Code(refused.Code)
 	if code == "" && call == callHead && status == http.StatusNotFound {
 		code = codeNoSuchKey // an answer to HEAD has no body to say so
 	}
@@ -252,14 +256,15 @@ func parsePartList(body []byte) (cosPartList, error) {
 	return l, err
 }
 
-// found returns the listed parts that are parts of the plan; what has another
-// length is left out and so sent again.
-func (l cosPartList) found(plan parts.Plan) []parts.Stored {
+// found returns the listed parts that are parts of the plan and were not seen on a
+// page before; what has another length is left out and so sent again.
+func (l cosPartList) found(plan parts.Plan, seen *parts.Set) []parts.Stored {
 	var found []parts.Stored
 	for _, p := range l.Parts {
-		if p.Number < 1 || p.Number > plan.Count() || plan.Part(p.Number).Length != p.Size {
+		if p.Number < 1 || p.Number > plan.Count() || plan.Part(p.Number).Length != p.Size || seen.Has(p.Number) {
 			continue
 		}
+		seen.Add(p.Number)
 		found = append(found, parts.Stored{Part: plan.Part(p.Number), Receipt: parts.Receipt{Tag: strings.Trim(p.ETag, `"`)}})
 	}
 	return found
@@ -268,6 +273,7 @@ func (l cosPartList) found(plan parts.Plan) []parts.Stored {
 // listParts returns the stored parts that are parts of the plan, by number.
 func (c *Client) listParts(ctx context.Context, s session, plan parts.Plan) ([]parts.Stored, error) {
 	var found []parts.Stored
+	var seen parts.Set
 	for marker := 0; ; {
 		got, err := c.storage(ctx, s, cosRequest{
 			call: callList, method: http.MethodGet, key: s.Key,
@@ -280,9 +286,12 @@ func (c *Client) listParts(ctx context.Context, s session, plan parts.Plan) ([]p
 		if err != nil {
 			return nil, unreadable(callList, err)
 		}
-		found = append(found, page.found(plan)...)
-		if !page.Truncated || page.Next <= marker {
+		found = append(found, page.found(plan, &seen)...)
+		switch {
+		case !page.Truncated, len(found) == plan.Count():
 			return found, nil
+		case page.Next <= marker:
+			return nil, unreadable(callList, errors.New("the list goes on and does not say where"))
 		}
 		marker = page.Next
 	}
@@ -355,7 +364,7 @@ func parseCompletion(body []byte) error {
 func statusErrorIn200(refused cosError) *providers.Error {
 	return &providers.Error{
 		Kind: codeKind(callComplete, http.StatusInternalServerError, refused), Call: callComplete,
-		Code: refused.Code, Message: webapi.Words(refused.Message),
+		Code: webapi.Code(refused.Code), Message: webapi.Words(refused.Message),
 	}
 }
 

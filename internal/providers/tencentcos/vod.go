@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -28,9 +27,9 @@ const (
 	v2Path    = "/v2/index.php"
 	v3Version = "2018-07-17"
 
-	// maxAnswer bounds what is read of an answer, in bytes: a page of a thousand
-	// parts takes about 200 KiB.
-	maxAnswer = 8 << 20
+	// maxList bounds what is read of a list of the storage's, in bytes: a page of a
+	// thousand parts takes about 200 KiB.
+	maxList = 8 << 20
 )
 
 // place is what ApplyUpload hands out.
@@ -94,28 +93,28 @@ func (c *Client) applyV2(ctx context.Context, t target, a application) (place, e
 	if err != nil {
 		return place{}, err
 	}
-	p := place{region: got.StorageRegionV5, sessionKey: got.SessionKey}
+	p := place{region: string(got.StorageRegionV5), sessionKey: string(got.SessionKey)}
 	if p.region == "" {
 		p.region = t.cosRegion
 	}
-	appID := got.StorageAppID.String()
+	appID := string(got.StorageAppID)
 	if appID == "" {
 		appID = t.appID
 	}
-	if p.region == "" || appID == "" {
+	if p.sessionKey != "" && (p.region == "" || appID == "") {
 		return place{}, &providers.Error{
 			Kind: providers.Rejected, Call: actionApply,
 			Message: "the answer names no storageAppId or storageRegionV5; set cos_app_id and cos_region for the account",
 		}
 	}
 	if got.StorageBucket != "" {
-		p.bucket = got.StorageBucket + "-" + appID
+		p.bucket = string(got.StorageBucket) + "-" + appID
 	}
 	if got.Video != nil {
-		p.mediaKey = keyOf(got.Video.StoragePath)
+		p.mediaKey = keyOf(string(got.Video.StoragePath))
 	}
 	if got.Cover != nil {
-		p.coverKey = keyOf(got.Cover.StoragePath)
+		p.coverKey = keyOf(string(got.Cover.StoragePath))
 	}
 	return p.checked(a)
 }
@@ -145,13 +144,13 @@ func (c *Client) applyV3(ctx context.Context, t target, a application) (place, e
 		return place{}, err
 	}
 	p := place{
-		bucket: got.StorageBucket, region: got.StorageRegion, sessionKey: got.SessionKey,
-		mediaKey: keyOf(got.MediaStoragePath), coverKey: keyOf(got.CoverStoragePath),
+		bucket: string(got.StorageBucket), region: string(got.StorageRegion), sessionKey: string(got.SessionKey),
+		mediaKey: keyOf(string(got.MediaStoragePath)), coverKey: keyOf(string(got.CoverStoragePath)),
 	}
 	if temporary := got.TempCertificate; temporary != nil {
 		p.grant = &grant{
-			secretID: temporary.SecretID, secretKey: temporary.SecretKey, token: temporary.Token,
-			expires: time.Unix(temporary.ExpiredTime, 0),
+			secretID: string(temporary.SecretID), secretKey: string(temporary.SecretKey), token: string(temporary.Token),
+			expires: time.Unix(int64(temporary.ExpiredTime), 0),
 		}
 	}
 	return p.checked(a)
@@ -175,15 +174,15 @@ func (p place) checked(a application) (place, error) {
 // repeated commit is one of the same media.
 func (c *Client) commit(ctx context.Context, s service, sessionKey string) (uploads.Asset, error) {
 	var asset uploads.Asset
-	detail := make(map[string]string)
+	detail := make(map[string]webapi.Text)
 	if s.API == apiV2 {
 		got, err := c.callV2(ctx, s, actionCommit, map[string]string{"vodSessionKey": sessionKey})
 		if err != nil {
 			return uploads.Asset{}, err
 		}
-		asset.ID = got.FileID
+		asset.ID = string(got.FileID)
 		if got.Video != nil {
-			asset.URL, detail["verify_content"] = got.Video.URL, got.Video.VerifyContent
+			asset.URL, detail["verify_content"] = string(got.Video.URL), got.Video.VerifyContent
 		}
 		if got.Cover != nil {
 			detail["cover_url"] = got.Cover.URL
@@ -193,7 +192,7 @@ func (c *Client) commit(ctx context.Context, s service, sessionKey string) (uplo
 		if err != nil {
 			return uploads.Asset{}, err
 		}
-		asset.ID, asset.URL, detail["cover_url"] = got.FileID, got.MediaURL, got.CoverURL
+		asset.ID, asset.URL, detail["cover_url"] = string(got.FileID), string(got.MediaURL), got.CoverURL
 	}
 	if asset.ID == "" {
 		return uploads.Asset{}, &providers.Error{Kind: providers.UnknownOutcome, Call: actionCommit, Message: "the answer names no file id"}
@@ -203,7 +202,7 @@ func (c *Client) commit(ctx context.Context, s service, sessionKey string) (uplo
 			if asset.Detail == nil {
 				asset.Detail = make(map[string]string)
 			}
-			asset.Detail[name] = value
+			asset.Detail[name] = string(value)
 		}
 	}
 	return asset, nil
@@ -219,21 +218,21 @@ func lost(call string) providers.Kind {
 
 // v2Answer is the JSON of API v2.
 type v2Answer struct {
-	Code            *int        `json:"code"` // nil where the body was some other JSON
+	Code            *webapi.Int `json:"code"` // nil where the body was some other JSON
 	Message         string      `json:"message"`
-	StorageAppID    json.Number `json:"storageAppId"`
-	StorageBucket   string      `json:"storageBucket"`
-	StorageRegionV5 string      `json:"storageRegionV5"`
-	SessionKey      string      `json:"vodSessionKey"`
-	FileID          string      `json:"fileId"` // beyond the range of int64
+	StorageAppID    webapi.Text `json:"storageAppId"`
+	StorageBucket   webapi.Text `json:"storageBucket"`
+	StorageRegionV5 webapi.Text `json:"storageRegionV5"`
+	SessionKey      webapi.Text `json:"vodSessionKey"`
+	FileID          webapi.Text `json:"fileId"` // beyond the range of int64
 	Video           *v2File     `json:"video"`
 	Cover           *v2File     `json:"cover"`
 }
 
 type v2File struct {
-	StoragePath   string `json:"storagePath"`
-	URL           string `json:"url"`
-	VerifyContent string `json:"verify_content"`
+	StoragePath   webapi.Text `json:"storagePath"`
+	URL           webapi.Text `json:"url"`
+	VerifyContent webapi.Text `json:"verify_content"`
 }
 
 // parseV2 reads an answer of API v2. It is an error if it has no code: zero
@@ -278,7 +277,7 @@ func (c *Client) callV2(ctx context.Context, s service, action string, params ma
 	}
 	if *a.Code != 0 {
 		return v2Answer{}, &providers.Error{
-			Kind: v2Kind(action, *a.Code), Call: action, Code: strconv.Itoa(*a.Code),
+			Kind: v2Kind(action, int(*a.Code)), Call: action, Code: strconv.Itoa(int(*a.Code)),
 			Message: webapi.Words(a.Message, s.SecretID, signature, params["vodSessionKey"]),
 		}
 	}
@@ -310,22 +309,22 @@ func v2Kind(action string, code int) providers.Kind {
 
 // v3Answer is the JSON of API 3.0.
 type v3Answer struct {
-	RequestID        string   `json:"RequestId"`
-	Error            *v3Error `json:"Error"`
-	StorageBucket    string   `json:"StorageBucket"` // with the APPID
-	StorageRegion    string   `json:"StorageRegion"`
-	SessionKey       string   `json:"VodSessionKey"`
-	MediaStoragePath string   `json:"MediaStoragePath"`
-	CoverStoragePath string   `json:"CoverStoragePath"`
+	RequestID        webapi.Text `json:"RequestId"`
+	Error            *v3Error    `json:"Error"`
+	StorageBucket    webapi.Text `json:"StorageBucket"` // with the APPID
+	StorageRegion    webapi.Text `json:"StorageRegion"`
+	SessionKey       webapi.Text `json:"VodSessionKey"`
+	MediaStoragePath webapi.Text `json:"MediaStoragePath"`
+	CoverStoragePath webapi.Text `json:"CoverStoragePath"`
 	TempCertificate  *struct {
-		SecretID    string `json:"SecretId"`
-		SecretKey   string `json:"SecretKey"`
-		Token       string `json:"Token"`
-		ExpiredTime int64  `json:"ExpiredTime"` // Unix seconds
+		SecretID    webapi.Text `json:"SecretId"`
+		SecretKey   webapi.Text `json:"SecretKey"`
+		Token       webapi.Text `json:"Token"`
+		ExpiredTime webapi.Int  `json:"ExpiredTime"` // Unix seconds
 	} `json:"TempCertificate"`
-	FileID   string `json:"FileId"`
-	MediaURL string `json:"MediaUrl"`
-	CoverURL string `json:"CoverUrl"`
+	FileID   webapi.Text `json:"FileId"`
+	MediaURL webapi.Text `json:"MediaUrl"`
+	CoverURL webapi.Text `json:"CoverUrl"`
 }
 
 type v3Error struct {
@@ -378,7 +377,7 @@ func (c *Client) callV3(ctx context.Context, s service, action string, params ma
 	if a.Error != nil {
 		sessionKey, _ := params["VodSessionKey"].(string)
 		return v3Answer{}, &providers.Error{
-			Kind: v3Kind(action, a.Error.Code), Call: action, Code: a.Error.Code,
+			Kind: v3Kind(action, a.Error.Code), Call: action, Code: webapi.Code(a.Error.Code),
 			Message: webapi.Words(a.Error.Message, s.SecretID, authorization, sessionKey),
 		}
 	}
@@ -423,7 +422,7 @@ func (c *Client) post(ctx context.Context, action, address string, header http.H
 		return nil, providers.TransportError(action, lost(action), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	text, err := webapi.ReadAnswer(resp.Body, webapi.MaxAnswer)
 	if err != nil {
 		return nil, providers.TransportError(action, lost(action), err)
 	}

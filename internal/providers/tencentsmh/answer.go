@@ -1,12 +1,10 @@
 package tencentsmh
 
 import (
-	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,35 +17,33 @@ import (
 	"mediaferry/internal/providers/webapi"
 )
 
-// maxAnswer bounds what is read of an answer: 10,000 listed parts take about 2 MiB.
-const maxAnswer = 64 << 20
+// maxList bounds what is read of a task's status, in bytes: 10,000 listed parts take
+// about 2 MiB.
+const maxList = 16 << 20
 
-// text is a JSON string, or the text of a number or a boolean: the documents
-// and the vendor's clients do not agree on which they are.
-type text string
+// text is what the platform writes in one of several ways.
+type text = webapi.Text
 
-// UnmarshalJSON reads any scalar; null leaves the text as it is.
-func (t *text) UnmarshalJSON(raw []byte) error {
-	switch {
-	case bytes.Equal(raw, []byte("null")):
-	case raw[0] == '"':
-		var s string
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return fmt.Errorf("text: %w", err)
-		}
-		*t = text(s)
-	case raw[0] == '{' || raw[0] == '[':
-		return errors.New("a JSON scalar was expected") // its content may be secret
-	default:
-		*t = text(raw)
+// names are a path's, of which some may be all digits.
+type names []string
+
+// UnmarshalJSON reads a list of scalars; null leaves no list.
+func (n *names) UnmarshalJSON(raw []byte) error {
+	var list []text
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return err //nolint:wrapcheck // of whoever reads the answer
+	}
+	*n = nil
+	for _, name := range list {
+		*n = append(*n, string(name))
 	}
 	return nil
 }
 
 // tokenAnswer is the answer to CreateToken.
 type tokenAnswer struct {
-	AccessToken string `json:"accessToken"`
-	ExpiresIn   text   `json:"expiresIn"` // seconds
+	AccessToken text `json:"accessToken"`
+	ExpiresIn   text `json:"expiresIn"` // seconds
 }
 
 func parseToken(body []byte) (token string, life time.Duration, err error) {
@@ -59,15 +55,15 @@ func parseToken(body []byte) (token string, life time.Duration, err error) {
 	if a.AccessToken == "" || err != nil || seconds <= 0 {
 		return "", 0, fmt.Errorf("token of %d characters, expiresIn %q", len(a.AccessToken), a.ExpiresIn)
 	}
-	return a.AccessToken, time.Duration(seconds) * time.Second, nil
+	return string(a.AccessToken), time.Duration(seconds) * time.Second, nil
 }
 
 // uploadInfo is where and how parts are put: the answer to StartUpload and
 // RenewUpload, and a member of the answer to UploadStatus.
 type uploadInfo struct {
-	Domain     string          `json:"domain"`
-	Path       string          `json:"path"`
-	UploadID   string          `json:"uploadId"`
+	Domain     text            `json:"domain"`
+	Path       text            `json:"path"`
+	UploadID   text            `json:"uploadId"`
 	Headers    map[string]text `json:"headers"`
 	ConfirmKey text            `json:"confirmKey"`
 	Expiration string          `json:"expiration"`
@@ -81,7 +77,7 @@ func parseInfo(body []byte) (uploadInfo, error) {
 	if err := json.Unmarshal(body, &u); err != nil {
 		return uploadInfo{}, fmt.Errorf("upload info: %w", err)
 	}
-	if !strings.HasPrefix(u.Path, "/") {
+	if !strings.HasPrefix(string(u.Path), "/") {
 		u.Path = "/" + u.Path
 	}
 	if _, err := u.object("https"); err != nil {
@@ -95,11 +91,11 @@ func parseInfo(body []byte) (uploadInfo, error) {
 
 // object returns the address that parts are put to.
 func (u uploadInfo) object(scheme string) (*url.URL, error) {
-	address, err := url.Parse(scheme + "://" + u.Domain + u.Path)
+	address, err := url.Parse(scheme + "://" + string(u.Domain+u.Path))
 	if err != nil {
 		return nil, fmt.Errorf("upload info: %w", err)
 	}
-	if u.Domain == "" || address.Host != u.Domain || address.RawQuery != "" || address.Fragment != "" || len(u.Path) < 2 {
+	if u.Domain == "" || address.Host != string(u.Domain) || address.RawQuery != "" || address.Fragment != "" || len(u.Path) < 2 {
 		return nil, fmt.Errorf("upload info has domain %q and path %q", u.Domain, u.Path)
 	}
 	return address, nil
@@ -117,9 +113,9 @@ func (u uploadInfo) expires() time.Time {
 // fileInfo is a finished file: the answer to ConfirmUpload, FileInfo, and to a
 // StartUpload whose bytes are there.
 type fileInfo struct {
-	Path     []string        `json:"path"` // nil if a directory above was deleted
+	Path     names           `json:"path"` // nil if a directory above was deleted
 	Size     text            `json:"size"`
-	ETag     string          `json:"eTag"`
+	ETag     text            `json:"eTag"`
 	CRC64    text            `json:"crc64"`
 	MetaData map[string]text `json:"metaData"`
 }
@@ -140,14 +136,14 @@ func parseFile(body []byte) (fileInfo, error) {
 // taskStatus is the answer to UploadStatus.
 type taskStatus struct {
 	Confirmed *bool        `json:"confirmed"`
-	Path      []string     `json:"path"`
+	Path      names        `json:"path"`
 	Parts     []listedPart `json:"parts"`
 }
 
 type listedPart struct {
-	PartNumber text   `json:"PartNumber"`
-	ETag       string `json:"ETag"`
-	Size       text   `json:"Size"`
+	PartNumber text `json:"PartNumber"`
+	ETag       text `json:"ETag"`
+	Size       text `json:"Size"`
 }
 
 // parseStatus reads the answer. It is an error if it does not say whether the
@@ -180,14 +176,14 @@ func (s taskStatus) found(plan parts.Plan) []parts.Stored {
 			continue
 		}
 		seen.Add(number)
-		found = append(found, parts.Stored{Part: part, Receipt: parts.Receipt{Tag: tag(l.ETag)}})
+		found = append(found, parts.Stored{Part: part, Receipt: parts.Receipt{Tag: tag(string(l.ETag))}})
 	}
 	slices.SortFunc(found, func(x, y parts.Stored) int { return x.Number - y.Number })
 	return found
 }
 
 // tag is an ETag without its quotes.
-func tag(etag string) string { return strings.ToLower(strings.Trim(etag, `"`)) }
+func tag(etag string) string { return strings.ToLower(webapi.Tag(etag)) }
 
 // Codes of the platform that decide something beyond their kind.
 const (
@@ -204,7 +200,7 @@ const (
 // of one that does not tell what became of the call. The secrets are struck
 // from the platform's words, should it echo them.
 func refusal(call string, lost providers.Kind, resp *http.Response, secrets []string) error {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := webapi.ReadAnswer(resp.Body, webapi.MaxAnswer)
 	if err != nil {
 		return providers.TransportError(call, lost, err)
 	}
@@ -218,6 +214,7 @@ func refusal(call string, lost providers.Kind, resp *http.Response, secrets []st
 	} else {
 		err = json.Unmarshal(body, &said)
 	}
+	said.Code = webapi.Code(said.Code)
 	e := &providers.Error{Call: call, Code: said.Code, Message: webapi.Words(said.Message, secrets...), RetryAfter: webapi.RetryAfter(resp.Header)}
 	if err != nil || said.Code == "" {
 		e.Code, e.Message = strconv.Itoa(resp.StatusCode), ""

@@ -194,7 +194,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	req.ContentLength = part.Length
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return parts.Receipt{}, providers.TransportError(callPart, providers.Transient, err)
+		return parts.Receipt{}, c.asked(ctx, s, providers.TransportError(callPart, providers.Transient, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
@@ -207,9 +207,22 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	case receipt.Tag == "":
 		return parts.Receipt{}, &providers.Error{Kind: providers.Transient, Call: callPart, Code: "200", Message: "the answer has no ETag"}
 	case crc != "" && crc != decimal(body.Digest()):
-		return parts.Receipt{}, mismatch(callPart, "the storage holds part %d with CRC-64 %s, %s was sent", part.Number, crc, decimal(body.Digest()))
+		return parts.Receipt{}, mismatch(callPart, "the storage holds part %d with CRC-64 %s, %s was sent", part.Number, webapi.Words(crc), decimal(body.Digest()))
 	}
 	return receipt, nil
+}
+
+// asked returns what the task's status says of a part without an answer, if that is
+// why: the storage may refuse a part and close before it has read the body, and then
+// its answer is lost. What else it may have said, another try will tell.
+func (c *Client) asked(ctx context.Context, s session, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if _, gone := c.status(ctx, s); providers.KindOf(gone) == providers.SessionLost {
+		return gone
+	}
+	return err
 }
 
 // Finish confirms the task with the CRC-64 of the whole. A task that was
@@ -542,7 +555,11 @@ func (c *Client) call(ctx context.Context, endpoint string, r request) (int, []b
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return 0, nil, refusal(r.name, lost, resp, r.secrets)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	most := int64(webapi.MaxAnswer)
+	if r.name == callStatus {
+		most = maxList
+	}
+	body, err := webapi.ReadAnswer(resp.Body, most)
 	if err != nil {
 		return 0, nil, providers.TransportError(r.name, lost, err)
 	}
@@ -570,7 +587,7 @@ func (s session) opened(call string, body []byte, lapses time.Time) (providers.S
 		return providers.Session{}, unreadable(call, providers.Transient, http.StatusOK, err)
 	}
 	s.Object = object.String()
-	s.UploadID, s.ConfirmKey = cmp.Or(u.UploadID, s.UploadID), cmp.Or(string(u.ConfirmKey), s.ConfirmKey)
+	s.UploadID, s.ConfirmKey = cmp.Or(string(u.UploadID), s.UploadID), cmp.Or(string(u.ConfirmKey), s.ConfirmKey)
 	if s.UploadID == "" || s.ConfirmKey == "" {
 		return providers.Session{}, unreadable(call, providers.Transient, http.StatusOK, errors.New("upload info has no uploadId or no confirmKey"))
 	}
@@ -636,7 +653,7 @@ func (s session) assetAt(path []string, detail map[string]string) uploads.Asset 
 }
 
 func (f fileInfo) detail() map[string]string {
-	return map[string]string{"crc64": string(f.CRC64), "etag": tag(f.ETag)}
+	return map[string]string{"crc64": string(f.CRC64), "etag": tag(string(f.ETag))}
 }
 
 // combine returns the CRC-64 of the whole from those of its parts.

@@ -1,10 +1,13 @@
 package vodapi
 
 import (
+	"crypto/sha1" //nolint:gosec // the platform's proofs are HMAC-SHA1
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,39 +26,39 @@ const (
 	codeStored = 2 // the media is stored
 )
 
-// maxAnswer bounds what is read of an answer, in bytes: 10,000 parts take
-// about 1 MiB.
-const maxAnswer = 64 << 20
+// maxList bounds what is read of an answer that may list parts, in bytes: 100,000
+// of them take about 10 MiB.
+const maxList = 32 << 20
 
 // answer is the JSON that every call brings.
 type answer struct {
-	Code          *int         `json:"code"` // nil where the body was some other JSON
+	Code          *webapi.Int  `json:"code"` // nil where the body was some other JSON
 	Message       string       `json:"message"`
-	CanRetry      *int         `json:"canRetry"` // nil where the answer has none
+	CanRetry      *webapi.Int  `json:"canRetry"` // nil where the answer has none
 	ListParts     []listedPart `json:"listParts"`
-	DataSize      int64        `json:"dataSize"` // bytes
-	FileID        string       `json:"fileId"`   // beyond the range of int64
-	URL           string       `json:"url"`
-	VerifyContent string       `json:"verify_content"` // of FinishUploadEx
+	DataSize      webapi.Int   `json:"dataSize"` // bytes
+	FileID        webapi.Text  `json:"fileId"`   // beyond the range of int64
+	URL           webapi.Text  `json:"url"`
+	VerifyContent webapi.Text  `json:"verify_content"` // of FinishUploadEx
 }
 
 type listedPart struct {
-	Offset   *int64 `json:"offset"`
-	DataSize int64  `json:"dataSize"`
-	DataMD5  string `json:"dataMd5"`
-	DataSHA  string `json:"dataSha"` // an MD5 under another name, in the documents' example
+	Offset   *webapi.Int `json:"offset"`
+	DataSize webapi.Int  `json:"dataSize"`
+	DataMD5  webapi.Text `json:"dataMd5"`
+	DataSHA  webapi.Text `json:"dataSha"` // an MD5 under another name, in the documents' example
 }
 
-// readAnswer reads a response. lost is the kind of an answer that does not
-// tell what became of the call.
-func readAnswer(action string, lost providers.Kind, resp *http.Response) (answer, error) {
+// readAnswer reads a response of at most so many bytes. lost is the kind of an
+// answer that does not tell what became of the call.
+func readAnswer(action string, lost providers.Kind, resp *http.Response, most int64) (answer, error) {
 	if resp.StatusCode != http.StatusOK {
 		return answer{}, &providers.Error{
 			Kind: webapi.StatusKind(resp.StatusCode, lost), Call: action, Code: strconv.Itoa(resp.StatusCode),
 			RetryAfter: webapi.RetryAfter(resp.Header),
 		}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := webapi.ReadAnswer(resp.Body, most)
 	if err != nil {
 		return answer{}, providers.TransportError(action, lost, err)
 	}
@@ -127,8 +130,8 @@ func outdated(e *providers.Error) bool {
 // answer: the call did not take effect. The secrets are struck from the
 // platform's words, should it echo them.
 func (a answer) refusal(d Dialect, action string, secrets ...string) *providers.Error {
-	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(*a.Code), Message: webapi.Words(a.Message, secrets...)}
-	switch code := *a.Code; {
+	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(int(*a.Code)), Message: webapi.Words(a.Message, secrets...)}
+	switch code := int(*a.Code); {
 	case APIKind(code) != "":
 		e.Kind = APIKind(code)
 	case code == codeSignature:
@@ -141,18 +144,36 @@ func (a answer) refusal(d Dialect, action string, secrets ...string) *providers.
 		e.Kind = providers.Mismatch
 	case code == CodePacket && action == d.Part:
 		e.Kind = providers.Mismatch
-	case d.Retryable(code, a.CanRetry):
+	case d.Retryable(code, (*int)(a.CanRetry)):
 		e.Kind = providers.Transient
 	}
 	return e
 }
 
 func (a answer) asset() uploads.Asset {
-	asset := uploads.Asset{ID: a.FileID, URL: a.URL}
+	asset := uploads.Asset{ID: string(a.FileID), URL: string(a.URL)}
 	if a.VerifyContent != "" {
-		asset.Detail = map[string]string{"verify_content": a.VerifyContent}
+		asset.Detail = map[string]string{"verify_content": string(a.VerifyContent)}
 	}
 	return asset
+}
+
+// provenID returns the fileId that verify_content is a proof of, "" where there is
+// none to be read. The proof itself takes a key that is the application's.
+func (a answer) provenID() string {
+	raw, err := base64.StdEncoding.DecodeString(string(a.VerifyContent))
+	if err != nil {
+		return ""
+	}
+	for _, mac := range []int{sha1.Size, hex.EncodedLen(sha1.Size)} { // as described, and as shown
+		if len(raw) > mac && strings.HasPrefix(string(raw[mac:]), "ExpTime=") {
+			fields, err := url.ParseQuery(string(raw[mac:]))
+			if err == nil {
+				return fields.Get("FileId")
+			}
+		}
+	}
+	return ""
 }
 
 // partSize returns the part size that the platform fixed for the upload, or
@@ -161,7 +182,7 @@ func (a answer) partSize(asked int64) int64 {
 	if a.DataSize == 0 {
 		return asked
 	}
-	return a.DataSize
+	return int64(a.DataSize)
 }
 
 // found returns the listed parts that are parts of the plan, by number; what
@@ -170,17 +191,21 @@ func (a answer) found(plan parts.Plan) []parts.Stored {
 	var found []parts.Stored
 	var seen parts.Set
 	for _, l := range a.ListParts {
-		if l.Offset == nil || *l.Offset < 0 || *l.Offset >= plan.Size || *l.Offset%plan.PartSize != 0 {
+		if l.Offset == nil {
 			continue
 		}
-		part := plan.Part(int(*l.Offset/plan.PartSize) + 1)
-		if part.Length != l.DataSize || seen.Has(part.Number) {
+		offset := int64(*l.Offset)
+		if offset < 0 || offset >= plan.Size || offset%plan.PartSize != 0 {
+			continue
+		}
+		part := plan.Part(int(offset/plan.PartSize) + 1)
+		if part.Length != int64(l.DataSize) || seen.Has(part.Number) {
 			continue
 		}
 		seen.Add(part.Number)
-		sum := l.DataMD5
+		sum := string(l.DataMD5)
 		if sum == "" {
-			sum = l.DataSHA
+			sum = string(l.DataSHA)
 		}
 		found = append(found, parts.Stored{Part: part, Receipt: parts.Receipt{Tag: strings.ToLower(sum)}})
 	}

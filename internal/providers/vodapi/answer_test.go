@@ -73,7 +73,7 @@ func TestAnswers(t *testing.T) {
 		`{"code":3}`: {false, false}, `{"code":4100}`: {false, false},
 	} {
 		a := parse(t, text)
-		if got := [2]bool{d.succeeded(d.Init, *a.Code), d.succeeded(d.Finish, *a.Code)}; got != want {
+		if got := [2]bool{d.succeeded(d.Init, int(*a.Code)), d.succeeded(d.Finish, int(*a.Code))}; got != want {
 			t.Errorf("code %d succeeded: %v, want %v", *a.Code, got, want)
 		}
 	}
@@ -98,7 +98,7 @@ func FuzzParseAnswer(f *testing.F) {
 				}
 			}
 		}
-		if !d.succeeded(d.Finish, *a.Code) {
+		if !d.succeeded(d.Finish, int(*a.Code)) {
 			if e := a.refusal(d, d.Finish, "SIGNED"); e.Kind == "" || len(e.Message) > webapi.MaxWords || strings.Contains(e.Message, "SIGNED") {
 				t.Errorf("refusal %v", e)
 			}
@@ -155,7 +155,7 @@ func TestRefusals(t *testing.T) {
 		{d.Finish, -10005, nil, providers.SessionLost},
 		{d.Finish, -10006, &yes, providers.Transient},
 	} {
-		a := answer{Code: &tt.code, CanRetry: tt.canRetry, Message: "bad SIGNED thing" + strings.Repeat("é", webapi.MaxWords)}
+		a := answer{Code: (*webapi.Int)(&tt.code), CanRetry: (*webapi.Int)(tt.canRetry), Message: "bad SIGNED thing" + strings.Repeat("é", webapi.MaxWords)}
 		got := a.refusal(d, tt.action, "SIGNED", "")
 		if got.Kind != tt.want {
 			t.Errorf("%s %d: %s, want %s", tt.action, tt.code, got.Kind, tt.want)

@@ -184,6 +184,12 @@ func (c *Client[S]) Finish(ctx context.Context, ps providers.Session, _ []parts.
 	if answer.FileID == "" {
 		return uploads.Asset{}, &providers.Error{Kind: providers.UnknownOutcome, Call: c.dialect.Finish, Message: "the answer names no fileId"}
 	}
+	if id := answer.provenID(); id != "" && id != string(answer.FileID) {
+		return uploads.Asset{}, &providers.Error{
+			Kind: providers.UnknownOutcome, Call: c.dialect.Finish,
+			Message: fmt.Sprintf("the answer names fileId %q, its verify_content %q", answer.FileID, id),
+		}
+	}
 	return answer.asset(), nil
 }
 
@@ -319,11 +325,15 @@ func (c *Client[S]) call(ctx context.Context, action string, s S, params Params,
 		return answer{}, providers.TransportError(action, lost, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	got, err := readAnswer(action, lost, resp)
+	most := int64(webapi.MaxAnswer)
+	if action == c.dialect.Init {
+		most = maxList
+	}
+	got, err := readAnswer(action, lost, resp, most)
 	if err != nil {
 		return answer{}, err
 	}
-	if !c.dialect.succeeded(action, *got.Code) {
+	if !c.dialect.succeeded(action, int(*got.Code)) {
 		return answer{}, got.refusal(c.dialect, action, secrets...)
 	}
 	return got, nil
