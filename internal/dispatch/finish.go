@@ -72,14 +72,7 @@ func (d *Dispatcher) finish(ctx context.Context, step uploads.Step, stored []par
 	cancel()
 	hold := d.noteCall(ctx, step.Account, providers.CallFinish, err)
 	if err == nil {
-		links = append(links, assetLink(asset))
-		var named *uploads.DigestLink
-		if named, err = d.confirm(ctx, step, p, session, asset); err == nil {
-			if named != nil {
-				links = append(links, *named)
-			}
-			return d.complete(step, asset, false, "finished", links)
-		}
+		return d.complete(step, asset, false, "finished", append(links, assetLink(asset)))
 	}
 	return d.finishFailed(ctx, finishing{step: step, provider: p, session: session, links: links, notes: notes, called: called}, hold, err)
 }

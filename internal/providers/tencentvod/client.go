@@ -56,10 +56,9 @@ func retryable(code int, canRetry *int) bool {
 func (c *Client) Limits() providers.Limits {
 	limits := vodapi.Limits()
 	limits.Calls = map[providers.Call]providers.Rate{
-		// Both are InitUpload, which may be called 100 times a minute, and each upload
-		// that is opened is asked about when it was finished.
-		providers.CallBegin:  {Count: 50, Per: time.Minute},
-		providers.CallProbe:  {Count: 50, Per: time.Minute},
+		// Both are InitUpload, which may be called 100 times a minute.
+		providers.CallBegin:  {Count: 80, Per: time.Minute},
+		providers.CallProbe:  {Count: 20, Per: time.Minute},
 		providers.CallPut:    {Count: 10_000, Per: time.Minute},
 		providers.CallFinish: {Count: 100, Per: time.Minute},
 	}
