@@ -39,8 +39,7 @@ const (
 	cosMaxPut   = 5 << 30 // bytes, of a part or an object in one call
 	cosMaxParts = 10_000
 	cosMaxList  = 1000
-	cosMaxXML   = 2 << 20  // bytes of a part list
-	cosDrain    = 64 << 20 // bytes of a refused body that are read all the same
+	cosMaxXML   = 2 << 20 // bytes of a part list
 )
 
 // COSConfig is what a COS is made of.
@@ -195,19 +194,11 @@ func (c *COS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // cosCall is one call on its way through the storage.
 type cosCall struct {
-	Call
+	callInHand
 	cosPlace
+
 	r     *http.Request
 	query url.Values
-	body  io.Reader
-	fault Fault
-}
-
-// Read counts what is read of the body.
-func (c *cosCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
 // cosAnswer is what a call is answered with; the zero one is an empty 200.
@@ -238,24 +229,25 @@ func (c *COS) serveCall(w http.ResponseWriter, r *http.Request) {
 	bucket, _, _ := strings.Cut(r.Host, ".cos.")
 	key := strings.TrimPrefix(r.URL.Path, "/")
 	call := &cosCall{
-		Call:     Call{At: time.Now(), Method: r.Method, File: key},
-		cosPlace: cosPlace{bucket, key}, r: r, query: r.URL.Query(), body: r.Body,
+		callInHand: callInHand{Call: Call{At: time.Now(), Method: r.Method, File: key}, body: r.Body},
+		cosPlace:   cosPlace{bucket, key}, r: r, query: r.URL.Query(),
 	}
 	call.Action = cosAction(r.Method, key, call.query)
 	call.Part, _ = strconv.Atoi(call.query.Get("partNumber"))
 	refusal := c.authenticate(call)
-	call.fault = c.faults.hit(call.Action, call.Account, key)
-	call.body = slowed(r.Context(), r.Body, call.speed())
-	if call.fault.DelayMS > 0 && wait(r.Context(), time.Duration(call.fault.DelayMS)*time.Millisecond) != nil {
-		call.Outcome = "the caller left"
+	if !c.meetFault(r.Context(), &call.callInHand) {
 		c.record(call)
 		return
+	}
+	if call.fault.BytesPerSecond == 0 {
+		bits, _ := strconv.Atoi(r.Header.Get("X-Cos-Traffic-Limit")) // judged later
+		call.body = slowed(r.Context(), call.body, bits/8)
 	}
 	answer := cosAnswer{refusal: refusal}
 	if refusal == nil && call.fault.carriesOut() {
 		answer = c.apply(call)
 	}
-	call.fault.drain(call, cosDrain)
+	call.fault.drain(call, maxDrain)
 	var said string
 	if answer.refusal != nil {
 		said = answer.refusal.Code + " " + answer.refusal.Message
@@ -263,14 +255,6 @@ func (c *COS) serveCall(w http.ResponseWriter, r *http.Request) {
 	call.Outcome = call.fault.outcome(said)
 	c.record(call)
 	c.answer(w, call, answer)
-}
-
-// speed bounds the body as a fault or the caller itself asks.
-func (c *cosCall) speed() int {
-	if bits, err := strconv.Atoi(c.r.Header.Get("X-Cos-Traffic-Limit")); err == nil && c.fault.BytesPerSecond == 0 {
-		return bits / 8
-	}
-	return c.fault.BytesPerSecond
 }
 
 func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {

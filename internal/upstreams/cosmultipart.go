@@ -2,7 +2,6 @@ package upstreams
 
 import (
 	"crypto/md5" //nolint:gosec // the protocol's ETag is an MD5
-	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"hash/crc64"
@@ -19,10 +18,8 @@ import (
 )
 
 func (c *COS) initiate(call *cosCall) cosAnswer {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
 	u := &cosUpload{
-		cosPlace: call.cosPlace, id: fmt.Sprintf("%d%x", time.Now().Unix(), random), account: call.Account,
+		cosPlace: call.cosPlace, id: fmt.Sprintf("%d%s", time.Now().Unix(), randomHex(16)), account: call.Account,
 		initiated: time.Now(), parts: make(map[int]cosPart),
 	}
 	c.mu.Lock()
@@ -101,7 +98,7 @@ func (c *COS) listParts(call *cosCall) cosAnswer {
 			break
 		}
 		p := u.parts[n]
-		list.Parts = append(list.Parts, cosListedPart{PartNumber: n, LastModified: cosTime(p.modified), ETag: `"` + p.md5 + `"`, Size: p.size})
+		list.Parts = append(list.Parts, cosListedPart{PartNumber: n, LastModified: isoTime(p.modified), ETag: `"` + p.md5 + `"`, Size: p.size})
 		list.NextPartNumberMarker = n
 	}
 	return cosAnswer{body: list}
@@ -153,7 +150,7 @@ func (c *COS) listUploads(call *cosCall) cosAnswer {
 		}
 		who := cosPerson{ID: u.account, DisplayName: u.account}
 		list.Uploads = append(list.Uploads, cosListedUpload{
-			Key: name(u.key), UploadID: u.id, Initiator: who, Owner: who, StorageClass: "STANDARD", Initiated: cosTime(u.initiated),
+			Key: name(u.key), UploadID: u.id, Initiator: who, Owner: who, StorageClass: "STANDARD", Initiated: isoTime(u.initiated),
 		})
 		list.NextKeyMarker, list.NextUploadIDMarker = name(u.key), u.id
 	}
@@ -230,9 +227,8 @@ func (u *cosUpload) pieces(named []cosCompletePart, minPart int64) ([]cosPart, *
 // assemble makes an object of parts. Its CRC is that of the bytes as they are
 // on the disk; where none are kept it follows from those of the parts.
 func (c *COS) assemble(place cosPlace, pieces []cosPart, fault Fault) (*cosObject, error) {
-	var random [md5.Size]byte
-	_, _ = rand.Read(random[:]) // never fails; the ETag of such an object is opaque
-	o := &cosObject{cosPlace: place, pieces: pieces, etag: fmt.Sprintf("%x-%d", random, len(pieces)), crc: pieces[0].crc}
+	// The ETag of an object made of parts is opaque.
+	o := &cosObject{cosPlace: place, pieces: pieces, etag: fmt.Sprintf("%s-%d", randomHex(md5.Size), len(pieces)), crc: pieces[0].crc}
 	for i, p := range pieces {
 		o.size += p.size
 		if i == 0 {

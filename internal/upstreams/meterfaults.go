@@ -48,8 +48,7 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	c := Call{At: time.Now(), Method: r.Method, Action: s3Action(r.Method, r.URL.Query()), File: strings.TrimPrefix(r.URL.Path, "/")}
 	c.Part, _ = strconv.Atoi(r.URL.Query().Get("partNumber"))
 	f := m.faults.hit(c.Action, "", c.File)
-	if f.DelayMS > 0 && wait(r.Context(), time.Duration(f.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !f.delay(r.Context(), &c) {
 		m.calls.add(c)
 		return
 	}
@@ -70,7 +69,7 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	if f.Apply {
 		m.proxy.ServeHTTP(&unsaid{header: make(http.Header)}, r)
 	}
-	f.drain(r.Body, cosDrain)
+	f.drain(r.Body, maxDrain)
 	c.Outcome = f.outcome("")
 	m.calls.add(c)
 	m.fail(w, r, f)

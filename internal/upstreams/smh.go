@@ -1,9 +1,7 @@
 package upstreams
 
 import (
-	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"maps"
 	"slices"
 	"strconv"
@@ -32,6 +30,7 @@ const (
 	smhMinPart    = 1 << 20 // bytes; the last part may be smaller
 	smhMaxPart    = 5 << 30
 	smhMaxParts   = 10_000
+	smhMaxJSON    = 1 << 20 // bytes of a body; this server's own bound
 	smhMinInstant = 1 << 20
 	smhMaxName    = 255
 	smhBadName    = `\:*?"<>|`
@@ -178,19 +177,13 @@ func NewSMH(config SMHConfig) *SMH {
 	}
 	return &SMH{
 		config:   config,
-		key:      smhRandom(20),
+		key:      randomHex(20),
 		tokens:   make(map[string]smhToken),
 		tasks:    make(map[string]*smhTask),
 		uploads:  make(map[string]*smhTask),
 		files:    make(map[string]*smhFile),
 		contents: make(map[string]*smhContent),
 	}
-}
-
-func smhRandom(n int) string {
-	raw := make([]byte, n)
-	_, _ = rand.Read(raw) // never fails
-	return hex.EncodeToString(raw)
 }
 
 // Files returns what was received, by the time of the start.
@@ -245,8 +238,6 @@ func (s *SMH) ExpireTokens() {
 	defer s.mu.Unlock()
 	clear(s.tokens)
 }
-
-func smhTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // smhCRC writes a CRC-64 as the platform does.
 func smhCRC(d hashing.Digest) string {

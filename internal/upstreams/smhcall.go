@@ -27,23 +27,15 @@ func (s *SMH) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // smhCall is one call on its way through the server.
 type smhCall struct {
-	Call
+	callInHand
+
 	r     *http.Request
 	query url.Values
-	body  io.Reader
-	fault Fault
 
 	library, space string
 	names          []string // of the file; or the confirm key alone
 	flag           string
 	task           *smhTask // that the call names by key or uploadId; nil if there is none
-}
-
-// Read counts what is read of the body.
-func (c *smhCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
 // smhAnswer is the answer to a call: a refusal where code is set, else body as
@@ -100,7 +92,7 @@ func smhStatus(code string) int {
 // there is no such call.
 func (s *SMH) route(r *http.Request) *smhCall {
 	c := &smhCall{
-		Call: Call{At: time.Now(), Method: r.Method}, r: r, body: r.Body, query: r.URL.Query(),
+		callInHand: callInHand{Call: Call{At: time.Now(), Method: r.Method}, body: r.Body}, r: r, query: r.URL.Query(),
 	}
 	rest, isFile := strings.CutPrefix(r.URL.Path, "/api/v1/file/") // an escaped slash parts names as well
 	switch {
@@ -153,14 +145,11 @@ func smhAction(method string, query url.Values) (action, flag string) {
 
 // serveCall lets a fault have its way, carries the call out and logs it.
 func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
-	c.fault = s.faults.hit(c.Action, c.Account, c.File)
-	fault, ctx := c.fault, r.Context()
-	c.body = slowed(ctx, r.Body, fault.BytesPerSecond)
-	if fault.DelayMS > 0 && wait(ctx, time.Duration(fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !s.meetFault(r.Context(), &c.callInHand) {
 		s.record(c)
 		return
 	}
+	fault := c.fault
 	if fault.Forget && c.task != nil {
 		s.Forget(c.task.confirmKey)
 	}
@@ -176,9 +165,7 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 	c.Outcome = fault.outcome(refusal)
 	s.record(c)
 	switch {
-	case fault.Reset:
-		reset(w)
-	case fault.ErrorCode != "":
+	case !fault.Reset && fault.ErrorCode != "":
 		answer = smhRefuse(fault.ErrorCode, "%s", asked(r))
 		if fault.Status != 0 {
 			answer.status = fault.Status
@@ -187,10 +174,7 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 			answer.header = map[string]string{"Retry-After": strconv.Itoa(fault.RetryAfter)}
 		}
 		c.answer(w, answer)
-	case fault.Status != 0:
-		fault.statusAnswer(w)
-	case fault.Text != "":
-		_, _ = io.WriteString(w, fault.Text) // the client may be gone
+	case fault.answered(w):
 	default:
 		c.answer(w, answer)
 	}
@@ -209,7 +193,7 @@ func (s *SMH) record(c *smhCall) {
 }
 
 func (c *smhCall) answer(w http.ResponseWriter, a smhAnswer) {
-	id := smhRandom(8)
+	id := randomHex(8)
 	h := w.Header()
 	for name, value := range a.header {
 		h.Set(name, value)
@@ -262,7 +246,7 @@ func (s *SMH) apply(c *smhCall) smhAnswer {
 	case ActionSMHInfo, ActionSMHOpen:
 		return s.info(c)
 	}
-	body, err := io.ReadAll(io.LimitReader(c, 1<<20)) // not under the lock
+	body, err := io.ReadAll(io.LimitReader(c, smhMaxJSON)) // not under the lock
 	if err != nil {
 		return smhRefuse("IncompleteBody", "%v", err)
 	}
@@ -310,7 +294,7 @@ func (s *SMH) token(c *smhCall) smhAnswer {
 		t.spaces = strings.Split(spaces, ",")
 	}
 	t.expires = time.Now().Add(t.period)
-	token := "acctk01" + smhRandom(24)
+	token := "acctk01" + randomHex(24)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens[token] = t

@@ -36,7 +36,7 @@ func (s *SMH) uploadInfo(c *smhCall, t *smhTask) map[string]any {
 	}
 	return map[string]any{
 		"domain": c.r.Host, "path": t.object, "uploadId": t.uploadID, "headers": headers,
-		"confirmKey": t.confirmKey, "expiration": smhTime(expires), "availableDomainNum": 1,
+		"confirmKey": t.confirmKey, "expiration": isoTime(expires), "availableDomainNum": 1,
 	}
 }
 

@@ -58,9 +58,9 @@ func parseSMHStart(body []byte, strict bool) (smhStart, error) {
 	return b, nil
 }
 
-// start opens a task, or makes the file where the bytes are there already.
+// start opens a task, or makes the file if the bytes are there already.
 func (s *SMH) start(c *smhCall) smhAnswer {
-	raw, err := io.ReadAll(io.LimitReader(c, 1<<20))
+	raw, err := io.ReadAll(io.LimitReader(c, smhMaxJSON))
 	if err != nil {
 		return smhRefuse("IncompleteBody", "%v", err)
 	}
@@ -68,39 +68,9 @@ func (s *SMH) start(c *smhCall) smhAnswer {
 	if err != nil {
 		return smhRefuse("ParamInvalid", "%v", err)
 	}
-	t := &smhTask{
-		library: c.library, space: c.space, names: c.names, size: body.size, created: time.Now(),
-		meta: make(map[string]string), parts: make(map[int]smhPart), claimed: body.BeginningHash + body.FullHash,
-	}
-	if text := c.query.Get("filesize"); text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 0 {
-			return smhRefuse("ParamInvalid", "filesize %q is not a number of bytes", text)
-		}
-		t.size = n
-	}
-	if text := c.query.Get("traffic_limit"); text != "" {
-		if t.speed, err = strconv.Atoi(text); err != nil || t.speed < smhMinSpeed || t.speed > smhMaxSpeed {
-			return smhRefuse("ParamInvalid", "traffic_limit %q is not from %d to %d", text, smhMinSpeed, smhMaxSpeed)
-		}
-	}
-	for name := range c.r.Header {
-		if meta, ok := strings.CutPrefix(name, "X-Smh-Meta-"); ok {
-			t.meta[strings.ToLower(meta)] = c.r.Header.Get(name)
-		}
-	}
-	var refused smhAnswer
-	if t.strategy, refused = smhStrategy(c.query, "rename"); refused.code != "" {
+	t, refused := newSMHTask(c, body)
+	if refused.code != "" {
 		return refused
-	}
-	t.force = t.strategy == "overwrite"
-	for _, name := range t.names {
-		switch {
-		case name == "" || strings.ContainsAny(name, smhBadName):
-			return smhRefuse("IllegalFileName", "name %q", name)
-		case len(name) > smhMaxName:
-			return smhRefuse("FileNameLengthExceed", "a name of %d bytes", len(name))
-		}
 	}
 	if refused := s.admit(t); refused.code != "" {
 		return refused
@@ -118,14 +88,53 @@ func (s *SMH) start(c *smhCall) smhAnswer {
 			return smhAnswer{status: http.StatusAccepted}
 		}
 	}
-	t.confirmKey, t.uploadID = smhRandom(32), smhRandom(24)
-	t.object = "/" + url.PathEscape(t.library) + "/" + t.confirmKey[:32]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tasks[t.confirmKey], s.uploads[t.uploadID] = t, t
 	return smhAnswer{status: http.StatusCreated, body: s.uploadInfo(c, t)}
 }
 
+// newSMHTask makes a task of what StartUpload asks for, under keys of its own.
+func newSMHTask(c *smhCall, body smhStart) (*smhTask, smhAnswer) {
+	key := randomHex(32)
+	t := &smhTask{
+		library: c.library, space: c.space, names: c.names, size: body.size, created: time.Now(),
+		meta: make(map[string]string), parts: make(map[int]smhPart), claimed: body.BeginningHash + body.FullHash,
+		confirmKey: key, uploadID: randomHex(24), object: "/" + url.PathEscape(c.library) + "/" + key[:32],
+	}
+	var err error
+	if text := c.query.Get("filesize"); text != "" {
+		if t.size, err = strconv.ParseInt(text, 10, 64); err != nil || t.size < 0 {
+			return nil, smhRefuse("ParamInvalid", "filesize %q is not a number of bytes", text)
+		}
+	}
+	if text := c.query.Get("traffic_limit"); text != "" {
+		if t.speed, err = strconv.Atoi(text); err != nil || t.speed < smhMinSpeed || t.speed > smhMaxSpeed {
+			return nil, smhRefuse("ParamInvalid", "traffic_limit %q is not from %d to %d", text, smhMinSpeed, smhMaxSpeed)
+		}
+	}
+	for name := range c.r.Header {
+		if meta, ok := strings.CutPrefix(name, "X-Smh-Meta-"); ok {
+			t.meta[strings.ToLower(meta)] = c.r.Header.Get(name)
+		}
+	}
+	var refused smhAnswer
+	if t.strategy, refused = smhStrategy(c.query, "rename"); refused.code != "" {
+		return nil, refused
+	}
+	t.force = t.strategy == "overwrite"
+	for _, name := range t.names {
+		switch {
+		case name == "" || strings.ContainsAny(name, smhBadName):
+			return nil, smhRefuse("IllegalFileName", "name %q", name)
+		case len(name) > smhMaxName:
+			return nil, smhRefuse("FileNameLengthExceed", "a name of %d bytes", len(name))
+		}
+	}
+	return t, smhAnswer{}
+}
+
+// smhStrategy reads what is to happen if the name is taken.
 func smhStrategy(query url.Values, otherwise string) (string, smhAnswer) {
 	switch got := query.Get("conflict_resolution_strategy"); got {
 	case "":
@@ -332,7 +341,7 @@ func (s *SMH) info(c *smhCall) smhAnswer {
 func (f *smhFile) info() map[string]any {
 	info := map[string]any{
 		"path": f.names, "name": f.names[len(f.names)-1], "type": "file", "fileType": "video",
-		"creationTime": smhTime(f.created), "modificationTime": smhTime(f.modified),
+		"creationTime": isoTime(f.created), "modificationTime": isoTime(f.modified),
 		"contentType": "application/octet-stream", "size": strconv.FormatInt(f.size, 10),
 		"eTag": f.etag, "crc64": smhCRC(f.crc), "isOverwritten": f.overwritten,
 		"previewByDoc": false, "previewByCI": true, "previewAsIcon": true,
@@ -354,7 +363,7 @@ type smhListedPart struct {
 // status answers how the task stands. The caller holds the lock.
 func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 	body := map[string]any{
-		"confirmed": t.state == smhConfirmed, "path": t.names, "type": "file", "creationTime": smhTime(t.created),
+		"confirmed": t.state == smhConfirmed, "path": t.names, "type": "file", "creationTime": isoTime(t.created),
 		"conflictResolutionStrategy": t.strategy, "force": t.force, "availableDomainNum": 1,
 	}
 	if t.state == smhConfirmed {
@@ -368,7 +377,7 @@ func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 	listed := []smhListedPart{}
 	for _, n := range slices.Sorted(maps.Keys(all)) {
 		if p := all[n]; n != c.fault.HidePart {
-			listed = append(listed, smhListedPart{PartNumber: n, LastModified: smhTime(p.at), ETag: strconv.Quote(p.md5), Size: p.length})
+			listed = append(listed, smhListedPart{PartNumber: n, LastModified: isoTime(p.at), ETag: strconv.Quote(p.md5), Size: p.length})
 		}
 	}
 	info := s.uploadInfo(c, t)

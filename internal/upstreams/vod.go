@@ -4,7 +4,6 @@ import (
 	"crypto/sha1" //nolint:gosec // the protocol identifies files by SHA-1
 	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -194,13 +193,12 @@ func vodRefusal(code, canRetry int, format string, args ...any) vodAnswer {
 
 // vodCall is one call on its way through the server.
 type vodCall struct {
-	Call
+	callInHand
+
 	step     vodStep
 	claims   claims // of client-side uploads
 	query    url.Values
 	rawQuery string
-	fault    Fault
-	body     io.Reader
 	host     string
 	path     string
 }
@@ -227,23 +225,16 @@ func stepOf(action string) vodStep {
 	return ""
 }
 
-// Read counts what is read of the body.
-func (c *vodCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
-}
-
 // serveAction authenticates the call, lets a fault have its way, carries it
 // out and logs it.
 func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	c := &vodCall{
-		Call:  Call{At: time.Now(), Action: r.URL.Query().Get("Action"), Method: r.Method},
-		query: r.URL.Query(), // never the form: parts arrive as form bodies from some clients
-		body:  r.Body,
-		host:  r.Host,
-
+		callInHand: callInHand{
+			Call: Call{At: time.Now(), Action: r.URL.Query().Get("Action"), Method: r.Method}, body: r.Body,
+		},
+		query:    r.URL.Query(), // never the form: parts arrive as form bodies from some clients
 		rawQuery: r.URL.RawQuery,
+		host:     r.Host,
 		path:     r.URL.Path,
 	}
 	c.step = stepOf(c.Action)
@@ -253,14 +244,12 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		authenticate = v.authenticateServer
 	}
 	refused, ok := authenticate(c)
-	fault := v.faults.hit(c.Action, c.Account, c.File)
-	c.body = slowed(r.Context(), r.Body, fault.BytesPerSecond)
-	if fault.DelayMS > 0 && wait(r.Context(), time.Duration(fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !v.meetFault(r.Context(), &c.callInHand) {
 		v.record(c)
 		return
 	}
-	c.body, c.fault = flipped(c.body, fault), fault
+	fault := c.fault
+	c.body = flipped(c.body, fault)
 	if fault.Forget {
 		v.Forget(c.Account, c.File)
 	}

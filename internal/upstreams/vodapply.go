@@ -208,8 +208,7 @@ func (v *VODApply) serveAction(w http.ResponseWriter, r *http.Request) {
 		c.File = session.place.key
 	}
 	fault := v.storage.faults.hit(c.Action, c.Account, c.File)
-	if fault.DelayMS > 0 && wait(r.Context(), time.Duration(fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !fault.delay(r.Context(), &c.Call) {
 		v.storage.calls.add(c.Call)
 		return
 	}

@@ -172,7 +172,7 @@ func signVODRequest(method, host, path string, query url.Values, key string) str
 // checked where those of InitUploadEx are.
 func checkServerInit(query url.Values) error {
 	name := query.Get("fileName")
-	if name == "" || len(name) > maxFileName || strings.ContainsAny(name, `\/:*?"<>`) {
+	if !vodName(name) {
 		return fmt.Errorf("fileName %q is not 1 to %d bytes without forbidden characters", name, maxFileName)
 	}
 	if query.Get("fileType") == "" {

@@ -78,8 +78,8 @@ func (c claims) checkShort(fields url.Values) error {
 	name := fields.Get("f")
 	random, err := strconv.ParseUint(fields.Get("r"), 10, 64)
 	switch {
-	case name == "" || len(name) > 40 || strings.ContainsAny(name, `\/:*?"<>`):
-		return fmt.Errorf("name %q is not 1 to 40 bytes without forbidden characters", name)
+	case !vodName(name):
+		return fmt.Errorf("name %q is not 1 to %d bytes without forbidden characters", name, maxFileName)
 	case len(c.fileSHA) != 2*sha1.Size:
 		return fmt.Errorf("fs %q is not a SHA-1", c.fileSHA)
 	case c.fileType == "":
@@ -95,6 +95,11 @@ func (c claims) checkShort(fields url.Values) error {
 		}
 	}
 	return nil
+}
+
+// vodName reports whether a file may have the name.
+func vodName(name string) bool {
+	return name != "" && len(name) <= maxFileName && !strings.ContainsAny(name, `\/:*?"<>`)
 }
 
 // verifyContent returns the blob by which an application's own server can tell

@@ -1,8 +1,6 @@
 package upstreams
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -140,12 +138,6 @@ func NewWCS(config WCSConfig) *WCS {
 	}
 }
 
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
-
 // AddFaults puts faults into force. Code is a status of the storage with its
 // JSON, or a code of the control API; File is an object key, or the fileId or
 // videoId of a call to the control API. A form upload is known by its Action alone.
@@ -239,28 +231,10 @@ func (a wcsReply) write(rw http.ResponseWriter) {
 	_ = json.NewEncoder(rw).Encode(a.body) // as above
 }
 
-// wcsCall is one call on its way through the server.
-type wcsCall struct {
-	Call
-
-	body  io.Reader
-	fault Fault
-}
-
-// Read counts what is read of the body.
-func (c *wcsCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
-}
-
-// begin finds the fault that is for the call and waits as it says; false if
+// begin finds the fault for the call and waits as long as it says; false if
 // the caller left meanwhile.
-func (w *WCS) begin(c *wcsCall, r *http.Request) bool {
-	c.fault = w.faults.hit(c.Action, c.Account, c.File)
-	c.body = slowed(r.Context(), c.body, c.fault.BytesPerSecond)
-	if c.fault.DelayMS > 0 && wait(r.Context(), time.Duration(c.fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+func (w *WCS) begin(c *callInHand, r *http.Request) bool {
+	if !w.meetFault(r.Context(), c) {
 		w.calls.add(c.Call)
 		return false
 	}
@@ -270,14 +244,8 @@ func (w *WCS) begin(c *wcsCall, r *http.Request) bool {
 // end reads the rest of the body, logs the call and answers it, or does as the
 // fault says. The call is in the log, and its bytes are counted for v, before
 // the caller hears of it.
-func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed wcsReply) {
-	// A caller that is still sending when the answer comes may see a broken
-	// connection in place of it.
-	rest := int64(64 << 20)
-	if c.fault.Reset {
-		rest = max(c.fault.AfterBytes-c.Received, 0)
-	}
-	_, _ = io.CopyN(io.Discard, c, rest) // the caller may send less
+func (w *WCS) end(rw http.ResponseWriter, c *callInHand, v *wcsVideo, reply, failed wcsReply) {
+	c.fault.drain(c, maxDrain)
 	var refusal string
 	if reply.status != http.StatusOK {
 		refusal = fmt.Sprintf("%d %+v", reply.status, reply.body)

@@ -42,7 +42,7 @@ func controlRefusal(status, code int, format string, args ...any) wcsReply {
 // serveControl authenticates a call of the control API, lets a fault have its
 // way and carries it out.
 func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
-	c := &wcsCall{
+	c := &callInHand{
 		Call: Call{At: w.now(), Action: strings.TrimPrefix(r.URL.Path, "/vod/videoManage/"), Method: r.Method},
 		body: r.Body,
 	}
@@ -123,7 +123,7 @@ func controlParams(r *http.Request, payload []byte) (url.Values, error) {
 
 // getUploadToken names a video and grants its upload. The breakpoint id of an
 // unfinished one leads to it again, under a fresh token.
-func (w *WCS) getUploadToken(c *wcsCall, host string, params url.Values) wcsReply {
+func (w *WCS) getUploadToken(c *callInHand, host string, params url.Values) wcsReply {
 	name, id, overwrite := params.Get("originFileName"), params.Get("fileId"), params.Get("overwrite")
 	sum := params.Get("fileMd5")
 	switch {
@@ -184,7 +184,7 @@ func (w *WCS) openVideo(file wcsFile, name string) *wcsVideo {
 
 // getVideoList lists finished videos of the account, newest first; of the
 // filters it has videoId and videoName.
-func (w *WCS) getVideoList(c *wcsCall, params url.Values) wcsReply {
+func (w *WCS) getVideoList(c *callInHand, params url.Values) wcsReply {
 	page, size := 1, 10
 	for name, into := range map[string]*int{"pageIndex": &page, "pageSize": &size} {
 		if !params.Has(name) {
