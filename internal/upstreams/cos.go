@@ -55,10 +55,10 @@ type COSConfig struct {
 	MinPart int64
 }
 
-// COS stands in for Tencent's object storage, as far as uploads need it. A
-// request is for the bucket that its Host names, such as
-// example-1250000000.cos.ap-guangzhou.myqcloud.com, wherever it was sent. COS
-// is an http.Handler, safe for use by many goroutines.
+// COS stands in for Tencent's object storage, as far as uploads need it. The
+// bucket is the one that the request's Host names, such as
+// example-1250000000.cos.ap-guangzhou.myqcloud.com, wherever the request was
+// sent. COS is an http.Handler, safe for use by many goroutines.
 type COS struct {
 	local
 
@@ -295,8 +295,8 @@ func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {
 	_ = xml.NewEncoder(w).Encode(a.body)
 }
 
-// record logs the call and adds its body to its file, before the caller hears
-// of it: who has an answer finds the call in the log.
+// record logs the call and adds its body to its file. It comes before the
+// answer, so a caller that has its answer finds the call in the log.
 func (c *COS) record(call *cosCall) {
 	c.calls.add(call.Call)
 	if call.Action != COSPutObject && call.Action != COSUploadPart {
@@ -309,8 +309,8 @@ func (c *COS) record(call *cosCall) {
 	f.Puts++
 }
 
-// file returns the account of what was received for the place. The caller
-// holds c.mu.
+// file returns the counts of what was received for the place. The caller holds
+// c.mu.
 func (c *COS) file(p cosPlace) *COSFile {
 	f := c.received[p]
 	if f == nil {

@@ -104,7 +104,8 @@ func (c *COS) listParts(call *cosCall) cosAnswer {
 	return cosAnswer{body: list}
 }
 
-// cosNumber reads a number of the query, or what it is where none is given.
+// cosNumber reads a number of the query; otherwise is for one that is missing or
+// wrong.
 func cosNumber(query url.Values, name string, otherwise int) int {
 	if n, err := strconv.Atoi(query.Get(name)); err == nil && n >= 0 {
 		return n
@@ -224,8 +225,8 @@ func (u *cosUpload) pieces(named []cosCompletePart, minPart int64) ([]cosPart, *
 	return pieces, nil
 }
 
-// assemble makes an object of parts. Its CRC is that of the bytes as they are
-// on the disk; where none are kept it follows from those of the parts.
+// assemble makes an object of parts. Its CRC is that of the bytes on the disk,
+// or, where none are kept, is combined from those of the parts.
 func (c *COS) assemble(place cosPlace, pieces []cosPart, fault Fault) (*cosObject, error) {
 	// The ETag of an object made of parts is opaque.
 	o := &cosObject{cosPlace: place, pieces: pieces, etag: fmt.Sprintf("%s-%d", randomHex(md5.Size), len(pieces)), crc: pieces[0].crc}

@@ -37,7 +37,7 @@ func (c *COS) store(o *cosObject) {
 	f.Size, f.CRC64, f.Stored = o.size, o.crc.Sum, true
 }
 
-// receive reads a body to the disk, or to nowhere, under its hashes.
+// receive reads a body, hashes it, and keeps or discards it.
 func (c *COS) receive(call *cosCall) (cosPart, *cosRefusal) {
 	length := call.r.ContentLength
 	switch {

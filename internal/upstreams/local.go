@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// local is what every server is told and asked beside its protocol: faults, and
-// the calls so far. The zero local is ready; it is safe for use by many goroutines.
+// local is what every server offers besides its protocol: faults and the calls
+// so far. The zero local is ready for use, by many goroutines at once.
 type local struct {
 	calls  callLog
 	faults faultList
@@ -26,8 +26,8 @@ func (l *local) ClearFaults() { l.faults.clear() }
 // Calls returns the calls so far, oldest first.
 func (l *local) Calls() []Call { return l.calls.all() }
 
-// serveLocal answers an address below /_local, of which files is what the
-// server keeps, and reports whether the request was for one.
+// serveLocal answers an address below /_local and reports whether the request
+// was for one; files returns what the server has received.
 func (l *local) serveLocal(w http.ResponseWriter, r *http.Request, files func() any) bool {
 	switch r.URL.Path {
 	case "/_local/calls":
@@ -105,8 +105,8 @@ func (f Fault) outcome(refusal string) string {
 	}
 }
 
-// answered gives the answer of a fault that has no words of the platform, and
-// reports whether there was one to give.
+// answered gives the fault's answer where it is the same on every platform, and
+// reports whether it did.
 func (f Fault) answered(w http.ResponseWriter) bool {
 	switch {
 	case f.Reset:

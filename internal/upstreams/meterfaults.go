@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Calls that a Meter tells apart beside those that it shares with the other
-// object storage, whose names they have too.
+// Calls that only a Meter tells apart. Those that COS has as well go by COS's
+// names.
 const (
 	S3CreateMultipartUpload = "CreateMultipartUpload"
 	s3Other                 = "other"
 )
 
-// AddFaults puts faults into force. Those of a server that damage bytes or
-// lists have no effect here.
+// AddFaults puts faults into force. Faults that damage bytes or lists have no
+// effect here.
 func (m *Meter) AddFaults(faults ...Fault) { m.local.AddFaults(faults...) }
 
 // s3Action names the call.
@@ -90,8 +90,8 @@ func (m *Meter) fail(w http.ResponseWriter, r *http.Request, f Fault) {
 	}
 }
 
-// unsaid notes the status of an answer, and keeps all of it from the caller
-// where there is no writer.
+// unsaid notes the status of an answer. Without a writer it keeps the whole
+// answer from the caller.
 type unsaid struct {
 	http.ResponseWriter // nil to say nothing
 

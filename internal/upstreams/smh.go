@@ -42,18 +42,18 @@ const (
 // SMHConfig is what an SMH is made of.
 type SMHConfig struct {
 	Libraries map[string]string // secret by library id
-	// Directories are those that each space has beside its root, such as
-	// "films/2026". Uploading makes none.
+	// Directories that each space has besides its root, such as "films/2026".
+	// Uploading makes none.
 	Directories []string
 	// Dir keeps the bytes, one file for each part; it must exist. Empty discards
 	// them: digests are still made of all that comes, but the hashes for instant
 	// upload are taken on trust and files cannot be fetched.
 	Dir string
-	// Strict takes what the documents say and nothing of what the vendor's
-	// clients send besides: flags without a value, size as a string, the
-	// Content-Type that was handed out.
+	// Strict accepts what the documents say and nothing that the vendor's
+	// clients send besides: flags have no value, size is a string, Content-Type
+	// is the one that was handed out.
 	Strict bool
-	// InfoLife is how long headers for parts are good for; 0 is an hour.
+	// InfoLife is how long headers for parts are valid; 0 is an hour.
 	InfoLife time.Duration
 	// TolerantConfirm answers a repeated confirm with the file, not UploadComplete.
 	TolerantConfirm bool
@@ -65,8 +65,8 @@ type SMHConfig struct {
 }
 
 // SMH stands in for Tencent Smart Media Hosting: its API, and the object
-// storage that takes the parts, both at one address. Of the ways to upload it
-// knows the one in parts. It is an http.Handler, safe for use by many goroutines.
+// storage that takes the parts, both at one address. It knows multipart uploads
+// only. It is an http.Handler, safe for use by many goroutines.
 type SMH struct {
 	local
 
@@ -204,8 +204,8 @@ func (s *SMH) Files() []SMHFile {
 	return files
 }
 
-// Forget drops an unfinished task and its parts, as the platform does with one
-// that was left alone for long.
+// Forget drops an unfinished task and its parts, as the platform does after a
+// long silence.
 func (s *SMH) Forget(confirmKey string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +214,8 @@ func (s *SMH) Forget(confirmKey string) {
 	}
 }
 
-// ForgetStatus drops all that is known of a task, be it confirmed; its file stays.
+// ForgetStatus drops what is known of a task, even of a confirmed one; its file
+// stays.
 func (s *SMH) ForgetStatus(confirmKey string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

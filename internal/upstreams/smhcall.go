@@ -88,7 +88,7 @@ func smhStatus(code string) int {
 	}
 }
 
-// route tells which call a request is, and what it is about. Action is "" where
+// route finds out which call a request is and what it is about. Action is "" if
 // there is no such call.
 func (s *SMH) route(r *http.Request) *smhCall {
 	c := &smhCall{
@@ -180,8 +180,8 @@ func (s *SMH) serveCall(w http.ResponseWriter, r *http.Request, c *smhCall) {
 	}
 }
 
-// record logs the call and adds its body to its task, before the caller hears
-// of it: who has an answer finds the call in the log.
+// record logs the call and adds its body to its task. It comes before the
+// answer, so a caller that has its answer finds the call in the log.
 func (s *SMH) record(c *smhCall) {
 	s.calls.add(c.Call)
 	if c.task == nil || c.Action != ActionSMHPart {
@@ -301,8 +301,8 @@ func (s *SMH) token(c *smhCall) smhAnswer {
 	return smhAnswer{status: http.StatusOK, body: map[string]any{"accessToken": token, "expiresIn": period}}
 }
 
-// authenticate checks the access token, whose use prolongs it. Files may be
-// opened without one, as in a library that is for the public to read.
+// authenticate checks the access token and prolongs its life. Files may be
+// opened without one, as in a library that anybody may read.
 func (s *SMH) authenticate(c *smhCall) smhAnswer {
 	text := c.query.Get("access_token")
 	if bearer, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); ok && text == "" {
@@ -331,8 +331,8 @@ func (s *SMH) authenticate(c *smhCall) smhAnswer {
 	return smhAnswer{}
 }
 
-// smhGranted reports whether one of the grants is good for the call. To read
-// takes none.
+// smhGranted reports whether one of the grants allows the call. Reading needs
+// none.
 func smhGranted(action string, grants []string) bool {
 	enough := []string{"admin", "space_admin", "upload_file", "upload_file_force"}
 	switch action {

@@ -197,8 +197,8 @@ func smhKey(library, space string, names []string) string {
 	return strings.Join(append([]string{library, space}, names...), "/")
 }
 
-// findContent returns content of the library that the hashes of the body are
-// of; whole says that this holds for more than its beginning.
+// findContent returns content of the library that has the hashes of the body;
+// whole says that all of it matches, not only its beginning.
 func (s *SMH) findContent(library string, body smhStart) (content *smhContent, whole bool) {
 	s.mu.Lock()
 	var same []*smhContent
@@ -283,7 +283,7 @@ func (s *SMH) confirm(c *smhCall, t *smhTask, raw []byte) smhAnswer {
 	return smhAnswer{status: http.StatusOK, body: file.info()}
 }
 
-// publish makes the file of the content. The caller holds the lock.
+// publish makes a file of the content. The caller holds the lock.
 func (s *SMH) publish(t *smhTask, content *smhContent, strategy string) (*smhFile, smhAnswer) {
 	if refused := s.taken(t, strategy); refused.code != "" {
 		return nil, refused
@@ -317,7 +317,7 @@ func smhRenamed(names []string, n int) []string {
 	return names
 }
 
-// info answers with a file, or with where its bytes are to be had.
+// info answers with what is known of a file, or with the address of its bytes.
 func (s *SMH) info(c *smhCall) smhAnswer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -360,7 +360,7 @@ type smhListedPart struct {
 	Size         int64
 }
 
-// status answers how the task stands. The caller holds the lock.
+// status answers with the state of the task. The caller holds the lock.
 func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 	body := map[string]any{
 		"confirmed": t.state == smhConfirmed, "path": t.names, "type": "file", "creationTime": isoTime(t.created),
@@ -387,8 +387,8 @@ func (s *SMH) status(c *smhCall, t *smhTask) smhAnswer {
 	return smhAnswer{status: http.StatusOK, body: body}
 }
 
-// pretended returns the parts that there would be of the announced size, in
-// the size of part 1 where it is stored. The caller holds the lock.
+// pretended returns the parts that an upload of the announced size would have.
+// Each is as large as part 1, if that is stored. The caller holds the lock.
 func (t *smhTask) pretended() map[int]smhPart {
 	all := maps.Clone(t.parts)
 	length := t.size

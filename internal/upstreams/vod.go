@@ -41,11 +41,11 @@ type VODConfig struct {
 	// discards them: parts are still checked against their MD5, but the SHA-1 of
 	// the whole is taken on trust and the media cannot be fetched.
 	Dir string
-	// Strict takes what the documents say and nothing of what the vendor's
+	// Strict accepts what the documents say and nothing that the vendor's
 	// clients send besides: /v2/index.php, GET for calls without a body,
-	// "signature", fileSha in the query in lower case. Of server-side uploads:
-	// Region, a clock in seconds, the server's own name in what is signed, a
-	// nonce for each call, and no Report.
+	// "signature", fileSha in the query in lower case. Server-side uploads need
+	// Region, a clock in seconds, this server's own name in the signed text and a
+	// nonce for each call, and have no Report.
 	Strict bool
 	// VerifyKey, if set, adds verify_content to the answer of FinishUploadEx;
 	// HexVerify gives its MAC in hex, as the published example has it.
@@ -53,9 +53,9 @@ type VODConfig struct {
 	HexVerify bool
 }
 
-// VOD stands in for Tencent VOD's part upload, client-side and server-side:
-// the two differ in who signs what, and know uploads by the same keys. It is
-// an http.Handler, safe for use by many goroutines.
+// VOD stands in for Tencent VOD's part upload, client-side and server-side. The
+// two differ in who signs what, and name uploads by the same keys. VOD is an
+// http.Handler, safe for use by many goroutines.
 type VOD struct {
 	local
 
@@ -135,8 +135,8 @@ func (v *VOD) Files() []VODFile {
 	return files
 }
 
-// Forget drops the account's unfinished upload of the file, as the platform
-// does with one that was left alone for long.
+// Forget drops the account's unfinished upload of the file, as the platform does
+// after a long silence.
 func (v *VOD) Forget(account, fileSHA string) {
 	key := vodKey{account, fileSHA}
 	v.mu.Lock()
@@ -148,7 +148,7 @@ func (v *VOD) Forget(account, fileSHA string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.fileID != "" {
-		return // a part that comes late is of media that is there
+		return // the media is complete; a late part belongs to it
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -273,8 +273,8 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// record logs the call and adds its body to its file, before the caller hears
-// of it: who has an answer finds the call in the log.
+// record logs the call and adds its body to its file. It comes before the
+// answer, so a caller that has its answer finds the call in the log.
 func (v *VOD) record(c *vodCall) {
 	v.calls.add(c.Call)
 	v.mu.Lock()
@@ -325,8 +325,9 @@ func (v *VOD) checkFile(c *vodCall, sha string) (vodAnswer, bool) {
 	return vodAnswer{}, true
 }
 
-// checkMethod checks that parts are POSTed and the rest is GET, as documented,
-// or all is POSTed, as the vendor's clients do.
+// checkMethod checks that parts come by POST and other calls by GET, as
+// documented. Unless strict, every call may come by POST, as the vendor's clients
+// have it.
 func (v *VOD) checkMethod(c *vodCall) (vodAnswer, bool) {
 	want := http.MethodGet
 	if c.step == vodPut {
@@ -338,7 +339,8 @@ func (v *VOD) checkMethod(c *vodCall) (vodAnswer, bool) {
 	return vodAnswer{}, true
 }
 
-// bind ties a one-time signature to a file and reports whether it is free for it.
+// bind ties a one-time signature to a file. It reports false if the signature
+// was used for another file.
 func (v *VOD) bind(signature, fileSHA string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

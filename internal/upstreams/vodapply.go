@@ -76,8 +76,8 @@ type VODApply struct {
 	sequence uint64
 }
 
-// applySession is one ApplyUpload and what came of it. VODApply.mu guards what
-// follows expires; the rest stays as it was opened.
+// applySession is one ApplyUpload and what came of it. VODApply.mu guards the
+// fields after expires; the others never change.
 type applySession struct {
 	key      string
 	account  string
@@ -123,8 +123,8 @@ func NewVODApply(config VODApplyConfig) *VODApply {
 	}
 }
 
-// Storage returns the object storage behind the API. The log of calls and the
-// faults are those of both.
+// Storage returns the object storage behind the API. Both share one log of calls
+// and one list of faults.
 func (v *VODApply) Storage() *COS { return v.storage }
 
 // Files returns what was received, by bucket and key.
@@ -234,7 +234,7 @@ func (v *VODApply) serveAction(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, answer)
 }
 
-// answer is the refusal in the words of the API that was called.
+// answer returns the refusal in the form of the API that was called.
 func (r *applyRefusal) answer(c *applyCall) any {
 	if c.v3 {
 		return map[string]any{"Response": map[string]any{
@@ -257,8 +257,8 @@ func (v *VODApply) session(key, account string) *applySession {
 	return s
 }
 
-// apply carries out an authenticated call; the answer is that of the API which
-// was called.
+// apply carries out an authenticated call and answers in the form of the API
+// that was called.
 func (v *VODApply) apply(c *applyCall, s *applySession) (any, *applyRefusal) {
 	switch c.Action {
 	case ActionApply:
@@ -270,7 +270,7 @@ func (v *VODApply) apply(c *applyCall, s *applySession) (any, *applyRefusal) {
 	}
 }
 
-// open answers ApplyUpload with a fresh place, or with fresh keys for one.
+// open answers ApplyUpload with a new place, or with fresh keys for an old one.
 func (v *VODApply) open(c *applyCall, renewed *applySession) (any, *applyRefusal) {
 	if refusal := checkApply(c.params); refusal != nil {
 		return nil, refusal

@@ -48,8 +48,8 @@ func (v *VODApply) authenticateV2(c *applyCall) *applyRefusal {
 	return nil
 }
 
-// v2Params returns the parameters of API v2: those of the query of a GET, or
-// of the body of a POST, whose query counts for nothing.
+// v2Params returns the parameters of API v2: from the query of a GET, or from
+// the body of a POST, whose query is ignored.
 func v2Params(r *http.Request, body []byte) (url.Values, error) {
 	text := string(body)
 	switch r.Method {

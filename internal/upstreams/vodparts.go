@@ -45,8 +45,8 @@ func (v *VOD) apply(c *vodCall) vodAnswer {
 	}
 }
 
-// misreport has InitUpload or InitUploadEx lie about the parts that are
-// stored, where the fault asks for it.
+// misreport makes InitUpload or InitUploadEx lie about the stored parts, if the
+// fault asks for it.
 func (v *VOD) misreport(c *vodCall, answer vodAnswer, fault Fault) vodAnswer {
 	v.mu.Lock()
 	u := v.uploads[vodKey{c.Account, c.File}]

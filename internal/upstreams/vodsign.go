@@ -22,13 +22,13 @@ const (
 // claims are what an upload signature says.
 type claims struct {
 	account  string // SecretId
-	fileSHA  string // lower case; "" in the long vocabulary
+	fileSHA  string // lower case; "" with the long field names
 	fileType string
 	oneTime  bool
 }
 
-// verifySignature checks an upload signature of either vocabulary, in the
-// order that the protocol's description gives.
+// verifySignature checks an upload signature with either set of field names, in
+// the order that the protocol's description gives.
 func verifySignature(text string, keys map[string]string, now time.Time) (claims, error) {
 	// Line breaks come from encoders that wrap at 76 columns.
 	text = strings.NewReplacer("\r", "", "\n", "", " ", "").Replace(text)
@@ -73,7 +73,7 @@ func verifySignature(text string, keys map[string]string, now time.Time) (claims
 	return c, nil
 }
 
-// checkShort checks the fields that only the short vocabulary has.
+// checkShort checks the fields that only the short names have.
 func (c claims) checkShort(fields url.Values) error {
 	name := fields.Get("f")
 	random, err := strconv.ParseUint(fields.Get("r"), 10, 64)
@@ -102,9 +102,9 @@ func vodName(name string) bool {
 	return name != "" && len(name) <= maxFileName && !strings.ContainsAny(name, `\/:*?"<>`)
 }
 
-// verifyContent returns the blob by which an application's own server can tell
-// that fileID is of this platform: Base64 of a MAC and the text it is of. The
-// published example has the MAC in hex, the published text says raw bytes.
+// verifyContent returns the proof that fileID comes from this platform, for an
+// application's own server to check: Base64 of a MAC and the text that it covers.
+// The published example has the MAC in hex; the published text says raw bytes.
 func verifyContent(key, fileID string, expires int64, hexMAC bool) string {
 	text := fmt.Sprintf("ExpTime=%d&FileId=%s", expires, fileID)
 	mac := macOf(key, []byte(text))

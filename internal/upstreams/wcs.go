@@ -38,18 +38,18 @@ type WCSConfig struct {
 	// discards them: digests and hashes are computed all the same, but the media
 	// cannot be fetched.
 	Dir string
-	// Strict takes what the documents and their recommended readings say, and
+	// Strict accepts what the documents and their recommended readings say, and
 	// nothing besides: the two HMAC schemes, a Key header that is the token's
-	// key, one bput for a ctx, blocks in order, and a file that has the size that
-	// mkfile says. Lenient, the service does as its published trace shows and
+	// key, one bput for a ctx, blocks in order, and a file of the size that mkfile
+	// says. Otherwise the service behaves as its published trace shows and as
 	// older clients expect.
 	Strict bool
-	// TokenLife is how long upload tokens are good; 0 is an hour.
+	// TokenLife is how long upload tokens are valid; 0 is an hour.
 	TokenLife time.Duration
 	// ListDelay is how long a finished video stays out of the list.
 	ListDelay time.Duration
 	// Rate bounds the calls of each kind to the control API, per account and five
-	// minutes; 0 is no bound, 300 what the platform documents.
+	// minutes. The platform documents 300; 0 is no bound.
 	Rate int
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -95,8 +95,8 @@ type wcsVideo struct {
 	host     string
 }
 
-// wcsBlock is a block as far as one ctx has it. It never changes, but for
-// continued: another chunk makes another ctx.
+// wcsBlock is a block up to the chunk that made one ctx. Only continued ever
+// changes: another chunk makes another ctx.
 type wcsBlock struct {
 	key       string // of the object
 	batch     string
@@ -138,9 +138,9 @@ func NewWCS(config WCSConfig) *WCS {
 	}
 }
 
-// AddFaults puts faults into force. Code is a status of the storage with its
-// JSON, or a code of the control API; File is an object key, or the fileId or
-// videoId of a call to the control API. A form upload is known by its Action alone.
+// AddFaults puts faults into force. At the storage, Code is a status with its
+// JSON and File an object key; at the control API, Code is a code of the API and
+// File the fileId or videoId. A form upload is matched by its Action alone.
 func (w *WCS) AddFaults(faults ...Fault) { w.local.AddFaults(faults...) }
 
 // Files returns what was received, by object key.
@@ -166,8 +166,8 @@ func (w *WCS) Files() []WCSFile {
 	return files
 }
 
-// Purge drops the blocks of an unfinished file, as the platform does with
-// those that were left alone for long.
+// Purge drops the blocks of an unfinished file, as the platform does after a
+// long silence.
 func (w *WCS) Purge(key string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -242,8 +242,8 @@ func (w *WCS) begin(c *callInHand, r *http.Request) bool {
 }
 
 // end reads the rest of the body, logs the call and answers it, or does as the
-// fault says. The call is in the log, and its bytes are counted for v, before
-// the caller hears of it.
+// fault says. The call is logged and its bytes are counted for v before the
+// answer goes out.
 func (w *WCS) end(rw http.ResponseWriter, c *callInHand, v *wcsVideo, reply, failed wcsReply) {
 	c.fault.drain(c, maxDrain)
 	var refusal string

@@ -75,7 +75,8 @@ func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
 	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "%s", asked(r)))
 }
 
-// withinRate counts a call of the kind and reports whether there may be one more.
+// withinRate reports whether the rate allows one more call of the kind, and
+// counts it if so.
 func (w *WCS) withinRate(kind string) bool {
 	if w.config.Rate == 0 {
 		return true
@@ -121,8 +122,8 @@ func controlParams(r *http.Request, payload []byte) (url.Values, error) {
 	return params, nil
 }
 
-// getUploadToken names a video and grants its upload. The breakpoint id of an
-// unfinished one leads to it again, under a fresh token.
+// getUploadToken names a video and grants its upload. With the breakpoint id of
+// an unfinished video it grants that one again, under a fresh token.
 func (w *WCS) getUploadToken(c *callInHand, host string, params url.Values) wcsReply {
 	name, id, overwrite := params.Get("originFileName"), params.Get("fileId"), params.Get("overwrite")
 	sum := params.Get("fileMd5")
@@ -182,8 +183,8 @@ func (w *WCS) openVideo(file wcsFile, name string) *wcsVideo {
 	return v
 }
 
-// getVideoList lists finished videos of the account, newest first; of the
-// filters it has videoId and videoName.
+// getVideoList lists finished videos of the account, newest first. The filters
+// are videoId and videoName.
 func (w *WCS) getVideoList(c *callInHand, params url.Values) wcsReply {
 	page, size := 1, 10
 	for name, into := range map[string]*int{"pageIndex": &page, "pageSize": &size} {

@@ -79,8 +79,8 @@ func dataRefusal(status int, format string, args ...any) wcsReply {
 	return wcsReply{status, map[string]string{"code": strconv.Itoa(status), "message": fmt.Sprintf(format, args...)}}
 }
 
-// serveData admits a call of the storage by its token, lets a fault have its
-// way and carries it out.
+// serveData checks the token of a call of the storage, applies a fault and
+// carries the call out.
 func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 	p, err := parseDataPath(r.URL.Path)
 	c := &callInHand{Call: Call{At: w.now(), Action: p.action, Method: r.Method, Offset: p.offset}, body: r.Body}
