@@ -87,11 +87,17 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		}),
 	}
 	reg.MustRegister(d.lost, d.unpublished, d.batch, d.batchSeconds)
+	d.expectAll()
+	return d
+}
+
+// expectAll creates the series of the known accounts and outcomes, so that the
+// first event of each is an increase.
+func (d *Dispatcher) expectAll() {
 	for _, outcome := range notifications.Outcomes() {
 		d.notifications.WithLabelValues(string(outcome))
 	}
-	for account, provider := range accounts {
-		// There from the start, so that the first increase is one.
+	for account, provider := range d.providers {
 		for _, c := range []*prometheus.CounterVec{d.submitted, d.fedAgain, d.ackedBytes, d.ackedParts} {
 			c.WithLabelValues(account, provider)
 		}
@@ -104,7 +110,6 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		d.failures.WithLabelValues(account, provider, string(providers.Mismatch))
 		d.calls.expect(provider, providers.CallBegin, providers.CallFinish, providers.CallProbe, providers.CallAbort, "renew")
 	}
-	return d
 }
 
 // Providers returns the providers, each of them measured.
