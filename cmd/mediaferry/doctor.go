@@ -26,75 +26,85 @@ const doctorPatience = 2 * time.Minute
 var errUnwell = errors.New("something is wrong: see above")
 
 func (a *app) doctorCommand() *cobra.Command {
-	var dispatcherFile, workerFile, bucket string
+	var look doctorLook
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at everything that mediaferry needs, and say what to do",
 		Long: `Look at everything that mediaferry needs, and say what to do.
 
-Of the dispatcher at --api it checks that it is reachable and ready, what the token
-allows, clocks, versions, that workers are heard for the pool of every account, and
-the credentials of the accounts by a call that begins nothing. With --config or
---worker-config, the file of a dispatcher or worker, it checks that configuration,
-and Postgres, NATS and staging as that process would use them; the environment counts
-as it does for the process. Nothing is changed. Each result is ok, warning (it works,
-and could be better), failed or skipped; the exit code is 1 if one failed.`,
+It checks that the dispatcher at --api is reachable and ready, what the token allows,
+clocks, versions, that every account's pool has workers, and the accounts' credentials,
+by a call without side effects. With --config or --worker-config, the file of a
+dispatcher or worker, it checks that configuration, and Postgres, NATS and staging as
+that process would use them; the environment counts as it does for the process. It
+changes nothing. Each result is ok, warning (it works, but could be better), failed or
+skipped; the exit code is 1 if one failed.`,
 		Example: `  mediaferry doctor
   mediaferry doctor --config dispatcher.yaml -o json`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := newPrinter(a, findingsColumns())
-			if a.output == asTable {
-				a.printf(findingLine, "CHECK", "RESULT", "FOUND")
-			}
-			failed := false
-			add := func(found ...service.Finding) {
-				for _, f := range found {
-					failed = failed || f.Result == service.LookFailed
-					if a.output == asTable {
-						a.printFinding(f) // at once: some take their time
-						continue
-					}
-					_ = p.add(f) // end tells of an output that is gone
-				}
-			}
-			if dispatcherFile != "" {
-				add(a.inspectDispatcher(cmd.Context(), dispatcherFile, bucket)...)
-			}
-			if workerFile != "" {
-				add(a.inspectWorker(cmd.Context(), workerFile, bucket)...)
-			}
-			if api, err := a.connect(); err != nil {
-				add(service.Finding{
-					Check: "api", Result: service.LookFailed, Found: err.Error(),
-					Remedy: "mend --api, MEDIAFERRY_TOKEN or --ca-file, whichever is named",
-				})
-			} else {
-				defer api.Close()
-				a.inspectAPI(cmd.Context(), api, add)
-			}
-			if dispatcherFile == "" && workerFile == "" {
-				add(service.Finding{
-					Check: "servers", Result: service.LookSkipped, Found: "Postgres, NATS and staging were not looked at",
-					Remedy: "give --config with the file of a dispatcher, or --worker-config with that of a worker",
-				})
-			}
-			if a.output != asTable {
-				if err := p.end(); err != nil {
-					return err
-				}
-			}
-			if failed {
-				return errUnwell
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), look) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&dispatcherFile, "config", "", "configuration file of a dispatcher, to check it and the servers that it names")
-	f.StringVar(&workerFile, "worker-config", "", "the same of a worker")
-	f.StringVar(&bucket, "bucket", a.env("MEDIAFERRY_STAGING_BUCKET", "staging"), "staging bucket to try reads on, also MEDIAFERRY_STAGING_BUCKET")
+	f.StringVar(&look.dispatcherFile, "config", "", "configuration file of a dispatcher, to check it and the servers that it names")
+	f.StringVar(&look.workerFile, "worker-config", "", "the same of a worker")
+	f.StringVar(&look.bucket, "bucket", a.env("MEDIAFERRY_STAGING_BUCKET", "staging"), "staging bucket to try reads on, also MEDIAFERRY_STAGING_BUCKET")
 	return cmd
+}
+
+// doctorLook is what the doctor looks at besides the API.
+type doctorLook struct {
+	dispatcherFile, workerFile string // "" for none
+	bucket                     string
+}
+
+// runDoctor makes all checks and prints each result. It returns errUnwell if one
+// failed.
+func (a *app) runDoctor(ctx context.Context, look doctorLook) error {
+	p := newPrinter(a, findingsColumns())
+	if a.output == asTable {
+		a.printf(findingLine, "CHECK", "RESULT", "FOUND")
+	}
+	failed := false
+	add := func(found ...service.Finding) {
+		for _, f := range found {
+			failed = failed || f.Result == service.LookFailed
+			if a.output == asTable {
+				a.printFinding(f) // at once: some take their time
+				continue
+			}
+			_ = p.add(f) // end tells of an output that is gone
+		}
+	}
+	if look.dispatcherFile != "" {
+		add(a.inspectDispatcher(ctx, look.dispatcherFile, look.bucket)...)
+	}
+	if look.workerFile != "" {
+		add(a.inspectWorker(ctx, look.workerFile, look.bucket)...)
+	}
+	if api, err := a.connect(); err != nil {
+		add(service.Finding{
+			Check: "api", Result: service.LookFailed, Found: err.Error(),
+			Remedy: "mend --api, MEDIAFERRY_TOKEN or --ca-file, whichever is named",
+		})
+	} else {
+		defer api.Close()
+		a.inspectAPI(ctx, api, add)
+	}
+	if look.dispatcherFile == "" && look.workerFile == "" {
+		add(service.Finding{
+			Check: "servers", Result: service.LookSkipped, Found: "Postgres, NATS and staging were not looked at",
+			Remedy: "give --config with the file of a dispatcher, or --worker-config with that of a worker",
+		})
+	}
+	if a.output != asTable {
+		if err := p.end(); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errUnwell
+	}
+	return nil
 }
 
 // findingsColumns are for CSV.

@@ -12,14 +12,15 @@ import (
 // nvmePolynomial is CRC-64/NVME's, reflected; crc64nvme does not export it.
 const nvmePolynomial = 0x9a6c9329ac4bc9b5
 
-// Combines reports whether the digest of a whole follows from those of its pieces.
+// Combines reports whether the digest of a whole can be computed from those of its
+// pieces, by Combine.
 func (k Kind) Combines() bool { return k == CRC32C || k == CRC64NVME || k == CRC64ECMA }
 
-// Combine returns the digest of a's bytes followed by b's, of which there are
-// lengthOfB, without either of them. It works for CRCs, whose sums are linear,
-// and fails with errors.ErrUnsupported for other kinds, with ErrBadDigest if
-// a or b is not a sum of the kind or lengthOfB is negative. Digests of pieces
-// are combined from the left; the order of the bytes matters.
+// Combine returns the digest of a's bytes followed by b's, without needing
+// either; b has lengthOfB bytes. It works for CRCs, whose sums are linear, and
+// fails with errors.ErrUnsupported for other kinds. It fails with ErrBadDigest if
+// a or b is not a sum of the kind, or lengthOfB is negative. Combine the digests
+// of pieces from the left: the order of the bytes matters.
 func Combine(kind Kind, a, b Digest, lengthOfB int64) (Digest, error) {
 	var polynomial uint64
 	switch kind {
@@ -39,8 +40,8 @@ func Combine(kind Kind, a, b Digest, lengthOfB int64) (Digest, error) {
 		return Digest{}, fmt.Errorf("%w: combine %q with %q of %d bytes", ErrBadDigest, a, b, lengthOfB)
 	}
 
-	// What is all ones before the first byte cancels out against what is all
-	// ones after the last: the sum of a‖b is a·x^(8·|b|) + b.
+	// The ones that a CRC starts from cancel out against those that it ends with,
+	// so the sum of a‖b is a·x^(8·|b|) + b.
 	field := field{polynomial: polynomial, one: 1 << (8*kind.Size() - 1)}
 	sum := field.times(number(left), field.shift(uint64(lengthOfB))) ^ number(right)
 	raw := binary.BigEndian.AppendUint64(nil, sum)

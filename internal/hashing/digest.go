@@ -21,7 +21,7 @@ const (
 	CRC32C    Kind = "crc32c"
 	CRC64NVME Kind = "crc64nvme"
 	CRC64ECMA Kind = "crc64ecma" // CRC-64/XZ: reflected, all ones before and after
-	SMH       Kind = "smh"       // Tencent SMH's beginningHash and behind it its fullHash
+	SMH       Kind = "smh"       // Tencent SMH's beginningHash followed by its fullHash
 )
 
 // Size returns the length of a sum in bytes, 0 for an unknown kind.
@@ -44,11 +44,11 @@ func (k Kind) Size() int {
 	}
 }
 
-// ErrBadDigest is returned for text that is not "<kind>:<hex>" of a known kind
-// and the right length.
+// ErrBadDigest says that a text is not "<kind>:<hex>" with a known kind and the
+// right length.
 var ErrBadDigest = errors.New("not a digest of the form kind:hex")
 
-// Digest is a sum and the kind that it is of. The zero Digest means unknown.
+// Digest is a sum and its kind. The zero Digest means unknown.
 type Digest struct {
 	Kind Kind
 	Sum  string // lower-case hex, 2 × Kind.Size() digits

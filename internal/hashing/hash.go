@@ -14,7 +14,8 @@ import (
 	"github.com/minio/crc64nvme"
 )
 
-// NewHash returns a fresh hash of the kind; it fails for a kind that is unknown.
+// NewHash returns a fresh hash of the kind, or errors.ErrUnsupported if the kind
+// is unknown.
 func NewHash(k Kind) (hash.Hash, error) {
 	switch k {
 	case MD5:
@@ -46,8 +47,8 @@ func Sum(k Kind, data []byte) (Digest, error) {
 	return New(k, h.Sum(nil)), nil
 }
 
-// Pass is one sequential read of a whole object under one or more kinds. It
-// can be cut short and taken up again from a Checkpoint, by another process.
+// Pass hashes a whole object, read once from start to end, under one or more
+// kinds. It can be cut short and resumed from a Checkpoint by another process.
 // It is for one goroutine.
 type Pass struct {
 	kinds  []Kind
@@ -55,16 +56,16 @@ type Pass struct {
 	offset int64
 }
 
-// Checkpoint is where a Pass stands: every byte before Offset has been hashed
+// Checkpoint is how far a Pass has come: every byte before Offset has been hashed
 // into States. It holds no content of the object.
 type Checkpoint struct {
 	Offset int64           `json:"offset"` // bytes
 	States map[Kind][]byte `json:"states"` // marshalled state of each hash
 }
 
-// NewPass starts at byte 0, or where from ends if that is not nil. A
-// checkpoint that lacks one of the kinds, or that this build cannot read, is
-// an error; the caller then starts from byte 0.
+// NewPass starts at byte 0, or at from.Offset if from is not nil. A checkpoint
+// that lacks one of the kinds, or that this build cannot read, is an error; the
+// caller then starts from byte 0.
 func NewPass(kinds []Kind, from *Checkpoint) (*Pass, error) {
 	p := &Pass{kinds: kinds}
 	for _, k := range kinds {
@@ -101,7 +102,7 @@ func (p *Pass) Write(b []byte) (int, error) {
 // Offset returns how many bytes of the object have been hashed.
 func (p *Pass) Offset() int64 { return p.offset }
 
-// Checkpoint returns a copy of where the pass stands.
+// Checkpoint returns a copy of the pass's present state.
 func (p *Pass) Checkpoint() (Checkpoint, error) {
 	c := Checkpoint{Offset: p.offset, States: make(map[Kind][]byte, len(p.kinds))}
 	for i, k := range p.kinds {

@@ -11,13 +11,13 @@ import (
 // chainPiece is how many bytes each link of an SMH chain covers.
 const chainPiece = 1 << 20
 
-// chain is Tencent SMH's way to hash a file in pieces of 1 MiB: the first link
-// is the SHA-256 of the first piece, each further one that of the link before
-// it and the next piece. Its sum is the first link and then the last, which the
-// platform calls beginningHash and fullHash, so one pass makes both.
+// chain is Tencent SMH's hash of a file, in pieces of 1 MiB. The first link is
+// the SHA-256 of the first piece; each later link is the SHA-256 of the link
+// before it followed by the next piece. The sum is the first link and then the
+// last, which the platform calls beginningHash and fullHash: one pass makes both.
 type chain struct {
 	link  hash.Hash // the link in hand
-	taken int       // bytes of the piece in hand; a full one is left when more comes
+	taken int       // bytes of the piece in hand; a full one is closed when more comes
 	later bool      // the link in hand is not the first
 	head  [sha256.Size]byte
 }
@@ -68,8 +68,8 @@ func (c *chain) Reset() {
 func (c *chain) Size() int      { return 2 * sha256.Size }
 func (c *chain) BlockSize() int { return sha256.BlockSize }
 
-// chainState begins a marshalled chain; behind it stand later, taken, head and
-// the state of the link in hand.
+// chainState begins a marshalled chain. After it come later, taken, head and the
+// state of the link in hand.
 const chainState = "smh\x01"
 
 func (c *chain) MarshalBinary() ([]byte, error) {

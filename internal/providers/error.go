@@ -26,16 +26,16 @@ const (
 	UnknownOutcome Kind = "unknown_outcome" // the call may have taken effect: probe first
 )
 
-// ErrWrongAsset is in the chain of a Mismatch of Finish where the asset was made
-// of bytes that are not the object's: to finish again would make a second one.
+// ErrWrongAsset is in the chain of a Mismatch from Finish if the asset was made,
+// but of other bytes than the object's. Finishing again would make a second asset.
 var ErrWrongAsset = errors.New("the asset is there and wrong")
 
-// Error is what every method of a Provider returns when it fails.
+// Error is the error of every method of a Provider.
 type Error struct {
 	Kind       Kind
 	Call       string        // the platform's name of the call, such as "UploadPartEx"
 	Code       string        // the platform's own code or HTTP status, "" for a transport error
-	Message    string        // the platform's own words; no secret
+	Message    string        // the platform's own words; without secrets
 	RetryAfter time.Duration // with Throttled; 0 if the platform did not say
 	Err        error         // the cause, if there is one
 }
@@ -67,11 +67,10 @@ func KindOf(err error) Kind {
 	return Transient
 }
 
-// TransportError makes the *Error of a request that brought no answer. Nothing
-// of the URL is kept but its host, since platforms carry signatures in the
-// query. kind is what such a failure means for the call: Transient where it may
-// be repeated, UnknownOutcome for Finish. A cancelled context keeps its cause
-// in the chain.
+// TransportError returns the *Error of a request that brought no answer. It keeps
+// only the host of the URL, since platforms put signatures in the query. kind is
+// what such a failure means for the call: Transient if it may be repeated,
+// UnknownOutcome for Finish. A cancelled context keeps its cause in the chain.
 func TransportError(call string, kind Kind, err error) *Error {
 	var host string
 	if u, ok := errors.AsType[*url.Error](err); ok {

@@ -18,21 +18,21 @@ import (
 
 // Provider speaks one platform's protocol. It is safe for use by many
 // goroutines, holds no state of an upload, and does not retry: callers do.
-// Every method returns a *Error, honours its context within the call, and
-// leaves no goroutine behind.
+// Every error is an *Error. Every method honours its context and leaves no
+// goroutine behind.
 type Provider interface {
 	// Limits returns the documented bounds; they never change at run time.
 	Limits() Limits
 
-	// Begin opens an upstream session, takes up one that the platform still
-	// holds, or learns that the media is there already. It may be repeated
-	// after any error; a platform that gives each call a session of its own
-	// then keeps an empty one until it lapses.
+	// Begin opens an upstream session, resumes one that the platform still holds,
+	// or learns that the media is there already. It may be repeated after any
+	// error; a platform that opens a session for each call then keeps an empty one
+	// until it lapses.
 	Begin(ctx context.Context, account Account, media Media) (Begun, error)
 
-	// PutPart sends one part. On return without error the platform holds the
-	// part durably and has confirmed the bytes as Limits.PartDigest says. It may
-	// be repeated, in any order, by several workers at once.
+	// PutPart sends one part. When it returns without error, the platform holds
+	// the part durably and has confirmed its bytes as Limits.PartDigest says.
+	// Calls may be repeated, and made in any order and by several workers at once.
 	PutPart(ctx context.Context, session Session, part parts.Part, body Body) (parts.Receipt, error)
 
 	// Finish assembles the parts into the asset. After an error of kind
@@ -63,31 +63,32 @@ type MediaChecker interface {
 }
 
 // Renewer is a Provider whose sessions lapse and can be prolonged. Renew returns
-// the session to use from now on; the old one stays usable until it lapses, so
-// parts in hand are not disturbed. It may be repeated.
+// the session to use from now on. The old one works until it lapses, so parts in
+// hand are not disturbed. Renew may be repeated.
 type Renewer interface {
 	Renew(ctx context.Context, account Account, media Media, session Session) (Session, error)
 }
 
-// Locator is a Provider that can say what a person would look for at the
-// platform to find what became of a session: an id, a key, a path. It makes no
-// call, and what it returns is no secret.
+// Locator is a Provider that can say what a person should look for at the
+// platform to learn what became of a session: an id, a key, a path. Locate makes
+// no call, and what it returns is not secret.
 type Locator interface {
 	Locate(session Session) string
 }
 
-// DigestChooser is a Provider that can do without Limits.ObjectDigests for some
-// accounts or media. NeededDigests returns which of them must be known before
-// Begin; where it returns none, no digest pass is due.
+// DigestChooser is a Provider that does not always need Limits.ObjectDigests.
+// NeededDigests returns which of them must be known before Begin for this account
+// and media; if there are none, no digest pass is made.
 type DigestChooser interface {
 	NeededDigests(account Account, media Media) []hashing.Kind
 }
 
-// CredentialChecker is a Provider whose platform has a call that tells whether
-// an account's credentials are taken, and that begins, changes and leaves nothing
-// there. CheckCredentials makes it, once, and returns what was asked and answered,
-// for a person and without a secret. An error of kind Unauthorized says that they
-// are refused, any other that nobody can tell. The call is one of CallProbe's rate.
+// CredentialChecker is a Provider whose platform has a call that shows whether it
+// accepts an account's credentials, without side effects. CheckCredentials makes
+// the call once and returns what was asked and answered, for a person and without
+// secrets. An error of kind Unauthorized means that the credentials are refused;
+// any other, that it could not be found out. The call counts against CallProbe's
+// rate.
 type CredentialChecker interface {
 	CheckCredentials(ctx context.Context, account Account) (evidence string, err error)
 }
@@ -103,8 +104,8 @@ type Account struct {
 }
 
 // Secret is text that must not be seen: it prints as "[redacted]" under every
-// verb, and in JSON and YAML. Reveal is the one way to its value. A struct that
-// has one in an unexported field is not to be printed: fmt asks no methods there.
+// verb, and in JSON and YAML. Only Reveal returns its value. Do not print a struct
+// that has one in an unexported field: fmt calls no methods there.
 type Secret string
 
 // Reveal returns the value, for use in a signature or a request only.
@@ -113,7 +114,7 @@ func (s Secret) Reveal() string { return string(s) }
 // String hides the value.
 func (Secret) String() string { return "[redacted]" }
 
-// Format hides the value from every verb, also those that are not for text.
+// Format hides the value from every verb, even those that are not for text.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // GoString hides the value from %#v.
@@ -122,7 +123,7 @@ func (Secret) GoString() string { return "[redacted]" }
 // MarshalText hides the value from JSON and YAML.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Media is what a provider is told of an upload.
+// Media is what a provider is told about an upload.
 type Media struct {
 	Upload      uploads.ID
 	Epoch       int // of the session to be opened or asked about, from 1
@@ -132,7 +133,7 @@ type Media struct {
 	PartSize    int64 // bytes; what the plan proposes
 	Digests     []hashing.Digest
 	Options     map[string]string
-	// Attachments are what Limits.Attachments names, where the submission has them.
+	// Attachments are those of Limits.Attachments that the submission names, by option.
 	Attachments map[string]Attachment
 }
 
@@ -157,7 +158,7 @@ func (m Media) Digest(kind hashing.Kind) hashing.Digest {
 }
 
 // Session is what PutPart, Finish and Abort need: the upstream session and
-// whatever authorises the calls. Data is the provider's own encoding and
+// whatever authorises the calls. Data is in the provider's own encoding, and is
 // secret: it is sealed wherever it rests or travels.
 type Session struct {
 	Data    []byte    `json:"data"`
@@ -181,12 +182,12 @@ type Body interface {
 	io.Reader
 	// Len is the number of bytes that Read will deliver in all.
 	Len() int64
-	// Bytes is the whole part where it is held in memory (Limits.DigestFirst and
-	// HoldUpTo),
-	// nil where it streams. It must not be kept after PutPart returns.
+	// Bytes is the whole part if it is held in memory (Limits.DigestFirst and
+	// HoldUpTo), nil if it streams. It must not be kept after PutPart returns.
 	Bytes() []byte
-	// Digest is the part's digest of kind Limits.PartDigest: known from the start
-	// where Bytes is, else once Read has returned io.EOF, and zero before.
+	// Digest is the part's digest of kind Limits.PartDigest. For a part in memory it
+	// is known from the start; for one that streams it is zero until Read has
+	// returned io.EOF.
 	Digest() hashing.Digest
 }
 
@@ -207,35 +208,35 @@ type Outcome struct {
 	Asset    uploads.Asset
 	Found    []parts.Stored // with HoldsSession, where the platform lists parts
 	Listed   bool           // with HoldsSession: Found is all that the platform holds
-	Evidence string         // what was asked and answered, for a person; no secret
+	Evidence string         // what was asked and answered, for a person; without secrets
 }
 
 // Limits are a platform's documented bounds, as data.
 type Limits struct {
 	parts.Limits
 
-	// PartDigest is the digest of each part that the platform checks, or the one
-	// that we choose. DigestFirst means that it travels before the bytes, so a
-	// part is held in memory while it is hashed.
+	// PartDigest is the digest of each part that the platform checks; where it
+	// leaves the choice to us, the one we chose. DigestFirst means that it travels
+	// before the bytes, so a part is held in memory while it is hashed.
 	PartDigest  hashing.Kind
 	DigestFirst bool
-	// HoldUpTo is the size of parts, in bytes and at most 4 MiB, up to which they
-	// are held in memory too where DigestFirst is not set: for a small part, a
-	// digest ahead of it costs less than framing that allows one behind it.
+	// HoldUpTo is the largest part, in bytes and at most 4 MiB, that is held in
+	// memory even without DigestFirst. For a small part, sending the digest first
+	// costs less than the framing that allows it to follow.
 	HoldUpTo int64
 
-	// ObjectDigests must be known before Begin; a digest pass makes them. A
+	// ObjectDigests must be known before Begin; a digest pass computes them. A
 	// DigestChooser needs them for some uploads only.
 	ObjectDigests []hashing.Kind
 
-	// KnownBy is the digest by which the platform tells media of an account
-	// apart, so that uploads of the same bytes are one upload there; "" where
-	// each is apart. It is one of ObjectDigests. Such uploads are made one after
-	// the other.
+	// KnownBy is the digest by which the platform identifies an account's media,
+	// so that uploads of the same bytes are one upload there. It is one of
+	// ObjectDigests, or "" if each upload is separate. Uploads with the same digest
+	// are made one after the other.
 	KnownBy hashing.Kind
 
-	// UniqueNames means that a name is the asset's address, so that a second
-	// upload of the same name replaces the first.
+	// UniqueNames means that the name is the asset's address, so a second upload of
+	// the same name replaces the first.
 	UniqueNames bool
 
 	// Attachments are the options whose value is the key of another object in
@@ -268,9 +269,9 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// Spend is how a published rate is spent: burst calls at once, and perSecond
-// in a second: a tenth of a period at once and the rest spread over it, so that
-// however the platform cuts its minutes, no minute has more than the rate.
+// Spend divides a published rate: burst calls at once, a tenth of a period's, and
+// perSecond calls in each second, the rest spread over the period. So no period
+// has more calls than the rate, wherever the platform counts it from.
 func (r Rate) Spend() (perSecond, burst float64) {
 	return 0.9 * float64(r.Count) / r.Per.Seconds(), max(1, float64(r.Count)/10)
 }

@@ -14,18 +14,18 @@ type Kind string
 // The kinds.
 const (
 	Missing   Kind = "missing"   // the object or its bucket is gone
-	Changed   Kind = "changed"   // the object is another one than was asked for
+	Changed   Kind = "changed"   // the object is not the one that was asked for
 	Denied    Kind = "denied"    // staging refuses our credentials
 	Transient Kind = "transient" // everything else: try again after a while
 )
 
-// Error is what every method of a Store returns when it fails, and what a body
-// from Open returns from Read. It holds no secret.
+// Error is returned by every method of a Store that fails, and by Read of a body
+// from Open. It holds no secret.
 type Error struct {
 	Kind   Kind
 	Op     string // "stat", "open", "read", "list", "put", "make bucket", "delete", "check"
-	Bucket string // "" with "check"
-	Key    string // the prefix with "list", "" where the call is about a bucket
+	Bucket string // "" for "check"
+	Key    string // the prefix for "list"; "" if the call is about a bucket
 	Err    error  // the cause
 }
 
@@ -40,7 +40,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// classify makes the *Error of what minio-go returned.
+// classify turns an error of minio-go into an *Error.
 func classify(op, bucket, key string, err error) *Error {
 	e := &Error{Kind: Transient, Op: op, Bucket: bucket, Key: key, Err: err}
 	resp, ok := errors.AsType[minio.ErrorResponse](err)
@@ -51,30 +51,30 @@ func classify(op, bucket, key string, err error) *Error {
 	case http.StatusNotFound:
 		e.Kind = Missing
 	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
-		// A range that is out of bounds means a shorter object than was submitted.
+		// A range out of bounds means that the object is shorter than submitted.
 		e.Kind = Changed
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind = Denied
 	}
 	switch resp.Code {
 	case "RequestTimeTooSkewed":
-		// It is the clock of one machine, and another one may be right.
+		// One machine's clock is wrong; another worker's may be right.
 		e.Kind = Transient
 	case "InvalidAccessKeyId", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "XAdminUserNotFound":
-		// Credentials that are wrong in themselves come with 400 from S3 and, the
-		// last of these codes, with 404 from versitygw.
+		// S3 answers malformed credentials with 400. The last of these codes is
+		// versitygw's, which comes with 404.
 		e.Kind = Denied
 	case "InvalidBucketName", "XMinioInvalidObjectName", "KeyTooLongError", "InvalidURI":
-		// No object can have such a name, so asking again would be in vain.
+		// No object can have such a name, so it is pointless to ask again.
 		e.Kind = Missing
 	}
 	if resp.Message == "" {
-		// An answer to HEAD has no body, and so no words.
+		// An answer to HEAD has no body and so no message.
 		e.Err = fmt.Errorf("status %d: %w", resp.StatusCode, err)
 	}
 	return e
 }
 
-// SourceKind names the kind as failures of jobs do: one of parts.SourceMissing
-// and its kin.
+// SourceKind returns the kind under the name that failures of jobs use, such as
+// parts.SourceMissing.
 func (e *Error) SourceKind() string { return "source_" + string(e.Kind) }

@@ -12,19 +12,20 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// ErrEmpty says that a bucket has no object to try reads on.
+// ErrEmpty says that a bucket has no object to try a read on.
 var ErrEmpty = errors.New("the bucket has no object to read")
 
-// ErrNotPinned says that a server answers with an object that was not asked for.
-// Reads notice that by the ETag of the answer.
+// ErrNotPinned says that a server ignores If-Match. Reads still notice another
+// object, by the ETag of the answer.
 var ErrNotPinned = errors.New("the server does not heed If-Match")
 
 // errFound ends a listing.
 var errFound = errors.New("found one")
 
-// Inspect tries what uploads need of a bucket, and changes nothing: it lists one
-// object, reads the first bytes of it pinned to its ETag, and sees that the same is
-// refused for another ETag. A bucket without objects is ErrEmpty.
+// Inspect tries what uploads need of a bucket, and changes nothing: it finds one
+// object that is not empty, reads its last bytes pinned to its ETag, and checks
+// that the same read is refused for another ETag. Without such an object it
+// returns ErrEmpty.
 func (s *Store) Inspect(ctx context.Context, bucket string) (uploads.Object, error) {
 	var object uploads.Object
 	err := s.List(ctx, bucket, "", func(o uploads.Object) error {
@@ -51,7 +52,7 @@ func (s *Store) Inspect(ctx context.Context, bucket string) (uploads.Object, err
 		return object, nil
 	}
 	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Kind == Changed {
-		return object, ErrNotPinned // only our own look at the answer told
+		return object, ErrNotPinned // the server let it pass; only our own check noticed
 	}
 	return object, err
 }

@@ -9,10 +9,10 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// PresignPut signs a PUT of the key that whoever has the URL may make until
-// put.Life has passed, without credentials. What is signed with it must go with
-// the request: the length, so that the server takes no other, the type, and the
-// digest, which the server then checks. Nothing is called.
+// PresignPut returns a URL under which anyone may PUT the key until put.Life has
+// passed, without credentials. The request must carry the headers that are signed
+// with it: the length, so that the server accepts no other; the type; and the
+// digest, which the server checks. PresignPut calls no server.
 func (s *Store) PresignPut(ctx context.Context, bucket, key string, put uploads.Put) (url string, headers map[string]string, err error) {
 	signed := http.Header{}
 	headers = map[string]string{}

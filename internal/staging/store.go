@@ -27,33 +27,32 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// readHeaderTimeout bounds the wait for the first byte of an answer. Whole
-	// bodies have no bound: whoever reads them watches their progress.
+	// readHeaderTimeout bounds the wait for the first byte of an answer. A whole
+	// body has no bound: its reader watches its progress.
 	readHeaderTimeout = 30 * time.Second
 	// writeHeaderTimeout is longer, since servers assemble a multipart upload
 	// before they answer.
 	writeHeaderTimeout = 10 * time.Minute
 	idleTimeout        = 90 * time.Second
-	// idlePerHost keeps a connection for each slot of a large worker; the
-	// default of two would dial anew for almost every range.
+	// idlePerHost keeps a connection for each slot of a large worker; with the
+	// default of two, almost every range would dial anew.
 	idlePerHost = 256
-	// writeTries includes the first; only Put and its kin are retried here.
+	// writeTries includes the first try; only writes are retried here.
 	writeTries = 4
 )
 
 // Config says where staging is and how to get in.
 type Config struct {
-	// Endpoint is "host:port", spoken to in plain HTTP, or a URL with http or https.
+	// Endpoint is "host:port", for plain HTTP, or a URL with http or https.
 	Endpoint  string
 	Region    string // "us-east-1" if empty
 	AccessKey providers.Secret
 	SecretKey providers.Secret
-	// PathStyle puts the bucket into the path of the URL in place of its host,
-	// as most servers other than Amazon's want it. Without it, the style follows
-	// from the endpoint.
+	// PathStyle puts the bucket into the path of the URL instead of its host, as
+	// most servers other than Amazon's want it. Without it, the endpoint decides.
 	PathStyle bool
-	// CAFile is who signs the server's certificate, in PEM; the system's
-	// authorities if empty.
+	// CAFile holds the authorities that sign the server's certificate, in PEM; the
+	// system's if empty.
 	CAFile string
 }
 
@@ -65,15 +64,15 @@ type Store struct {
 	transports  [2]*http.Transport
 }
 
-// New returns a Store; nothing is dialled. The error says which field of the
-// config is wrong.
+// New returns a Store without dialling. The error says which field of the config
+// is wrong.
 func New(config Config) (*Store, error) {
 	host, secure, err := parseEndpoint(config.Endpoint)
 	if err != nil {
 		return nil, err
 	}
 	if config.Region == "" {
-		// Set in any case: else minio-go asks the server for each bucket's region.
+		// Without a region minio-go would ask the server for each bucket's.
 		config.Region = "us-east-1"
 	}
 	lookup := minio.BucketLookupAuto
@@ -132,8 +131,8 @@ func parseEndpoint(endpoint string) (host string, secure bool, err error) {
 	return u.Host, u.Scheme == "https", nil
 }
 
-// transport speaks HTTP/1.1 only: each range has a connection to itself, and
-// no stream of another one competes for its flow-control window.
+// transport speaks HTTP/1.1 only, so each range has a connection, and its flow
+// control, to itself.
 func transport(headerTimeout time.Duration, trust *tls.Config) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig:       trust.Clone(),
@@ -144,10 +143,8 @@ func transport(headerTimeout time.Duration, trust *tls.Config) *http.Transport {
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConnsPerHost:   idlePerHost,
-		// Each slot of a worker may meet one.
-		MaxResponseHeaderBytes: 256 << 10,
-		// The bytes are wanted as they are stored.
-		DisableCompression: true,
+		MaxResponseHeaderBytes: 256 << 10, // each slot of a worker may meet one
+		DisableCompression:     true,      // the bytes must arrive as they are stored
 	}
 }
 
@@ -158,10 +155,9 @@ func (s *Store) Close() {
 	}
 }
 
-// Check asks the server for a sign of life with our credentials, and changes
-// nothing. Credentials that are known but may not list buckets are fine: a
-// worker needs no more than to read objects. Waiting for a server that is not
-// there yet is the caller's.
+// Check makes one call with our credentials to see whether the server answers,
+// and changes nothing. Credentials that may not list buckets are fine: a worker
+// only reads objects. The caller waits for a server that is not up yet.
 func (s *Store) Check(ctx context.Context) error {
 	_, err := s.read.ListBuckets(ctx)
 	if resp, ok := errors.AsType[minio.ErrorResponse](err); ok && resp.Code == minio.AccessDenied {
@@ -173,7 +169,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Stat returns the object as it is now, its ETag, size and version filled.
+// Stat returns the object as it is now, with its ETag, size and version.
 func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, error) {
 	info, err := s.read.StatObject(ctx, bucket, key, minio.StatObjectOptions{})
 	if err != nil {
@@ -182,10 +178,10 @@ func (s *Store) Stat(ctx context.Context, bucket, key string) (uploads.Object, e
 	return object("stat", bucket, key, info)
 }
 
-// StatDigest is Stat, with the checksum of the whole object that the server
-// keeps, zero if it keeps none: CRC-64/NVME or CRC-32C, else SHA-256 or SHA-1.
-// One that was made of the parts' checksums is none of the bytes. Nor is the
-// ETag: where it looks like an MD5 it need not be one.
+// StatDigest is Stat with the checksum that the server keeps of the whole object:
+// CRC-64/NVME, CRC-32C, SHA-256 or SHA-1, the first of these that it has, or zero.
+// A checksum of the parts' checksums does not count. Nor does the ETag, which may
+// look like an MD5 without being one.
 func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Object, hashing.Digest, error) {
 	info, err := s.read.StatObject(ctx, bucket, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
@@ -207,7 +203,7 @@ func (s *Store) StatDigest(ctx context.Context, bucket, key string) (uploads.Obj
 		{hashing.SHA256, info.ChecksumSHA256},
 		{hashing.SHA1, info.ChecksumSHA1},
 	} {
-		// The sum of parts' checksums is followed by their number, and so no Base64.
+		// A checksum of parts' checksums ends in their number, so it is no Base64.
 		if raw, err := base64.StdEncoding.DecodeString(kept.text); err == nil && len(raw) == kept.kind.Size() {
 			return object, hashing.New(kept.kind, raw), nil
 		}
@@ -244,8 +240,8 @@ func pins(etag string) error {
 	return nil
 }
 
-// version drops the name that S3 gives to what was stored without a version:
-// it is overwritten in place, so it pins nothing.
+// version drops "null", the name that S3 gives to objects stored without a
+// version: they are overwritten in place, so it pins nothing.
 func version(id string) string {
 	if id == "null" {
 		return ""
@@ -254,11 +250,11 @@ func version(id string) string {
 }
 
 // Open starts one ranged GET of length bytes from offset, under If-Match with
-// the object's ETag and of its version if it has one; offset and length must
-// lie within obj.Size, and an object of another size is Changed. The body streams from the connection: nothing is read
-// ahead, and closing it early drops the connection. Read returns an *Error
-// that wraps io.ErrUnexpectedEOF if fewer than length bytes come. Cancelling
-// the context ends a read in hand.
+// the object's ETag, and of its version if it has one. The range must lie within
+// obj.Size; an object of another size is Changed. The body streams from the
+// connection: nothing is read ahead, and closing it early drops the connection.
+// Read returns an *Error that wraps io.ErrUnexpectedEOF if fewer than length
+// bytes come. Cancelling the context ends a read in hand.
 func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error) {
 	if offset < 0 || length < 0 || offset+length > obj.Size || length == 0 && obj.Size > 0 {
 		return nil, fmt.Errorf("open %s: range of %d bytes at %d is not within %d bytes", obj.URL(), length, offset, obj.Size)
@@ -289,8 +285,8 @@ func (s *Store) Open(ctx context.Context, obj uploads.Object, offset, length int
 			Err: fmt.Errorf("its ETag is %s, not %s", info.ETag, obj.ETag),
 		}
 	case ranged && of.size >= 0 && of.size != obj.Size:
-		// The size may be what a submitter said: too small a one would cut the
-		// media short, and every digest would agree.
+		// The size may come from the submitter. If it were too small, the media
+		// would be cut short and every digest would agree.
 		_ = raw.Close()
 		return nil, &Error{
 			Kind: Changed, Op: "open", Bucket: obj.Bucket, Key: obj.Key,
@@ -332,8 +328,8 @@ func readRange(text string) (r byteRange, ok bool) {
 	return r, strings.EqualFold(unit, "bytes") && errors.Join(errs[:]...) == nil
 }
 
-// body passes the response body through and counts, so that an end that comes
-// early is an error even where the answer named no length.
+// body passes the response body through and counts, so that an early end is an
+// error even if the answer named no length.
 type body struct {
 	raw  io.ReadCloser
 	obj  uploads.Object
@@ -379,7 +375,7 @@ func (s *Store) List(ctx context.Context, bucket, prefix string, yield func(uplo
 			return err
 		}
 	}
-	// minio-go ends the sequence in silence when the context ends.
+	// minio-go ends the sequence without an error when the context ends.
 	if err := ctx.Err(); err != nil {
 		return classify("list", bucket, prefix, context.Cause(ctx))
 	}

@@ -17,12 +17,11 @@ const (
 	maxParts    = 10_000 // of S3
 )
 
-// Put stores exactly size bytes of r under the key and returns the object. What
-// is larger than 16 MiB goes in parts, four at a time, through that many
-// buffers of 16 MiB; above 156 GiB the parts grow with the size and two are on
-// their way at a time. Each part is covered by a CRC-64/NVME that the server
-// checks. A reader that ends early is an error, and nothing is stored; what it
-// has after size bytes is left alone. Progress is seen by whoever wraps r.
+// Put stores exactly size bytes of r under the key and returns the object. More
+// than 16 MiB goes in parts of that size, four at a time, each through a buffer;
+// above 156 GiB the parts grow with the size and go two at a time. The server
+// checks each part by a CRC-64/NVME. A reader that ends early is an error, and
+// nothing is stored; nothing is read beyond size bytes. To see progress, wrap r.
 func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.Reader, size int64) (uploads.Object, error) {
 	partSize, threads := int64(putPartSize), uint(putThreads)
 	if size > putPartSize*maxParts {
@@ -34,7 +33,7 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 		PartSize:              uint64(partSize),
 		NumThreads:            threads,
 		ConcurrentStreamParts: true,
-		// Not AutoChecksum, with which an object in one piece goes without any.
+		// AutoChecksum would leave an object in one piece without a checksum.
 		Checksum: minio.ChecksumCRC64NVME,
 		// The checksum covers the bytes; signing them too would hash them twice.
 		DisableContentSha256: true,
@@ -48,8 +47,8 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: size}, nil
 }
 
-// exactReader ends after left bytes and fails if r ends before: minio-go takes
-// an early end for the end of the object.
+// exactReader ends after left bytes and fails if r ends earlier: minio-go would
+// take that for the end of the object.
 type exactReader struct {
 	r       io.Reader
 	left    int64
@@ -79,7 +78,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// MakeBucket makes the bucket; one that is ours already is no error.
+// MakeBucket makes the bucket. If it is ours already, that is no error.
 func (s *Store) MakeBucket(ctx context.Context, bucket string) error {
 	err := s.write.MakeBucket(ctx, bucket, minio.MakeBucketOptions{})
 	if err == nil || minio.ToErrorResponse(err).Code == minio.BucketAlreadyOwnedByYou {
@@ -88,7 +87,7 @@ func (s *Store) MakeBucket(ctx context.Context, bucket string) error {
 	return classify("make bucket", bucket, "", err)
 }
 
-// Delete removes the object; one that is gone already is no error.
+// Delete removes the object. If it is gone already, that is no error.
 func (s *Store) Delete(ctx context.Context, bucket, key string) error {
 	if err := s.write.RemoveObject(ctx, bucket, key, minio.RemoveObjectOptions{}); err != nil {
 		return classify("delete", bucket, key, err)

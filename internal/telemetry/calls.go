@@ -32,16 +32,17 @@ func newCalls(reg prometheus.Registerer, tracer *Tracer) *calls {
 	return c
 }
 
-// expect makes the series that alerts count refusals by, so that the first one is
-// an increase. Of these calls alone: a series for each of all would be hundreds.
+// expect creates the series by which alerts count refusals of these calls, so
+// that the first refusal is an increase. Creating those of every call and outcome
+// would make hundreds.
 func (c *calls) expect(provider string, made ...providers.Call) {
 	for _, call := range made {
 		c.seconds.WithLabelValues(provider, string(call), string(providers.Unauthorized))
 	}
 }
 
-// watch returns the providers, each of them measured. They keep the
-// capabilities that they have.
+// watch returns the providers, each of them measured, with the capabilities that
+// it has.
 func (c *calls) watch(known map[string]providers.Provider) map[string]providers.Provider {
 	out := maps.Clone(known)
 	for name, p := range out {
@@ -72,7 +73,7 @@ func (c *calls) watch(known map[string]providers.Provider) map[string]providers.
 	return out
 }
 
-// outcomeOf is a call's label.
+// outcomeOf returns the label of a call that ended with err.
 func outcomeOf(err error) string {
 	switch {
 	case err == nil:
@@ -84,7 +85,7 @@ func outcomeOf(err error) string {
 	}
 }
 
-// knownKind keeps kinds of failure that we know.
+// knownKind returns the kind of failure if it is a known one, else "other".
 func knownKind(kind string) string {
 	switch providers.Kind(kind) {
 	case providers.Transient, providers.Throttled, providers.Unauthorized, providers.SessionLost, providers.Rejected,
@@ -95,8 +96,8 @@ func knownKind(kind string) string {
 	return "other"
 }
 
-// watched is a provider whose calls are measured. Capabilities that it may lack
-// are those whose absence says the same as what is returned here.
+// watched is a provider whose calls are measured. It always has the capabilities
+// below; if the provider lacks one, watched answers as its absence would mean.
 type watched struct {
 	providers.Provider
 	name  string
@@ -113,7 +114,8 @@ var (
 	_ providers.CredentialChecker = (*watched)(nil)
 )
 
-// begin begins a call; what it returns is called with the error that came of it.
+// begin begins a call. The caller passes the call's error to the function that it
+// returns.
 func (w *watched) begin(ctx context.Context, call string, attrs ...attribute.KeyValue) (context.Context, func(error)) {
 	ctx, span := w.calls.tracer.child(ctx, call, append(attrs, attribute.String("mediaferry.provider", w.name))...)
 	started := time.Now()
@@ -203,8 +205,8 @@ func (w *watched) NeededDigests(account providers.Account, media providers.Media
 	return w.Limits().ObjectDigests
 }
 
-// renewals is the capability of a provider that renews: having the method says
-// that it can.
+// renewals is the Renewer of a provider that has it, measured. It is apart from
+// watched because having the method means that the provider can renew.
 type renewals struct {
 	of      *watched
 	renewer providers.Renewer

@@ -35,8 +35,8 @@ type Dispatcher struct {
 
 var _ dispatch.Watcher = (*Dispatcher)(nil)
 
-// NewDispatcher returns what watches a dispatcher of the accounts, whose
-// providers are given by name.
+// NewDispatcher returns a Dispatcher for the accounts, given as the name of each
+// account's provider by the account's name.
 func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 	reg := newRegistry("dispatcher")
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -87,11 +87,17 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		}),
 	}
 	reg.MustRegister(d.lost, d.unpublished, d.batch, d.batchSeconds)
+	d.expectAll()
+	return d
+}
+
+// expectAll creates the series of the known accounts and outcomes, so that the
+// first event of each is an increase.
+func (d *Dispatcher) expectAll() {
 	for _, outcome := range notifications.Outcomes() {
 		d.notifications.WithLabelValues(string(outcome))
 	}
-	for account, provider := range accounts {
-		// There from the start, so that the first increase is one.
+	for account, provider := range d.providers {
 		for _, c := range []*prometheus.CounterVec{d.submitted, d.fedAgain, d.ackedBytes, d.ackedParts} {
 			c.WithLabelValues(account, provider)
 		}
@@ -104,7 +110,6 @@ func NewDispatcher(accounts map[string]string, tracer *Tracer) *Dispatcher {
 		d.failures.WithLabelValues(account, provider, string(providers.Mismatch))
 		d.calls.expect(provider, providers.CallBegin, providers.CallFinish, providers.CallProbe, providers.CallAbort, "renew")
 	}
-	return d
 }
 
 // Providers returns the providers, each of them measured.
@@ -112,8 +117,8 @@ func (d *Dispatcher) Providers(known map[string]providers.Provider) map[string]p
 	return d.calls.watch(known)
 }
 
-// providerOf returns the provider of an account; an account that is not
-// configured here is "other" and so is its provider.
+// providerOf returns the labels of an account; for one that is not configured here
+// both are "other".
 func (d *Dispatcher) providerOf(account string) (name, provider string) {
 	if p, ok := d.providers[account]; ok {
 		return account, p
@@ -121,7 +126,7 @@ func (d *Dispatcher) providerOf(account string) (name, provider string) {
 	return "other", "other"
 }
 
-// stepName is what a control step does, by what its upload is in.
+// stepName returns what a control step does, by the state of its upload.
 func stepName(step uploads.Step) string {
 	switch {
 	case step.AbortDue:
@@ -154,7 +159,7 @@ func (d *Dispatcher) Step(ctx context.Context, step uploads.Step) (context.Conte
 	}
 }
 
-// Recorded counts what is new in the ledger, and ends the way of each report.
+// Recorded counts what is new in the ledger, and makes the last span of each report.
 func (d *Dispatcher) Recorded(reports []parts.Report, landed []parts.Landed, began time.Time) {
 	now := time.Now()
 	d.batch.Observe(float64(len(reports)))
@@ -294,8 +299,8 @@ func jobKind(job parts.Job) string {
 	return "part"
 }
 
-// PublishEvents counts uploads that have ended and makes the span of all of each:
-// whoever ended it, its event comes past here, as a rule once.
+// PublishEvents counts uploads that have ended and makes the span that encloses
+// each of them. The event of every end passes here, as a rule once.
 func (q watchedQueue) PublishEvents(ctx context.Context, events []uploads.Event) error {
 	err := q.Queue.PublishEvents(ctx, events)
 	if err != nil {
@@ -310,7 +315,7 @@ func (q watchedQueue) PublishEvents(ctx context.Context, events []uploads.Event)
 	return nil
 }
 
-// ended is what the event of an upload's end says, as far as it is of use here.
+// ended is what telemetry reads of the event of an upload's end.
 type ended struct {
 	Upload  uploads.ID    `json:"upload"`
 	Account string        `json:"account"`
@@ -322,7 +327,7 @@ type ended struct {
 	} `json:"failure"`
 }
 
-// endedOf reads an event; ok is false for one of another kind.
+// endedOf reads an event; ok is false if it is not an upload's end.
 func endedOf(payload []byte) (e ended, ok bool) {
 	err := json.Unmarshal(payload, &e)
 	return e, err == nil && (e.State == uploads.Completed || e.State == uploads.Failed || e.State == uploads.Cancelled)

@@ -27,17 +27,18 @@ type Stream struct {
 
 const (
 	standingTimeout = 5 * time.Second
-	// What was read is kept for standingRest, and for standingShare times as long
-	// as it took: metrics cost the database at most a twentieth of its time.
+	// What was read is kept for standingRest, or for standingShare times as long as
+	// reading took if that is more: metrics cost the database at most a twentieth of
+	// its time.
 	standingRest  = 5 * time.Second
 	standingShare = 20
 )
 
-// Ask has the registry ask the sources when metrics are read. What one cannot
-// say is left out, and mediaferry_dependency_up says so.
+// Ask makes the registry ask the sources when metrics are read. If a source does
+// not answer, its metrics are left out and mediaferry_dependency_up is 0.
 func (d *Dispatcher) Ask(from Sources) { d.Registry.MustRegister(&standing{from: from}) }
 
-// standing reads what is asked for, seldom.
+// standing reads the sources, but not at each request for metrics.
 type standing struct {
 	from Sources
 
@@ -53,7 +54,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("mediaferry_"+name, help, labels, nil)
 }
 
-// The record and the queue are shared, so every dispatcher says the same of them.
+// The record and the queue are shared, so every dispatcher gives the same values.
 //
 //nolint:gochecknoglobals // descriptions, never changed
 var (
@@ -101,7 +102,7 @@ func (s *standing) Collect(ch chan<- prometheus.Metric) {
 	for _, m := range s.kept {
 		ch <- m
 	}
-	// What costs nothing is of now.
+	// These cost nothing, so they are read each time.
 	used, idle, most := s.from.Connections()
 	ch <- value(connsDesc, float64(used), "used")
 	ch <- value(connsDesc, float64(idle), "idle")

@@ -31,9 +31,9 @@ import (
 
 // Tracing says where spans go.
 type Tracing struct {
-	// Endpoint is the collector's URL, OTLP over HTTP. Where it is empty the
-	// variables OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
-	// are asked, and where those are, nothing is traced.
+	// Endpoint is the collector's URL, OTLP over HTTP. If it is empty, the variables
+	// OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT count; if
+	// they are empty too, nothing is traced.
 	Endpoint string
 	Sample   float64 // share of uploads that are traced, 0 to 1
 	Service  string  // name of the process, unless OTEL_SERVICE_NAME gives another
@@ -48,9 +48,9 @@ type Tracer struct {
 }
 
 // NewTracer returns a Tracer, nil if tracing is off. A collector that cannot be
-// reached is no error: spans wait for it in bounded memory and are dropped then,
-// of which the log hears once a minute. Of the variables of OpenTelemetry all are
-// honoured but those of sampling.
+// reached is no error: spans wait for it in bounded memory and are then dropped,
+// with at most one log line a minute. All of OpenTelemetry's variables are
+// honoured except those of sampling.
 func NewTracer(ctx context.Context, cfg Tracing, log *zap.Logger) (*Tracer, error) {
 	named := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 	if cfg.Endpoint == "" && !named || cfg.Sample <= 0 || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
@@ -87,13 +87,14 @@ func NewTracer(ctx context.Context, cfg Tracing, log *zap.Logger) (*Tracer, erro
 	}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(ids{}),
-		// Whether an upload is traced is in the parent that every span here has.
+		// Every span here has a parent, which says whether the upload is traced.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
 	)
 	return &Tracer{provider: provider, tracer: provider.Tracer("mediaferry"), sample: cfg.Sample}, nil
 }
 
-// Close sends what is left, within a few seconds, also when ctx has ended.
+// Close sends the spans that are left, for at most three seconds, even if ctx has
+// ended.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -112,7 +113,7 @@ func (t *Tracer) sampled(id uploads.ID) bool {
 	return float64(binary.BigEndian.Uint64(id[8:])<<2) < t.sample*math.Exp2(64)
 }
 
-// root is the span that encloses all others of the upload.
+// root returns the span that encloses all others of the upload.
 func root(id uploads.ID) trace.SpanContextConfig {
 	span := trace.SpanID(id[8:])
 	for i := range span {
@@ -121,9 +122,8 @@ func root(id uploads.ID) trace.SpanContextConfig {
 	return trace.SpanContextConfig{TraceID: trace.TraceID(id), SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true}
 }
 
-// start begins a span of the upload: below the one of traceparent if that is of
-// this upload, else below its root. The span is one that does nothing where the
-// upload is not traced.
+// start begins a span of the upload: below traceparent's if that is of the same
+// upload, else below its root. If the upload is not traced, the span does nothing.
 func (t *Tracer) start(
 	ctx context.Context, id uploads.ID, traceparent, name string, kind trace.SpanKind, attrs ...attribute.KeyValue,
 ) (context.Context, trace.Span) {
@@ -146,7 +146,8 @@ func (t *Tracer) below(ctx context.Context, id uploads.ID, traceparent string) c
 	return trace.ContextWithRemoteSpanContext(ctx, parent)
 }
 
-// child begins a span below the one that ctx has; none where it has none.
+// child begins a span below the one in ctx. If there is none, the span does
+// nothing.
 func (t *Tracer) child(ctx context.Context, name string, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
 	if t == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, noop.Span{}
@@ -169,11 +170,11 @@ func (t *Tracer) ended(id uploads.ID, at time.Time, failure string, attrs ...att
 	span.End(trace.WithTimestamp(at))
 }
 
-// madeAt is the time in a UUIDv7, which is when the upload was submitted.
+// madeAt returns the time in a UUIDv7, which is when the upload was submitted.
 func madeAt(id uploads.ID) time.Time { return time.Unix(id.Time().UnixTime()) }
 
-// end ends a span with what became of it. The kind of a provider's error is
-// kept, and not its text, which may repeat what a platform said.
+// end ends a span with the outcome of its call. It keeps the kind and code of a
+// provider's error but not its text, which may quote the platform.
 func end(span trace.Span, err error) {
 	if !span.IsRecording() {
 		return
@@ -187,7 +188,7 @@ func end(span trace.Span, err error) {
 	span.End()
 }
 
-// traceparentOf is how a message carries the span, "" if there is none.
+// traceparentOf returns the span as a message carries it, "" if it is not traced.
 func traceparentOf(span trace.Span) string {
 	at := span.SpanContext()
 	if !at.IsSampled() {
@@ -196,10 +197,10 @@ func traceparentOf(span trace.Span) string {
 	return "00-" + at.TraceID().String() + "-" + at.SpanID().String() + "-01"
 }
 
-// rootKey is where a context has the upload whose root span is to be made.
+// rootKey is the context key of the upload whose root span is being made.
 type rootKey struct{}
 
-// ids makes the ids of spans: random, but for roots.
+// ids makes the ids of spans: random, except for roots.
 type ids struct{}
 
 var _ sdktrace.IDGenerator = ids{}

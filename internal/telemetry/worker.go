@@ -28,7 +28,7 @@ type Worker struct {
 	read         prometheus.Counter
 }
 
-// NewWorker returns what watches a worker.
+// NewWorker returns a Worker.
 func NewWorker(tracer *Tracer) *Worker {
 	reg := newRegistry("worker")
 	w := &Worker{
@@ -60,7 +60,7 @@ func (w *Worker) Providers(known map[string]providers.Provider) map[string]provi
 	return w.calls.watch(known)
 }
 
-// Ask has the registry ask the worker when metrics are read.
+// Ask makes the registry ask the worker when metrics are read.
 func (w *Worker) Ask(stats func() transfer.Stats) {
 	gauge := func(name, help string, of func(transfer.Stats) float64) {
 		w.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mediaferry_worker_" + name, Help: help},
@@ -78,11 +78,11 @@ func (w *Worker) Ask(stats func() transfer.Stats) {
 	counter("digested_bytes_total", "Bytes that digest passes read and hashed.", func(s transfer.Stats) int64 { return s.DigestedBytes })
 }
 
-// Handler is how a worker handles a delivery of a job.
+// Handler handles one delivery of a job, as transfer.Worker.Handle does.
 type Handler = func(ctx context.Context, job parts.Job, delivery int, alive func()) parts.Settlement
 
-// Handle returns the handler, measured. A delivery's span is below that of who
-// put the job on the queue.
+// Handle returns the handler, measured. A delivery's span is below the one under
+// which the job was published.
 func (w *Worker) Handle(handle Handler) Handler {
 	return func(ctx context.Context, job parts.Job, delivery int, alive func()) parts.Settlement {
 		began := time.Now()
@@ -119,7 +119,7 @@ type Source interface {
 	Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error)
 }
 
-// Source returns the source, with what is read from it counted.
+// Source returns the source, with the bytes read from it counted.
 func (w *Worker) Source(source Source) Source { return watchedSource{source, w} }
 
 type watchedSource struct {

@@ -15,15 +15,15 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Bounds of the cache of assignments. An upload whose runs come to this worker
-// one after another is asked for once in assignmentLife.
+// Bounds of the cache of assignments. While runs of an upload keep coming to this
+// worker, it asks once in assignmentLife.
 const (
 	maxAssignments = 256
 	assignmentLife = 3 * time.Minute
 )
 
-// errUnusable is an assignment that this worker cannot act on; one of another
-// version may.
+// errUnusable says that this worker cannot act on an assignment; a worker of
+// another version may.
 var errUnusable = errors.New("the assignment is of no use")
 
 type assignmentKey struct {
@@ -46,9 +46,9 @@ type assignment struct {
 	known    uploads.KnownDigest // see parts.Assignment.Known
 }
 
-// assignments asks for assignments and keeps them for the following runs of an
-// upload, the most recently used ones, never past the session's expiry.
-// Several slots that need the same one ask once.
+// assignments asks for assignments and caches the most recently used ones for the
+// following runs of an upload, never past the session's expiry. Slots that need
+// the same one at once ask once.
 type assignments struct {
 	assigner  assigner
 	platforms map[string]providers.Provider
@@ -57,7 +57,7 @@ type assignments struct {
 	byKey   map[assignmentKey]*list.Element // of *kept
 	recent  list.List                       // of *kept, the most recently used first
 	flights map[assignmentKey]*flight
-	forgets int // an answer to what was asked before the last one is not kept
+	forgets int // counts calls of forget; an answer to an older question is not kept
 }
 
 type kept struct {
@@ -84,8 +84,8 @@ func newAssignments(a assigner, platforms map[string]providers.Provider) *assign
 	}
 }
 
-// first returns the assignment of a job that is delivered for the first time:
-// the cached one, that which another slot is asking for, or a fresh one.
+// first returns the assignment of a job that is delivered for the first time: the
+// cached one, the one that another slot is asking for, or a fresh one.
 func (c *assignments) first(ctx context.Context, job parts.Job) (*assignment, error) {
 	key := keyOf(job)
 	for {
@@ -143,12 +143,12 @@ func (c *assignments) ask(ctx context.Context, job parts.Job, redelivered bool) 
 		return nil, nil, fmt.Errorf("%w: this worker has no provider %q", errUnusable, a.Provider)
 	}
 	if err := json.Unmarshal(a.Session, &value.session); err != nil {
-		// The decoder's words could quote the session.
+		// The decoder's error could quote the session.
 		return nil, nil, fmt.Errorf("%w: its session cannot be read", errUnusable)
 	}
 	if expires := &value.session.Expires; !expires.IsZero() && !a.At.IsZero() {
-		// By the clock of this machine: whatever that says, a session is not taken
-		// for lapsed that the dispatcher has just handed out.
+		// Converted to this machine's clock, so that a session which the dispatcher has
+		// just handed out never looks lapsed.
 		*expires = expires.Add(time.Since(a.At))
 	}
 	if a.Plan.Size < 1 || a.Plan.PartSize < 1 {

@@ -9,17 +9,17 @@ import (
 	"mediaferry/internal/providers"
 )
 
-// body is a providers.Body that knows afterwards what became of it. Each is
-// for one PutPart: net/http may read on for a moment after the call returned,
-// so the state is atomic and a body is never used for a second part.
+// body is a providers.Body that knows what became of it. Each is for one PutPart:
+// net/http may read on for a moment after the call has returned, so the state is
+// atomic and a body is never used for a second part.
 type body interface {
 	providers.Body
 	// consumed reports whether the provider had every byte.
 	consumed() bool
-	// failed returns the error with which reading staging broke off, if it did.
+	// failed returns the error that ended the reading of staging, nil if none did.
 	failed() error
-	// readDigest is of the bytes read, of the kind by which the object is known;
-	// zero where Digest is of that kind, and where nothing is known.
+	// readDigest is the digest of the bytes read, of the kind by which the object is
+	// known. It is zero if Digest is of that kind, or if nothing is known.
 	readDigest() hashing.Digest
 }
 
@@ -48,10 +48,10 @@ func newStreamed(src io.Reader, length int64, sums *sums, moved *atomic.Int64) *
 	return b
 }
 
-// Read reads from staging, no further than the part's last byte. Once that is
-// delivered it no longer touches the reader or the sums, which then belong to
-// the next part. The last bytes of an object that is one part, and is not what
-// is known of it, are not delivered: the platform never has all of it.
+// Read reads from staging up to the part's last byte. Once that is delivered, it
+// no longer touches the reader or the sums, which then belong to the next part. If
+// the part is the whole object and its digest is not the known one, the last bytes
+// are withheld, so that the platform never has all of it.
 func (b *streamed) Read(p []byte) (int, error) {
 	left := b.left.Load()
 	switch {
@@ -145,8 +145,8 @@ func (b *held) Read(p []byte) (int, error) {
 
 func (b *held) Len() int64 { return int64(len(b.data)) }
 
-// Bytes gives the part away as a whole: what the provider does with it is not
-// seen, neither whether it is sent nor how fast.
+// Bytes gives the whole part away: whether and how fast the provider sends it can
+// then not be seen.
 func (b *held) Bytes() []byte {
 	b.taken.Store(true)
 	return b.data

@@ -23,8 +23,8 @@ const (
 	digestPieces = 2
 
 	checkpointInterval = time.Second
-	// stillDueInterval is how often a pass asks whether it is still wanted: it may
-	// go on for hours, and a worker that was cut off misses that its upload is
+	// stillDueInterval is how often a pass asks whether it is still wanted: a pass
+	// may go on for hours, and a worker that was cut off misses that the upload is
 	// cancelled or paused.
 	stillDueInterval = 5 * time.Second
 )
@@ -57,8 +57,8 @@ func (h *hand) digestObject(ctx, work context.Context) parts.Settlement {
 		}
 		return parts.Settlement{Verdict: parts.Done}
 	}
-	// What was hashed is kept, whatever comes next. Without the checkpoint it is
-	// only hashed again.
+	// The last checkpoint is kept whatever comes next. Without it, bytes are hashed
+	// twice and nothing is lost.
 	if c, err := pass.Checkpoint(); err == nil && c.Offset > 0 {
 		digested.Checkpoint = &c
 		err = h.report(out, nil, nil, digested)
@@ -69,12 +69,12 @@ func (h *hand) digestObject(ctx, work context.Context) parts.Settlement {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	return h.handBack(ctx, name(work, failure))
+	return h.handBack(ctx, nameStall(work, failure))
 }
 
-// resume starts a pass where the checkpoint ends, or from byte 0 if it is of no
-// use: of another build, of other kinds, or beyond the object's end. An error
-// says that a kind is unknown.
+// resume starts a pass where the checkpoint ends, or at byte 0 if the checkpoint
+// is of another build, of other kinds, or beyond the object's end. An error says
+// that a kind is unknown.
 func resume(a parts.Assignment) (*hashing.Pass, error) {
 	if c := a.Checkpoint; c != nil && c.Offset >= 0 && c.Offset <= a.Source.Size {
 		if pass, err := hashing.NewPass(a.Kinds, c); err == nil {
@@ -84,29 +84,13 @@ func resume(a parts.Assignment) (*hashing.Pass, error) {
 	return hashing.NewPass(a.Kinds, nil)
 }
 
-// hashAll brings the pass to the object's end. A read that fails in a way that
-// may pass is taken up once more where it broke off, as long as it advances.
-// Checkpoints are reported on the way, without the pass waiting for them; they
-// are all confirmed or given up when it returns. Now and then, with one of them,
-// the dispatcher is asked whether the pass is still due.
+// hashAll hashes the object to its end. A read that fails for a reason that may be
+// temporary is resumed once where it broke off, and again as long as it advances.
+// Checkpoints are reported meanwhile; all are confirmed or given up on return.
 func (h *hand) hashAll(ctx context.Context, pass *hashing.Pass, obj uploads.Object) *parts.Failure {
 	checkpoints := make(chan hashing.Checkpoint, 1)
 	var reports sync.WaitGroup
-	reports.Go(func() {
-		asked := time.Now()
-		for c := range checkpoints {
-			if err := h.report(ctx, nil, nil, &parts.Digested{Checkpoint: &c, Object: obj}); err != nil && ctx.Err() == nil {
-				h.logger().Warn("checkpoint is not confirmed", zap.Error(err))
-			}
-			if time.Since(asked) < stillDueInterval {
-				continue
-			}
-			asked = time.Now()
-			if _, err := h.assignments.assigner.AskAssignment(ctx, h.job, false); errors.Is(err, ErrStale) {
-				h.cancel(ErrCancelled)
-			} // any other error says nothing of the upload
-		}
-	})
+	reports.Go(func() { h.reportCheckpoints(ctx, obj, checkpoints) })
 	defer reports.Wait()
 	defer close(checkpoints)
 
@@ -127,8 +111,27 @@ func (h *hand) hashAll(ctx context.Context, pass *hashing.Pass, obj uploads.Obje
 	return nil
 }
 
-// hashRest hashes from where the pass stands to the object's end, with one
-// read. Reading and hashing overlap.
+// reportCheckpoints reports checkpoints until the channel is closed, and now and
+// then asks the dispatcher whether the pass is still due; if not, it cancels the
+// job.
+func (h *hand) reportCheckpoints(ctx context.Context, obj uploads.Object, checkpoints <-chan hashing.Checkpoint) {
+	asked := time.Now()
+	for c := range checkpoints {
+		if err := h.report(ctx, nil, nil, &parts.Digested{Checkpoint: &c, Object: obj}); err != nil && ctx.Err() == nil {
+			h.logger().Warn("checkpoint is not confirmed", zap.Error(err))
+		}
+		if time.Since(asked) < stillDueInterval {
+			continue
+		}
+		asked = time.Now()
+		if _, err := h.assignments.assigner.AskAssignment(ctx, h.job, false); errors.Is(err, ErrStale) {
+			h.cancel(ErrCancelled)
+		} // any other error says nothing about the upload
+	}
+}
+
+// hashRest hashes from the pass's offset to the object's end, with one read.
+// Reading and hashing overlap.
 func (h *hand) hashRest(ctx context.Context, pass *hashing.Pass, obj uploads.Object, checkpoints chan<- hashing.Checkpoint) error {
 	left := obj.Size - pass.Offset()
 	src, err := h.source.Open(ctx, obj, pass.Offset(), left)

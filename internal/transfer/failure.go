@@ -12,8 +12,8 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// maxDeliveries is how often a job is delivered before a failure that may pass
-// is handed back.
+// maxDeliveries is how often a job is delivered before a temporary failure is
+// handed back.
 const maxDeliveries = 3
 
 const maxMessage = 500 // bytes of a Failure's message
@@ -28,13 +28,13 @@ type course struct {
 // courseOf decides by kind. It is the one place that does.
 func courseOf(f *parts.Failure) course {
 	if f.Code == parts.CodeStalled {
-		// A slot was taken for the whole of the timeout. Another delivery would take
-		// it again: the dispatcher knows how the account's other parts fare.
+		// A slot was blocked for the whole timeout, and another delivery would block
+		// one again. The dispatcher knows how the account's other parts fare.
 		return course{}
 	}
 	switch providers.Kind(f.Kind) {
 	case providers.Transient, parts.SourceTransient, providers.UnknownOutcome:
-		// An unknown outcome too: a part may be put any number of times.
+		// An unknown outcome is no different: a part may be put any number of times.
 		return course{again: true, redeliver: true}
 	case providers.Mismatch:
 		return course{again: true}
@@ -50,7 +50,7 @@ func courseOf(f *parts.Failure) course {
 	}
 }
 
-// platformFailure makes the Failure of an error that the provider returned.
+// platformFailure turns an error of a provider into a Failure.
 func platformFailure(part int, started time.Time, err error) *parts.Failure {
 	f := &parts.Failure{
 		Part: part, Kind: string(providers.KindOf(err)), Message: message(err),
@@ -71,7 +71,7 @@ type sourceError interface {
 	SourceKind() string
 }
 
-// sourceFailure makes the Failure of an error that reading staging returned.
+// sourceFailure turns an error of reading staging into a Failure.
 func sourceFailure(part int, started time.Time, err error) *parts.Failure {
 	f := &parts.Failure{
 		Part: part, Kind: parts.SourceTransient, Message: message(err),
@@ -86,7 +86,7 @@ func sourceFailure(part int, started time.Time, err error) *parts.Failure {
 	return f
 }
 
-// unfit makes the Failure of a job that this worker cannot do.
+// unfit returns the Failure of a job that this worker cannot do.
 func unfit(kind providers.Kind, part int, err error) *parts.Failure {
 	now := time.Now()
 	return &parts.Failure{
@@ -95,10 +95,9 @@ func unfit(kind providers.Kind, part int, err error) *parts.Failure {
 	}
 }
 
-// name says in f why the work was ended, where that was not the context of the
-// job but a stall; the error that the stall caused says less. Where staging was
-// being read, it is staging that stalled.
-func name(work context.Context, f *parts.Failure) *parts.Failure {
+// nameStall makes f say that the work stalled, if it did: the error that the
+// stall caused says less. If staging was being read, it is staging that stalled.
+func nameStall(work context.Context, f *parts.Failure) *parts.Failure {
 	cause := context.Cause(work)
 	switch {
 	case !errors.Is(cause, errStalled):

@@ -55,7 +55,7 @@ type hand struct {
 	total atomic.Int64 // bytes to read
 	read  atomic.Int64 // bytes read from staging; set back when some must be read again
 	pulse atomic.Int64 // other signs of life: held bytes taken, steps done
-	moved atomic.Int64 // when the last sign of life was seen, in ns since 1970; 0 before the first look
+	moved atomic.Int64 // when the last sign of life was seen, in ns since 1970; 0 before it is watched
 }
 
 // leave reports whether the worker is stopping, so that no further part is begun.
@@ -79,13 +79,13 @@ func (h *hand) stageNow() Stage {
 // signs changes whenever something moves.
 func (h *hand) signs() int64 { return h.read.Load() + h.pulse.Load() }
 
-// crowding is the part of the stall timeout after which a job gives way.
+// crowding divides the stall timeout: a job gives way after a third of it.
 const crowding = 3
 
 // crowds reports whether a job that does not move should give way early: every
-// slot is taken, and another job of its account has stood still for longer. So
-// a platform that hangs does not keep all slots from the other accounts for the
-// whole of the timeout, and one job of it waits on.
+// slot is taken, and another job of its account has stood still for longer. So a
+// platform that hangs does not keep all slots from other accounts for the whole
+// timeout; one of its jobs waits on.
 func (h *hand) crowds() bool {
 	if len(h.slots) > 0 {
 		return false
@@ -97,7 +97,7 @@ func (h *hand) crowds() bool {
 		if other == h || other.job.Account != h.job.Account || other.stageNow() != StageSending {
 			continue
 		}
-		// Of those that stopped together the first that was taken stays.
+		// Of jobs that stopped at the same moment, the first that was taken stays.
 		if at := other.moved.Load(); at != 0 && (at < moved || at == moved && other.taken < h.taken) {
 			return true
 		}
@@ -105,11 +105,11 @@ func (h *hand) crowds() bool {
 	return false
 }
 
-// watch begins to show progress, to say alive while bytes move, and to end the
-// work with errStalled when none does. Waiting for reports is not watched: they
-// have a timeout of their own. It goes on until work is done or end is called,
-// which waits for a look that is under way. A timer looks, and no goroutine: most
-// jobs of small objects are done before the first look.
+// watch shows progress, calls alive while bytes move, and ends the work with
+// errStalled when none do. It does not watch the wait for reports, which have
+// their own timeout. It goes on until work is done or end is called; end waits for
+// a look that is under way. A timer takes the looks, not a goroutine: most jobs of
+// small objects are done before the first one.
 func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) (end func()) {
 	began := time.Now()
 	h.moved.Store(began.UnixNano())
@@ -125,7 +125,7 @@ func (h *hand) watch(work context.Context, stop context.CancelCauseFunc) (end fu
 	}
 }
 
-// watch is how a job in hand is looked at.
+// watch is the state of watching one job in hand.
 type watch struct {
 	h    *hand
 	done func() error // not nil once the work is done
@@ -189,9 +189,9 @@ func (h *hand) report(ctx context.Context, acks []parts.Ack, failure *parts.Fail
 	return h.deliver(ctx, r)
 }
 
-// noteMended keeps a try whose digests did not agree, before the part is sent
-// once more. Where that cannot be reported the record lacks it, and the part is
-// sent all the same.
+// noteMended reports a try whose digests did not agree, before the part is sent
+// once more. If the report fails, the try is missing from the record and the part
+// is sent all the same.
 func (h *hand) noteMended(ctx context.Context, f *parts.Failure) {
 	if f.Stage == "" {
 		return
@@ -228,9 +228,9 @@ func (h *hand) deliver(ctx context.Context, r parts.Report) error {
 	return nil
 }
 
-// handBack settles a job whose work failed, after what it did achieve was
-// reported: it is delivered again if that may help, else the failure goes to
-// the dispatcher, which owns any longer delay.
+// handBack settles a job whose work failed, after the parts that did arrive were
+// reported. If another delivery may help, it asks for one; else it reports the
+// failure to the dispatcher, which owns any longer delay.
 func (h *hand) handBack(ctx context.Context, f *parts.Failure) parts.Settlement {
 	c := courseOf(f)
 	if c.forget {
@@ -247,7 +247,7 @@ func (h *hand) handBack(ctx context.Context, f *parts.Failure) parts.Settlement 
 	return parts.Settlement{Verdict: parts.Done}
 }
 
-// unreported settles a job of which a report was not confirmed.
+// unreported settles a job that has a report which was not confirmed.
 func (h *hand) unreported(ctx context.Context, err error) parts.Settlement {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
@@ -266,8 +266,8 @@ func (h *hand) unassigned(ctx context.Context, err error) parts.Settlement {
 	case ctx.Err() != nil:
 		return interrupted(ctx)
 	default:
-		// There is nobody to hand a failure to, so the queue keeps the job for as
-		// long as it takes.
+		// The dispatcher does not answer, so there is nobody to report a failure to;
+		// the queue keeps the job for as long as it takes.
 		h.logger().Warn("no assignment", zap.Error(err))
 		return again(h.delivery)
 	}
@@ -299,9 +299,9 @@ func jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2) //nolint:gosec // spreads load, guards nothing
 }
 
-// outlive returns a context for reports of what is done already, which ends
-// reportGrace after ctx: also after a cancellation, since an upload that is
-// paused goes on later.
+// outlive returns a context for reports of finished work, which ends reportGrace
+// after ctx. That holds after a cancellation too, since a paused upload goes on
+// later.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(ctx, func() {

@@ -8,20 +8,20 @@ import (
 	"mediaferry/internal/parts"
 )
 
-// Acks are reported together: as many as a report takes, or what has come
-// within a moment of the first.
+// Acks are reported in batches: at most batchAcks, and those that come within
+// batchDelay of the first.
 const (
 	batchAcks  = 128
 	batchDelay = 20 * time.Millisecond
 )
 
-// errUnreported is the cause of work that was ended because its acks are not
-// confirmed: to send more would only be to send it again.
+// errUnreported is the cause of work that ended because its acks are not
+// confirmed: whatever else it sent would have to be sent again.
 var errUnreported = errors.New("acks are not confirmed")
 
-// outbox reports the acks of one job in batches while its parts are sent. One
-// goroutine does so until close. The ack of a job of one part needs none: close
-// reports it.
+// outbox reports the acks of one job in batches while its parts are sent, in one
+// goroutine that lasts until close. A job of one part needs no goroutine: close
+// reports its ack.
 type outbox struct {
 	in   chan parts.Ack // nil where close reports
 	done chan struct{}

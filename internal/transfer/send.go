@@ -54,12 +54,12 @@ func (h *hand) sendRun(ctx, work context.Context, stop context.CancelCauseFunc) 
 		return h.unreported(ctx, err)
 	default:
 		failure.SessionNumber = a.number
-		return h.handBack(ctx, name(work, failure))
+		return h.handBack(ctx, nameStall(work, failure))
 	}
 }
 
-// sendAndReport sends the parts of the run that are not acked. The Failure is of
-// the part that could not be sent; the error says that acks are not confirmed.
+// sendAndReport sends the parts of the run that are not acked. The Failure is that
+// of the part that could not be sent; the error says that acks are not confirmed.
 func (h *hand) sendAndReport(
 	ctx, work context.Context, stop context.CancelCauseFunc, a *assignment, acked *parts.Set,
 ) (failure *parts.Failure, err error) {
@@ -94,8 +94,8 @@ func (h *hand) sendMissing(ctx context.Context, a *assignment, acked *parts.Set,
 	return nil
 }
 
-// sendStretch sends adjacent parts. A part that fails in a way that may pass is
-// tried once more, from a fresh read. sent is how many bytes went before.
+// sendStretch sends adjacent parts. A part whose failure may be temporary is tried
+// once more, from a fresh read. sent is how many bytes of the run went before.
 func (h *hand) sendStretch(ctx context.Context, a *assignment, stretch parts.Run, sent int64, out *outbox) *parts.Failure {
 	tried := 0
 	for rest := stretch; ; {
@@ -113,10 +113,9 @@ func (h *hand) sendStretch(ctx context.Context, a *assignment, stretch parts.Run
 	}
 }
 
-// sendParts reads adjacent parts with one ranged GET and sends each. With a
-// Failure it returns the part that is next to be sent. Nothing of this read
-// is used again after a Failure: a transport that gave up on a request may
-// still hold its body.
+// sendParts reads adjacent parts with one ranged GET and sends each. It returns the
+// number of the next part to be sent. After a Failure nothing of this read is used
+// again: a transport that gave up on a request may still hold its body.
 func (h *hand) sendParts(ctx context.Context, a *assignment, run parts.Run, out *outbox) (next int, _ *parts.Failure) {
 	sums, err := newSums(a)
 	if err != nil {

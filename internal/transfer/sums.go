@@ -8,13 +8,13 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// sums hashes the bytes of one part after another: for the platform, and, where
-// that is another kind, by what is known of the object.
+// sums hashes one part after another: with the kind that the platform checks and,
+// if that is another, with the kind by which the object is known.
 type sums struct {
 	part, read         hash.Hash // nil where no such digest is asked for
 	partKind, readKind hashing.Kind
-	// whole is what the bytes read must come to, where the part is the whole
-	// object; zero otherwise.
+	// whole is the digest that the bytes must have if the part is the whole object;
+	// zero otherwise.
 	whole uploads.KnownDigest
 }
 
@@ -57,10 +57,10 @@ func (s *sums) add(p []byte) {
 	}
 }
 
-// end returns the digests of the part, zero for those that are not asked for:
-// the platform's, and the one by which the object is known where that is
-// another. The error says that the part is the whole object and is not what is
-// known of it.
+// end returns the digests of the part: the one for the platform, and the one by
+// which the object is known if that is another; zero for one that is not asked
+// for. The error says that the part is the whole object and has another digest
+// than the known one.
 func (s *sums) end() (part, read hashing.Digest, err error) {
 	if s.part != nil {
 		part = hashing.New(s.partKind, s.part.Sum(nil))

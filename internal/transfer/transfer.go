@@ -15,48 +15,46 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// ErrStale is what an assigner returns for a job that is about nothing any
-// more: its upload is cancelled, finished, or in another epoch. The job is
-// settled as done.
+// ErrStale is what an assigner returns for a job that is no longer wanted: its
+// upload is cancelled, finished, or in another epoch. The job is settled as done.
 var ErrStale = errors.New("the job is stale")
 
-// ErrCancelled is the cause of a cancelled context that says that the upload
-// was cancelled or paused: the job is settled as done, since the dispatcher has
-// taken it off the queue. Any other cause is a stop: the job is released. No
-// failure is counted either way.
+// ErrCancelled is the cause of a job's context when its upload was cancelled or
+// paused. The job is settled as done, since the dispatcher takes it off the queue.
+// Any other cause is a stop: the job is released. No failure is counted either way.
 var ErrCancelled = errors.New("the upload is cancelled or paused")
 
-// errStopping is the cause of digest passes that end since the worker stops.
+// errStopping is the cause of digest passes that end because the worker stops.
 var errStopping = errors.New("the worker is stopping")
 
 // assigner asks the dispatcher about a job.
 type assigner interface {
 	// AskAssignment returns how to read the job's bytes and where to send them.
 	// If redelivered, Acked lists the parts of the run that the ledger has. It
-	// returns ErrStale for a job that is to be dropped; any other error may pass.
+	// returns ErrStale for a job to be dropped; any other error is temporary.
 	AskAssignment(ctx context.Context, job parts.Job, redelivered bool) (parts.Assignment, error)
 }
 
 // source reads staging objects.
 type source interface {
 	// Open starts one ranged read of length bytes, at least 1, from offset, pinned
-	// to obj.ETag. The reader ends with the context or with Close, also while a
-	// Read is under way. Errors of both tell their kind through
-	// SourceKind() string; one that does not is parts.SourceTransient.
+	// to obj.ETag. The context and Close end the reader even during a Read. Errors
+	// of Open and Read tell their kind through SourceKind() string; any other is
+	// parts.SourceTransient.
 	Open(ctx context.Context, obj uploads.Object, offset, length int64) (io.ReadCloser, error)
 }
 
 // reporter sends reports to the dispatcher.
 type reporter interface {
-	// Report returns when the report is stored by the ACKS stream. It may be
-	// repeated. It keeps nothing of the report.
+	// Report returns when the ACKS stream has stored the report. It may be
+	// repeated. It does not keep the report.
 	Report(ctx context.Context, report parts.Report) error
 }
 
 // live shows progress to whoever watches.
 type live interface {
 	// Progress is called about once a second for each job in hand. It must not
-	// block; losing what it is told is harmless.
+	// block, and may drop what it is told.
 	Progress(p Progress)
 }
 
@@ -71,23 +69,22 @@ const (
 	StageReporting Stage = "reporting" // waiting for the last reports to be confirmed
 )
 
-// Progress is where a job in hand stands.
+// Progress is how far a job in hand has come.
 type Progress struct {
 	Job      parts.Job
 	Worker   string
 	Delivery int // 1 for the first
 	Stage    Stage
-	// Bytes of Total are read so far: of the parts of the run that are to be
-	// sent, or of the whole object. Total is 0 until the assignment is known.
+	// Bytes have been read of Total: of the run's parts that are to be sent, or of
+	// the whole object. Total is 0 until the assignment is known.
 	Bytes, Total int64
 }
 
-// Config is what a Worker is built from besides its dependencies.
+// Config is what a Worker needs besides its dependencies.
 type Config struct {
 	ID    string // name of the worker, as reports carry it
 	Slots int    // jobs in hand at most; at least 1
-	// StallTimeout is how long a job may move no byte before the attempt is given
-	// up; 0 means 30 s.
+	// StallTimeout ends an attempt that has moved no byte for so long; 0 means 30 s.
 	StallTimeout time.Duration
 }
 
@@ -137,7 +134,8 @@ func (s *slot) drop() {
 	s.buf = nil
 }
 
-// New returns a Worker. The platforms are by name, as in Assignment.Provider.
+// New returns a Worker. The keys of platforms are the names in
+// Assignment.Provider.
 func New(
 	cfg Config, log *zap.Logger, assigner assigner, source source, reporter reporter, live live,
 	platforms map[string]providers.Provider,
@@ -163,13 +161,13 @@ func New(
 	return w
 }
 
-// Handle does one delivery of a job, from 1, and says how to settle it. It
-// returns Done only when every report of it was confirmed; the same job may be
-// handled again at any time, also at the same time. alive is called while bytes
-// move, at most ten times a second. More jobs than slots wait here.
+// Handle does one delivery of a job, counted from 1, and says how to settle it. It
+// returns Done only when all reports are confirmed. The same job may be handled
+// again at any time, even concurrently. alive is called while bytes move, at most
+// ten times a second. Jobs in excess of the slots wait here.
 //
-// When ctx is cancelled, Handle returns within what its dependencies take to
-// notice, plus reportGrace for acks of parts that are finished.
+// When ctx is cancelled, Handle returns as soon as its dependencies notice, plus
+// at most reportGrace for acks of finished parts.
 func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive func()) parts.Settlement {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -201,10 +199,10 @@ func (w *Worker) Handle(ctx context.Context, job parts.Job, delivery int, alive 
 }
 
 // Stop lets jobs in hand end early: the part that is being sent is finished and
-// reported, and the rest of its run is released, for another worker to have at
-// once. A digest pass is released after a last checkpoint, and what is handled
-// from now on before it is begun. Stop does not wait and may be repeated; what
-// must end sooner is cancelled through its context.
+// reported, and the rest of its run is released, for another worker to take at
+// once. A digest pass is released after a last checkpoint; a job that is handled
+// from now on, before it begins. Stop does not wait and may be repeated. To end a
+// job sooner, cancel its context.
 func (w *Worker) Stop() {
 	w.stopping.Store(true)
 	w.mu.Lock()
@@ -216,8 +214,8 @@ func (w *Worker) Stop() {
 	}
 }
 
-// Cancel ends the jobs in hand of the upload: when it returns, their contexts
-// are cancelled and its assignments forgotten. Handle then returns Done.
+// Cancel ends the upload's jobs in hand: when it returns, their contexts are
+// cancelled and its assignments are forgotten. Handle then returns Done.
 func (w *Worker) Cancel(upload uploads.ID) {
 	w.assignments.forget(func(k assignmentKey) bool { return k.upload == upload })
 	w.mu.Lock()

@@ -2,19 +2,15 @@ package upstreams
 
 import (
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // the protocol's ETag is an MD5
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +39,7 @@ const (
 	cosMaxPut   = 5 << 30 // bytes, of a part or an object in one call
 	cosMaxParts = 10_000
 	cosMaxList  = 1000
-	cosMaxXML   = 2 << 20  // bytes of a part list
-	cosDrain    = 64 << 20 // bytes of a refused body that are read all the same
+	cosMaxXML   = 2 << 20 // bytes of a part list
 )
 
 // COSConfig is what a COS is made of.
@@ -60,10 +55,10 @@ type COSConfig struct {
 	MinPart int64
 }
 
-// COS stands in for Tencent's object storage, as far as uploads need it. A
-// request is for the bucket that its Host names, such as
-// example-1250000000.cos.ap-guangzhou.myqcloud.com, wherever it was sent. COS
-// is an http.Handler, safe for use by many goroutines.
+// COS stands in for Tencent's object storage, as far as uploads need it. The
+// bucket is the one that the request's Host names, such as
+// example-1250000000.cos.ap-guangzhou.myqcloud.com, wherever the request was
+// sent. COS is an http.Handler, safe for use by many goroutines.
 type COS struct {
 	local
 
@@ -199,19 +194,11 @@ func (c *COS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // cosCall is one call on its way through the storage.
 type cosCall struct {
-	Call
+	callInHand
 	cosPlace
+
 	r     *http.Request
 	query url.Values
-	body  io.Reader
-	fault Fault
-}
-
-// Read counts what is read of the body.
-func (c *cosCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
 // cosAnswer is what a call is answered with; the zero one is an empty 200.
@@ -242,24 +229,25 @@ func (c *COS) serveCall(w http.ResponseWriter, r *http.Request) {
 	bucket, _, _ := strings.Cut(r.Host, ".cos.")
 	key := strings.TrimPrefix(r.URL.Path, "/")
 	call := &cosCall{
-		Call:     Call{At: time.Now(), Method: r.Method, File: key},
-		cosPlace: cosPlace{bucket, key}, r: r, query: r.URL.Query(), body: r.Body,
+		callInHand: callInHand{Call: Call{At: time.Now(), Method: r.Method, File: key}, body: r.Body},
+		cosPlace:   cosPlace{bucket, key}, r: r, query: r.URL.Query(),
 	}
 	call.Action = cosAction(r.Method, key, call.query)
 	call.Part, _ = strconv.Atoi(call.query.Get("partNumber"))
 	refusal := c.authenticate(call)
-	call.fault = c.faults.hit(call.Action, call.Account, key)
-	call.body = slowed(r.Context(), r.Body, call.speed())
-	if call.fault.DelayMS > 0 && wait(r.Context(), time.Duration(call.fault.DelayMS)*time.Millisecond) != nil {
-		call.Outcome = "the caller left"
+	if !c.meetFault(r.Context(), &call.callInHand) {
 		c.record(call)
 		return
+	}
+	if call.fault.BytesPerSecond == 0 {
+		bits, _ := strconv.Atoi(r.Header.Get("X-Cos-Traffic-Limit")) // judged later
+		call.body = slowed(r.Context(), call.body, bits/8)
 	}
 	answer := cosAnswer{refusal: refusal}
 	if refusal == nil && call.fault.carriesOut() {
 		answer = c.apply(call)
 	}
-	call.fault.drain(call, cosDrain)
+	call.fault.drain(call, maxDrain)
 	var said string
 	if answer.refusal != nil {
 		said = answer.refusal.Code + " " + answer.refusal.Message
@@ -267,14 +255,6 @@ func (c *COS) serveCall(w http.ResponseWriter, r *http.Request) {
 	call.Outcome = call.fault.outcome(said)
 	c.record(call)
 	c.answer(w, call, answer)
-}
-
-// speed bounds the body as a fault or the caller itself asks.
-func (c *cosCall) speed() int {
-	if bits, err := strconv.Atoi(c.r.Header.Get("X-Cos-Traffic-Limit")); err == nil && c.fault.BytesPerSecond == 0 {
-		return bits / 8
-	}
-	return c.fault.BytesPerSecond
 }
 
 func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {
@@ -315,8 +295,8 @@ func (c *COS) answer(w http.ResponseWriter, call *cosCall, a cosAnswer) {
 	_ = xml.NewEncoder(w).Encode(a.body)
 }
 
-// record logs the call and adds its body to its file, before the caller hears
-// of it: who has an answer finds the call in the log.
+// record logs the call and adds its body to its file. It comes before the
+// answer, so a caller that has its answer finds the call in the log.
 func (c *COS) record(call *cosCall) {
 	c.calls.add(call.Call)
 	if call.Action != COSPutObject && call.Action != COSUploadPart {
@@ -329,8 +309,8 @@ func (c *COS) record(call *cosCall) {
 	f.Puts++
 }
 
-// file returns the account of what was received for the place. The caller
-// holds c.mu.
+// file returns the counts of what was received for the place. The caller holds
+// c.mu.
 func (c *COS) file(p cosPlace) *COSFile {
 	f := c.received[p]
 	if f == nil {
@@ -454,410 +434,4 @@ func (c *COS) apply(call *cosCall) cosAnswer {
 	default:
 		return cosRefused("MethodNotAllowed", "%s is not for this", call.Method)
 	}
-}
-
-func (c *COS) putObject(call *cosCall) cosAnswer {
-	piece, refusal := c.receive(call)
-	if refusal != nil {
-		return cosAnswer{refusal: refusal}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.store(&cosObject{cosPlace: call.cosPlace, pieces: []cosPart{piece}, size: piece.size, etag: piece.md5, crc: piece.crc})
-	return cosStored(piece.md5, piece.crc)
-}
-
-// store puts an object in place of another one. The caller holds c.mu.
-func (c *COS) store(o *cosObject) {
-	o.modified = time.Now()
-	if old := c.objects[o.cosPlace]; old != nil {
-		removeAll(old.pieces)
-	}
-	c.objects[o.cosPlace] = o
-	f := c.file(o.cosPlace)
-	f.Size, f.CRC64, f.Stored = o.size, o.crc.Sum, true
-}
-
-// receive reads a body to the disk, or to nowhere, under its hashes.
-func (c *COS) receive(call *cosCall) (cosPart, *cosRefusal) {
-	length := call.r.ContentLength
-	switch {
-	case length < 0:
-		return cosPart{}, cosRefuse("MissingContentLength", "Content-Length is missing")
-	case length > cosMaxPut:
-		return cosPart{}, cosRefuse("EntityTooLarge", "%d bytes are more than %d", length, int64(cosMaxPut))
-	}
-	want, err := base64.StdEncoding.DecodeString(call.r.Header.Get("Content-Md5"))
-	if err != nil || (len(want) != 0 && len(want) != md5.Size) {
-		return cosPart{}, cosRefuse("InvalidDigest", "Content-MD5 is not Base64 of 16 bytes")
-	}
-	into, path, err := c.create()
-	if err != nil {
-		return cosPart{}, cosRefuse("InternalError", "%v", err)
-	}
-	sum, crc := md5.New(), crc64.New(crc64.MakeTable(crc64.ECMA)) //nolint:gosec // see the import
-	n, err := c.copyBody(io.MultiWriter(into, sum, crc), flipped(call, call.fault), length)
-	if cerr := into.Close(); err == nil && cerr != nil {
-		err = fmt.Errorf("keep part: %w", cerr)
-	}
-	p := cosPart{
-		size: n, md5: hex.EncodeToString(sum.Sum(nil)), crc: hashing.New(hashing.CRC64ECMA, crc.Sum(nil)),
-		path: path, modified: time.Now(),
-	}
-	var refusal *cosRefusal
-	switch {
-	case err != nil:
-		refusal = cosRefuse("InternalError", "%v", err)
-	case n != length:
-		refusal = cosRefuse("IncompleteBody", "%d of %d bytes came", n, length)
-	case len(want) > 0 && p.md5 != hex.EncodeToString(want):
-		refusal = cosRefuse("BadDigest", "Content-MD5 is not that of the body")
-	}
-	if refusal != nil {
-		removeAll([]cosPart{p})
-		return cosPart{}, refusal
-	}
-	return p, nil
-}
-
-// copyBody reads length bytes of the body; fewer are no error.
-func (c *COS) copyBody(into io.Writer, body io.Reader, length int64) (int64, error) {
-	buffer := c.buffers.Get()
-	defer c.buffers.Put(buffer)
-	var done int64
-	for done < length {
-		n, err := body.Read(buffer[:min(int64(len(buffer)), length-done)])
-		if _, werr := into.Write(buffer[:n]); werr != nil {
-			return done, fmt.Errorf("keep part: %w", werr)
-		}
-		done += int64(n)
-		if err != nil {
-			break // what came is what counts
-		}
-	}
-	return done, nil
-}
-
-// nowhere takes bytes that are not kept.
-type nowhere struct{ io.Writer }
-
-func (nowhere) Close() error { return nil }
-
-// create opens a new file for bytes, or nowhere.
-func (c *COS) create() (io.WriteCloser, string, error) {
-	if c.config.Dir == "" {
-		return nowhere{io.Discard}, "", nil
-	}
-	c.mu.Lock()
-	c.sequence++
-	path := filepath.Join(c.config.Dir, fmt.Sprintf("cos-%d", c.sequence))
-	c.mu.Unlock()
-	f, err := os.Create(path) //nolint:gosec // the name is ours
-	if err != nil {
-		return nil, "", fmt.Errorf("keep part: %w", err)
-	}
-	return f, path, nil
-}
-
-func removeAll(pieces []cosPart) {
-	for _, p := range pieces {
-		if p.path != "" {
-			_ = os.Remove(p.path) // what stays is in a folder that goes as a whole
-		}
-	}
-}
-
-func (c *COS) getObject(call *cosCall) cosAnswer {
-	o := c.object(call.cosPlace)
-	if o == nil {
-		return cosRefused("NoSuchKey", "there is no object %q", call.key)
-	}
-	answer := cosStored(o.etag, o.crc)
-	answer.header.Set("Content-Length", strconv.FormatInt(o.size, 10))
-	if call.Action == COSGetObject {
-		if o.pieces[0].path == "" {
-			return cosRefused("NoSuchKey", "the bytes were discarded on arrival")
-		}
-		answer.object = o
-	}
-	return answer
-}
-
-// copyTo writes the object's kept bytes.
-func (c *COS) copyTo(w io.Writer, o *cosObject) {
-	buffer := c.buffers.Get()
-	defer c.buffers.Put(buffer)
-	for _, p := range o.pieces {
-		f, err := os.Open(p.path)
-		if err != nil {
-			return // the answer is short of what was announced, which the caller sees
-		}
-		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, buffer)
-		_ = f.Close() // it was only read
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (c *COS) initiate(call *cosCall) cosAnswer {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	u := &cosUpload{
-		cosPlace: call.cosPlace, id: fmt.Sprintf("%d%x", time.Now().Unix(), random), account: call.Account,
-		initiated: time.Now(), parts: make(map[int]cosPart),
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.uploads[u.id] = u
-	return cosAnswer{body: cosInitiated{Bucket: u.bucket, Key: u.key, UploadID: u.id}}
-}
-
-// upload returns the open upload that the call is about. The caller holds c.mu.
-func (c *COS) upload(call *cosCall) (*cosUpload, *cosRefusal) {
-	u := c.uploads[call.query.Get("uploadId")]
-	if u == nil || u.cosPlace != call.cosPlace {
-		return nil, cosRefuse("NoSuchUpload", "there is no upload %q of %q", call.query.Get("uploadId"), call.key)
-	}
-	return u, nil
-}
-
-// drop forgets an upload and its parts. The caller holds c.mu.
-func (c *COS) drop(id string) {
-	removeAll(slices.Collect(maps.Values(c.uploads[id].parts)))
-	delete(c.uploads, id)
-}
-
-func (c *COS) uploadPart(call *cosCall) cosAnswer {
-	number, err := strconv.Atoi(call.query.Get("partNumber"))
-	if err != nil || number < 1 || number > cosMaxParts {
-		return cosRefused("InvalidArgument", "partNumber %q is not 1 to %d", call.query.Get("partNumber"), cosMaxParts)
-	}
-	c.mu.Lock()
-	_, refusal := c.upload(call)
-	c.mu.Unlock()
-	if refusal != nil {
-		return cosAnswer{refusal: refusal}
-	}
-	part, refusal := c.receive(call)
-	if refusal != nil {
-		return cosAnswer{refusal: refusal}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u, refusal := c.upload(call) // it may have ended while the part came in
-	if refusal != nil {
-		removeAll([]cosPart{part})
-		return cosAnswer{refusal: refusal}
-	}
-	if old, ok := u.parts[number]; ok {
-		removeAll([]cosPart{old})
-	}
-	u.parts[number] = part
-	return cosStored(part.md5, part.crc)
-}
-
-func (c *COS) listParts(call *cosCall) cosAnswer {
-	most := min(cosNumber(call.query, "max-parts", cosMaxList), cosMaxList)
-	after := cosNumber(call.query, "part-number-marker", 0)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u, refusal := c.upload(call)
-	if refusal != nil {
-		return cosAnswer{refusal: refusal}
-	}
-	who := cosPerson{ID: u.account, DisplayName: u.account}
-	list := cosListedParts{
-		Bucket: u.bucket, Key: u.key, UploadID: u.id, Initiator: who, Owner: who,
-		EncodingType: call.query.Get("encoding-type"), PartNumberMarker: after, StorageClass: "STANDARD", MaxParts: most,
-	}
-	if list.EncodingType == "url" {
-		list.Key = cosEscape(list.Key)
-	}
-	for _, n := range slices.Sorted(maps.Keys(u.parts)) {
-		if n <= after || n == call.fault.HidePart {
-			continue
-		}
-		if len(list.Parts) == most {
-			list.IsTruncated = true
-			break
-		}
-		p := u.parts[n]
-		list.Parts = append(list.Parts, cosListedPart{PartNumber: n, LastModified: cosTime(p.modified), ETag: `"` + p.md5 + `"`, Size: p.size})
-		list.NextPartNumberMarker = n
-	}
-	return cosAnswer{body: list}
-}
-
-// cosNumber reads a number of the query, or what it is where none is given.
-func cosNumber(query url.Values, name string, otherwise int) int {
-	if n, err := strconv.Atoi(query.Get(name)); err == nil && n >= 0 {
-		return n
-	}
-	return otherwise
-}
-
-func (c *COS) listUploads(call *cosCall) cosAnswer {
-	most := min(cosNumber(call.query, "max-uploads", cosMaxList), cosMaxList)
-	list := cosListedUploads{
-		Bucket: call.bucket, Prefix: call.query.Get("prefix"), EncodingType: call.query.Get("encoding-type"),
-		KeyMarker: call.query.Get("key-marker"), UploadIDMarker: call.query.Get("upload-id-marker"), MaxUploads: most,
-	}
-	name := func(key string) string { return key }
-	if list.EncodingType == "url" {
-		name = cosEscape
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	open := slices.SortedFunc(maps.Values(c.uploads), func(a, b *cosUpload) int {
-		if a.key != b.key {
-			return strings.Compare(a.key, b.key)
-		}
-		if !a.initiated.Equal(b.initiated) {
-			return a.initiated.Compare(b.initiated)
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	past := list.KeyMarker == ""
-	for _, u := range open {
-		if !past {
-			past = u.key > list.KeyMarker || (u.key == list.KeyMarker && u.id == list.UploadIDMarker)
-			if !past || u.key == list.KeyMarker {
-				continue
-			}
-		}
-		if u.bucket != call.bucket || !strings.HasPrefix(u.key, list.Prefix) {
-			continue
-		}
-		if len(list.Uploads) == most {
-			list.IsTruncated = true
-			break
-		}
-		who := cosPerson{ID: u.account, DisplayName: u.account}
-		list.Uploads = append(list.Uploads, cosListedUpload{
-			Key: name(u.key), UploadID: u.id, Initiator: who, Owner: who, StorageClass: "STANDARD", Initiated: cosTime(u.initiated),
-		})
-		list.NextKeyMarker, list.NextUploadIDMarker = name(u.key), u.id
-	}
-	list.Prefix, list.KeyMarker = name(list.Prefix), name(list.KeyMarker)
-	return cosAnswer{body: list}
-}
-
-func (c *COS) complete(call *cosCall) cosAnswer {
-	body, err := io.ReadAll(io.LimitReader(call, cosMaxXML))
-	if err != nil {
-		return cosRefused("IncompleteBody", "%v", err)
-	}
-	if want := call.r.Header.Get("Content-Md5"); want != "" {
-		if sum := md5.Sum(body); want != base64.StdEncoding.EncodeToString(sum[:]) { //nolint:gosec // see the import
-			return cosRefused("BadDigest", "Content-MD5 is not that of the body")
-		}
-	}
-	named, err := parseCOSComplete(body)
-	if err != nil {
-		return cosRefused("MalformedXML", "%v", err)
-	}
-	c.mu.Lock()
-	u, refusal := c.upload(call)
-	var pieces []cosPart
-	if refusal == nil {
-		pieces, refusal = u.pieces(named, c.config.MinPart)
-	}
-	if refusal != nil {
-		c.mu.Unlock()
-		return cosAnswer{refusal: refusal}
-	}
-	// From here on no part can be added and nobody else can complete it.
-	for i := range pieces {
-		delete(u.parts, i+1)
-	}
-	c.drop(u.id)
-	c.mu.Unlock()
-
-	o, err := c.assemble(u.cosPlace, pieces, call.fault)
-	if err != nil {
-		return cosRefused("InternalError", "%v", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.store(o)
-	c.file(o.cosPlace).Completes++
-	answer := cosStored(o.etag, o.crc)
-	answer.body = cosCompleted{
-		Location: "http://" + call.r.Host + "/" + o.key, Bucket: o.bucket, Key: o.key, ETag: `"` + o.etag + `"`,
-	}
-	return answer
-}
-
-// pieces returns the parts that a completion names, in order.
-func (u *cosUpload) pieces(named []cosCompletePart, minPart int64) ([]cosPart, *cosRefusal) {
-	pieces := make([]cosPart, len(named))
-	for i, n := range named {
-		part, ok := u.parts[n.PartNumber]
-		switch {
-		case i > 0 && n.PartNumber <= named[i-1].PartNumber:
-			return nil, cosRefuse("InvalidPartOrder", "part %d comes after part %d", n.PartNumber, named[i-1].PartNumber)
-		case !ok || n.PartNumber != i+1:
-			return nil, cosRefuse("InvalidPart", "part %d is not there or leaves a gap", n.PartNumber)
-		case strings.Trim(n.ETag, `"`) != part.md5:
-			return nil, cosRefuse("InvalidPart", "part %d has another ETag", n.PartNumber)
-		case i < len(named)-1 && part.size < minPart:
-			return nil, cosRefuse("EntityTooSmall", "part %d has %d bytes", n.PartNumber, part.size)
-		}
-		pieces[i] = part
-	}
-	return pieces, nil
-}
-
-// assemble makes an object of parts. Its CRC is that of the bytes as they are
-// on the disk; where none are kept it follows from those of the parts.
-func (c *COS) assemble(place cosPlace, pieces []cosPart, fault Fault) (*cosObject, error) {
-	var random [md5.Size]byte
-	_, _ = rand.Read(random[:]) // never fails; the ETag of such an object is opaque
-	o := &cosObject{cosPlace: place, pieces: pieces, etag: fmt.Sprintf("%x-%d", random, len(pieces)), crc: pieces[0].crc}
-	for i, p := range pieces {
-		o.size += p.size
-		if i == 0 {
-			continue
-		}
-		var err error
-		if o.crc, err = hashing.Combine(hashing.CRC64ECMA, o.crc, p.crc, p.size); err != nil {
-			return nil, fmt.Errorf("assemble: %w", err)
-		}
-	}
-	if pieces[0].path == "" {
-		if fault.FlipBit {
-			raw := o.crc.Bytes()
-			raw[0] ^= 1
-			o.crc = hashing.New(hashing.CRC64ECMA, raw)
-		}
-		return o, nil
-	}
-	if fault.FlipBit {
-		if err := flipStored(pieces[0].path, fault.FlipAt); err != nil {
-			return nil, err
-		}
-	}
-	crc := crc64.New(crc64.MakeTable(crc64.ECMA))
-	c.copyTo(crc, o)
-	o.crc = hashing.New(hashing.CRC64ECMA, crc.Sum(nil))
-	return o, nil
-}
-
-func (c *COS) abort(call *cosCall) cosAnswer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u, refusal := c.upload(call)
-	if refusal != nil {
-		return cosAnswer{refusal: refusal}
-	}
-	c.drop(u.id)
-	return cosAnswer{status: http.StatusNoContent}
-}
-
-// object returns what is stored at the place, nil if nothing is.
-func (c *COS) object(p cosPlace) *cosObject {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.objects[p]
 }

@@ -17,8 +17,8 @@ import (
 // cosSkew is how far the clock of a caller may be off, in seconds.
 const cosSkew = 60
 
-// cosAuthorization is a signature of the storage's XML API, as it is sent in
-// the header or in the query.
+// cosAuthorization is a signature of the storage's XML API, from the header or
+// from the query.
 type cosAuthorization struct {
 	secretID   string
 	keyTime    string // "<start>;<end>"

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 )
 
 // cosRefusal is an error of the storage's XML API.
@@ -111,9 +110,6 @@ type cosListedUpload struct {
 	StorageClass string
 	Initiated    string
 }
-
-// cosTime is how listings write times.
-func cosTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // cosComplete is the body of a completion; its elements come in either order.
 type cosComplete struct {

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Fault is one way to misbehave. It says which calls it is for, and what
-// happens to them; what it leaves zero goes on as usual.
+// Fault is one way to misbehave: which calls it is for, and what happens to
+// them. A zero field changes nothing.
 type Fault struct {
 	Action  string `json:"action,omitempty"`  // the platform's name of the call; "" for any
 	Account string `json:"account,omitempty"` // access key of the account; "" for any
@@ -47,8 +47,8 @@ type Fault struct {
 	Reset      bool   `json:"reset,omitempty"`       // reset the connection
 	AfterBytes int64  `json:"after_bytes,omitempty"` // with Reset: bytes of body read before
 
-	// FlipBit damages the bytes of a part on their way here; where the call
-	// finishes the upload, those that are stored, before they are looked at.
+	// FlipBit damages the bytes of a part on their way here. In a call that
+	// finishes the upload it damages stored bytes, before they are looked at.
 	FlipBit  bool  `json:"flip_bit,omitempty"`
 	FlipAt   int64 `json:"flip_at,omitempty"`   // which bit of the body, or of the first part; 0 is the first
 	HidePart int   `json:"hide_part,omitempty"` // leave the part of this number out of a list
@@ -91,8 +91,8 @@ func (l *faultList) clear() {
 	l.faults = nil
 }
 
-// hit counts the call against every fault that is for it and returns the
-// first one in force, the zero Fault if there is none.
+// hit counts the call against every fault that is for it and returns the first
+// one that hits it, or the zero Fault.
 func (l *faultList) hit(action, account, file string) Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *slow) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
-// flipped returns r, with a bit turned over where the fault asks for it.
+// flipped returns r, with one bit inverted if the fault asks for it.
 func flipped(r io.Reader, f Fault) io.Reader {
 	if !f.FlipBit {
 		return r
@@ -215,7 +215,7 @@ func (f *flip) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // io.EOF travels as it is
 }
 
-// flipStored turns over a bit of a kept file, as a disk might.
+// flipStored inverts a bit of a kept file, as a disk might.
 func flipStored(path string, bit int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the name is ours
 	if err != nil {
@@ -253,9 +253,9 @@ func (f Fault) statusAnswer(w http.ResponseWriter) {
 	http.Error(w, "asked to fail", f.Status)
 }
 
-// asked are the platform's words for a call that a fault refuses. They quote, in
-// << and >>, what authorised the call, as servers do that say too much: whoever
-// passes them on is to strike it.
+// asked is the platform's message for a call that a fault refuses. Like a server
+// that says too much, it quotes what authorised the call, between << and >>:
+// whoever passes the message on must strike that out.
 func asked(r *http.Request) string {
 	var words strings.Builder
 	words.WriteString("asked to fail")

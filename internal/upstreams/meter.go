@@ -13,10 +13,9 @@ import (
 	"sync"
 )
 
-// Meter is a reverse proxy in front of an S3 server that counts the bytes of
-// bodies by object key, so that bytes which are sent twice can be told, and
-// misbehaves on request. Host and path pass through as they came, so signatures
-// hold. It streams.
+// Meter is a reverse proxy in front of an S3 server. It counts the bytes of
+// bodies by object key, which shows bytes that are sent twice, and misbehaves on
+// request. It streams, and passes host and path on unchanged, so signatures hold.
 type Meter struct {
 	local
 
@@ -52,8 +51,8 @@ func NewMeter(target string, transport http.RoundTripper, bytesPerSecond int) (*
 			},
 			Transport:  transport,
 			BufferPool: newBuffers(),
-			// A server that broke off, perhaps to refuse a body that it did not
-			// want to read, is seen to do so.
+			// The caller sees it when the server breaks off, perhaps because it
+			// does not want to read a body that it refuses.
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { reset(w) },
 		},
 		bytesPerSecond: bytesPerSecond,
@@ -81,7 +80,7 @@ func (m *Meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodPut && strings.Contains(key, "/"):
 		body := &metered{ReadCloser: r.Body, left: r.ContentLength, meter: m, key: key}
-		// A chunked body announces its payload; what frames it is not counted.
+		// A chunked body announces its payload; its framing is not counted.
 		if n, err := strconv.ParseInt(r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64); err == nil {
 			body.left = n
 		}

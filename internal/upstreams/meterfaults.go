@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Calls that a Meter tells apart beside those that it shares with the other
-// object storage, whose names they have too.
+// Calls that only a Meter tells apart. Those that COS has as well go by COS's
+// names.
 const (
 	S3CreateMultipartUpload = "CreateMultipartUpload"
 	s3Other                 = "other"
 )
 
-// AddFaults puts faults into force. Those of a server that damage bytes or
-// lists have no effect here.
+// AddFaults puts faults into force. Faults that damage bytes or lists have no
+// effect here.
 func (m *Meter) AddFaults(faults ...Fault) { m.local.AddFaults(faults...) }
 
 // s3Action names the call.
@@ -48,8 +48,7 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	c := Call{At: time.Now(), Method: r.Method, Action: s3Action(r.Method, r.URL.Query()), File: strings.TrimPrefix(r.URL.Path, "/")}
 	c.Part, _ = strconv.Atoi(r.URL.Query().Get("partNumber"))
 	f := m.faults.hit(c.Action, "", c.File)
-	if f.DelayMS > 0 && wait(r.Context(), time.Duration(f.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !f.delay(r.Context(), &c) {
 		m.calls.add(c)
 		return
 	}
@@ -70,7 +69,7 @@ func (m *Meter) serveCall(w http.ResponseWriter, r *http.Request) {
 	if f.Apply {
 		m.proxy.ServeHTTP(&unsaid{header: make(http.Header)}, r)
 	}
-	f.drain(r.Body, cosDrain)
+	f.drain(r.Body, maxDrain)
 	c.Outcome = f.outcome("")
 	m.calls.add(c)
 	m.fail(w, r, f)
@@ -91,8 +90,8 @@ func (m *Meter) fail(w http.ResponseWriter, r *http.Request, f Fault) {
 	}
 }
 
-// unsaid notes the status of an answer, and keeps all of it from the caller
-// where there is no writer.
+// unsaid notes the status of an answer. Without a writer it keeps the whole
+// answer from the caller.
 type unsaid struct {
 	http.ResponseWriter // nil to say nothing
 

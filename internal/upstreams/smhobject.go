@@ -18,7 +18,7 @@ import (
 	"mediaferry/internal/hashing"
 )
 
-// uploadInfo hands out headers for parts, good from now on for InfoLife. The
+// uploadInfo hands out headers for parts, valid for InfoLife from now on. The
 // caller holds the lock.
 func (s *SMH) uploadInfo(c *smhCall, t *smhTask) map[string]any {
 	s.issued++
@@ -36,26 +36,26 @@ func (s *SMH) uploadInfo(c *smhCall, t *smhTask) map[string]any {
 	}
 	return map[string]any{
 		"domain": c.r.Host, "path": t.object, "uploadId": t.uploadID, "headers": headers,
-		"confirmKey": t.confirmKey, "expiration": smhTime(expires), "availableDomainNum": 1,
+		"confirmKey": t.confirmKey, "expiration": isoTime(expires), "availableDomainNum": 1,
 	}
 }
 
-// authorize signs one upload's parts. To its users the signature is opaque, so
-// it covers what this server wants to be sure of.
+// authorize signs one upload's parts. Callers treat the signature as opaque, so
+// it covers whatever this server wants to be sure of.
 func (s *SMH) authorize(t *smhTask, token, times string) string {
 	mac := macOf(s.key, []byte(strings.Join([]string{t.object, t.uploadID, token, times}, "\n")))
 	return "q-sign-algorithm=sha1&q-ak=local&q-sign-time=" + times + "&q-key-time=" + times +
 		"&q-header-list=&q-url-param-list=&q-signature=" + hex.EncodeToString(mac)
 }
 
-// checkHeaders checks that a part came with headers that were handed out for
-// its upload, all of them and as they are. The caller holds the lock.
+// checkHeaders checks that a part came with the headers that were handed out for
+// its upload, complete and unchanged. The caller holds the lock.
 func (s *SMH) checkHeaders(c *smhCall, t *smhTask) smhAnswer {
 	h := c.r.Header
 	authorization, token := h.Get("Authorization"), h.Get("X-Cos-Security-Token")
 	times, _, _ := strings.Cut(strings.TrimPrefix(authorization, "q-sign-algorithm=sha1&q-ak=local&q-sign-time="), "&")
 	_, until, _ := strings.Cut(times, ";")
-	// Both numbers are ours once the signature is right, which is judged first.
+	// Both numbers are our own if the signature is right, and it is judged first.
 	end, _ := strconv.ParseInt(until, 10, 64)
 	number, _ := strconv.ParseUint(strings.TrimPrefix(token, "local-token-"), 10, 64)
 	limit, kind := h.Get("X-Cos-Traffic-Limit"), h.Get("Content-Type")
@@ -175,8 +175,8 @@ func (t *smhTask) drop() {
 	t.parts = nil
 }
 
-// assemble puts the parts together. How many there should be is known from the
-// announced size only. The caller holds the lock.
+// assemble puts the parts together. Only the announced size tells how many there
+// should be. The caller holds the lock.
 func (t *smhTask) assemble(minPart int64) (*smhContent, smhAnswer) {
 	content := &smhContent{library: t.library, object: t.object, hashes: t.claimed}
 	crc := hashing.New(hashing.CRC64ECMA, make([]byte, hashing.CRC64ECMA.Size()))
@@ -206,8 +206,8 @@ func (t *smhTask) assemble(minPart int64) (*smhContent, smhAnswer) {
 	return content, smhAnswer{}
 }
 
-// damage turns over a bit of the first part and returns the CRC-64 of what the
-// bytes are then.
+// damage inverts a bit of the first part and returns the CRC-64 of the damaged
+// bytes.
 func damage(content *smhContent, bit int64) (hashing.Digest, error) {
 	if err := flipStored(content.parts[0].path, bit); err != nil {
 		return hashing.Digest{}, err
@@ -222,9 +222,9 @@ func damage(content *smhContent, bit int64) (hashing.Digest, error) {
 	return hashing.New(hashing.CRC64ECMA, crc.Sum(nil)), nil
 }
 
-// match reports whether the content begins as the one hash says and is as a
-// whole what the other says; an empty hash says nothing. The content's own
-// hashes are made of its bytes when they are first asked for.
+// match reports whether the content's beginning has the one hash and the whole
+// content the other. An empty hash does not match, but whole needs no beginning.
+// The content's own hashes are computed when they are first asked for.
 func (c *smhContent) match(beginning, full string) (begins, whole bool) {
 	c.hashing.Do(func() {
 		h, err := hashing.NewHash(hashing.SMH)

@@ -3,12 +3,12 @@
 // misbehave on request. They are for demonstrations and tests; nothing here is
 // built to face a network.
 //
-// Every server answers three addresses of its own beside its protocol:
+// Besides its protocol, every server answers these addresses:
 //
 //	GET    /_local/calls   the calls so far, oldest first
 //	GET    /_local/files   what was received, by file
-//	POST   /_local/faults  a Fault, or a list of them, to be added
-//	DELETE /_local/faults  all faults are withdrawn
+//	POST   /_local/faults  adds a Fault or a list of them
+//	DELETE /_local/faults  withdraws all faults
 package upstreams
 
 import (
@@ -29,8 +29,8 @@ type Server struct {
 	done   chan error
 }
 
-// Serve listens on address, or on a free port of 127.0.0.1 where it is empty,
-// and serves the handler until Close.
+// Serve listens on address and serves the handler until Close. An empty address
+// is a free port of 127.0.0.1.
 func Serve(ctx context.Context, address string, handler http.Handler) (*Server, error) {
 	if address == "" {
 		address = "127.0.0.1:0"
@@ -49,14 +49,14 @@ func Serve(ctx context.Context, address string, handler http.Handler) (*Server, 
 	return s, nil
 }
 
-// CloseIdle closes the connections on which no call is under way.
+// CloseIdle closes the connections that are not in a call.
 func (s *Server) CloseIdle() {
 	s.server.SetKeepAlivesEnabled(false)
 	s.server.SetKeepAlivesEnabled(true)
 }
 
-// Close stops listening, breaks off the calls in hand and waits for the
-// server's end.
+// Close stops listening, breaks off the calls in hand and waits for the server
+// to end.
 func (s *Server) Close() error {
 	if err := s.server.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", s.URL, err)
@@ -67,7 +67,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// maxCalls bounds the log; older calls are dropped, the totals by file stay.
+// maxCalls bounds the log. Older calls are dropped; the totals by file stay.
 const maxCalls = 100_000
 
 // Call is one call as the server saw it.

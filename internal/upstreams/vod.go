@@ -1,17 +1,12 @@
 package upstreams
 
 import (
-	"crypto/md5"  //nolint:gosec // the protocol checks MD5
 	"crypto/sha1" //nolint:gosec // the protocol identifies files by SHA-1
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,11 +41,11 @@ type VODConfig struct {
 	// discards them: parts are still checked against their MD5, but the SHA-1 of
 	// the whole is taken on trust and the media cannot be fetched.
 	Dir string
-	// Strict takes what the documents say and nothing of what the vendor's
+	// Strict accepts what the documents say and nothing that the vendor's
 	// clients send besides: /v2/index.php, GET for calls without a body,
-	// "signature", fileSha in the query in lower case. Of server-side uploads:
-	// Region, a clock in seconds, the server's own name in what is signed, a
-	// nonce for each call, and no Report.
+	// "signature", fileSha in the query in lower case. Server-side uploads need
+	// Region, a clock in seconds, this server's own name in the signed text and a
+	// nonce for each call, and have no Report.
 	Strict bool
 	// VerifyKey, if set, adds verify_content to the answer of FinishUploadEx;
 	// HexVerify gives its MAC in hex, as the published example has it.
@@ -58,9 +53,9 @@ type VODConfig struct {
 	HexVerify bool
 }
 
-// VOD stands in for Tencent VOD's part upload, client-side and server-side:
-// the two differ in who signs what, and know uploads by the same keys. It is
-// an http.Handler, safe for use by many goroutines.
+// VOD stands in for Tencent VOD's part upload, client-side and server-side. The
+// two differ in who signs what, and name uploads by the same keys. VOD is an
+// http.Handler, safe for use by many goroutines.
 type VOD struct {
 	local
 
@@ -140,8 +135,8 @@ func (v *VOD) Files() []VODFile {
 	return files
 }
 
-// Forget drops the account's unfinished upload of the file, as the platform
-// does with one that was left alone for long.
+// Forget drops the account's unfinished upload of the file, as the platform does
+// after a long silence.
 func (v *VOD) Forget(account, fileSHA string) {
 	key := vodKey{account, fileSHA}
 	v.mu.Lock()
@@ -153,7 +148,7 @@ func (v *VOD) Forget(account, fileSHA string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.fileID != "" {
-		return // a part that comes late is of media that is there
+		return // the media is complete; a late part belongs to it
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -198,13 +193,12 @@ func vodRefusal(code, canRetry int, format string, args ...any) vodAnswer {
 
 // vodCall is one call on its way through the server.
 type vodCall struct {
-	Call
+	callInHand
+
 	step     vodStep
 	claims   claims // of client-side uploads
 	query    url.Values
 	rawQuery string
-	fault    Fault
-	body     io.Reader
 	host     string
 	path     string
 }
@@ -231,23 +225,16 @@ func stepOf(action string) vodStep {
 	return ""
 }
 
-// Read counts what is read of the body.
-func (c *vodCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
-}
-
 // serveAction authenticates the call, lets a fault have its way, carries it
 // out and logs it.
 func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	c := &vodCall{
-		Call:  Call{At: time.Now(), Action: r.URL.Query().Get("Action"), Method: r.Method},
-		query: r.URL.Query(), // never the form: parts arrive as form bodies from some clients
-		body:  r.Body,
-		host:  r.Host,
-
+		callInHand: callInHand{
+			Call: Call{At: time.Now(), Action: r.URL.Query().Get("Action"), Method: r.Method}, body: r.Body,
+		},
+		query:    r.URL.Query(), // never the form: parts arrive as form bodies from some clients
 		rawQuery: r.URL.RawQuery,
+		host:     r.Host,
 		path:     r.URL.Path,
 	}
 	c.step = stepOf(c.Action)
@@ -257,14 +244,12 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 		authenticate = v.authenticateServer
 	}
 	refused, ok := authenticate(c)
-	fault := v.faults.hit(c.Action, c.Account, c.File)
-	c.body = slowed(r.Context(), r.Body, fault.BytesPerSecond)
-	if fault.DelayMS > 0 && wait(r.Context(), time.Duration(fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+	if !v.meetFault(r.Context(), &c.callInHand) {
 		v.record(c)
 		return
 	}
-	c.body, c.fault = flipped(c.body, fault), fault
+	fault := c.fault
+	c.body = flipped(c.body, fault)
 	if fault.Forget {
 		v.Forget(c.Account, c.File)
 	}
@@ -288,8 +273,8 @@ func (v *VOD) serveAction(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// record logs the call and adds its body to its file, before the caller hears
-// of it: who has an answer finds the call in the log.
+// record logs the call and adds its body to its file. It comes before the
+// answer, so a caller that has its answer finds the call in the log.
 func (v *VOD) record(c *vodCall) {
 	v.calls.add(c.Call)
 	v.mu.Lock()
@@ -340,8 +325,9 @@ func (v *VOD) checkFile(c *vodCall, sha string) (vodAnswer, bool) {
 	return vodAnswer{}, true
 }
 
-// checkMethod checks that parts are POSTed and the rest is GET, as documented,
-// or all is POSTed, as the vendor's clients do.
+// checkMethod checks that parts come by POST and other calls by GET, as
+// documented. Unless strict, every call may come by POST, as the vendor's clients
+// have it.
 func (v *VOD) checkMethod(c *vodCall) (vodAnswer, bool) {
 	want := http.MethodGet
 	if c.step == vodPut {
@@ -353,7 +339,8 @@ func (v *VOD) checkMethod(c *vodCall) (vodAnswer, bool) {
 	return vodAnswer{}, true
 }
 
-// bind ties a one-time signature to a file and reports whether it is free for it.
+// bind ties a one-time signature to a file. It reports false if the signature
+// was used for another file.
 func (v *VOD) bind(signature, fileSHA string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -361,230 +348,4 @@ func (v *VOD) bind(signature, fileSHA string) bool {
 		v.oneTime[signature] = fileSHA
 	}
 	return v.oneTime[signature] == fileSHA
-}
-
-// apply carries out an authenticated call.
-func (v *VOD) apply(c *vodCall) vodAnswer {
-	if c.Action == ActionReport && !v.config.Strict {
-		return vodAnswer{}
-	}
-	key := vodKey{c.Account, c.File}
-	v.mu.Lock()
-	u := v.uploads[key]
-	if u == nil && c.step == vodInit {
-		u = &vodUpload{vodKey: key, parts: make(map[int64]vodPart)}
-		v.uploads[key] = u
-	}
-	v.mu.Unlock()
-	switch {
-	case c.step == "":
-		return vodRefusal(codeCommon, 0, "Action %q is not known", c.Action)
-	case u == nil:
-		return vodRefusal(codeNotFound, 0, "no upload of %s was opened", c.File)
-	case c.step == vodInit:
-		return v.init(c, u)
-	case c.step == vodPut:
-		return v.part(c, u)
-	default:
-		return v.finish(c, u)
-	}
-}
-
-// misreport has InitUpload or InitUploadEx lie about the parts that are
-// stored, where the fault asks for it.
-func (v *VOD) misreport(c *vodCall, answer vodAnswer, fault Fault) vodAnswer {
-	v.mu.Lock()
-	u := v.uploads[vodKey{c.Account, c.File}]
-	v.mu.Unlock()
-	if c.step != vodInit || answer.Code < 0 || answer.Code == 2 || u == nil {
-		return answer
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if fault.ListAll {
-		answer.Code, answer.DataSize, answer.ListParts = 1, u.partSize, nil
-		for offset := int64(0); offset < u.size; offset += u.partSize {
-			p := vodPart{length: min(u.partSize, u.size-offset), md5: strings.Repeat("0", 2*md5.Size)}
-			if stored, ok := u.parts[offset]; ok {
-				p = stored
-			}
-			answer.ListParts = append(answer.ListParts, vodListedPart{Offset: offset, DataSize: p.length, DataMD5: p.md5})
-		}
-	}
-	if fault.HidePart > 0 {
-		hidden := int64(fault.HidePart-1) * u.partSize
-		answer.ListParts = slices.DeleteFunc(answer.ListParts, func(p vodListedPart) bool { return p.Offset == hidden })
-	}
-	return answer
-}
-
-func (v *VOD) init(c *vodCall, u *vodUpload) vodAnswer {
-	size, serr := strconv.ParseInt(c.query.Get("fileSize"), 10, 64)
-	partSize, perr := strconv.ParseInt(c.query.Get("dataSize"), 10, 64)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case serr != nil || size < 1:
-		return vodRefusal(codeProtocol, 0, "fileSize %q is not a size", c.query.Get("fileSize"))
-	case perr != nil || (partSize != 512<<10 && partSize != 1<<20):
-		return vodRefusal(codeProtocol, 0, "dataSize %q is neither 524288 nor 1048576", c.query.Get("dataSize"))
-	case u.size != 0 && u.size != size:
-		return vodRefusal(codeProtocol, 0, "fileSize is %d, it was %d", size, u.size)
-	case u.fileID != "":
-		return vodAnswer{Code: 2, FileID: u.fileID, URL: u.url}
-	case len(u.parts) > 0:
-		answer := vodAnswer{Code: 1, DataSize: u.partSize} // the first part size wins
-		for _, offset := range slices.Sorted(maps.Keys(u.parts)) {
-			p := u.parts[offset]
-			answer.ListParts = append(answer.ListParts, vodListedPart{Offset: offset, DataSize: p.length, DataMD5: p.md5})
-		}
-		return answer
-	}
-	u.size, u.partSize = size, partSize
-	if u.fileType = c.claims.fileType; u.fileType == "" {
-		u.fileType = c.query.Get("fileType")
-	}
-	if v.config.Dir != "" {
-		u.path = filepath.Join(v.config.Dir, fmt.Sprintf("%x-%s", md5.Sum([]byte(u.account)), u.fileSHA)) //nolint:gosec // a file name
-	}
-	return vodAnswer{}
-}
-
-func (v *VOD) part(c *vodCall, u *vodUpload) vodAnswer {
-	offset, oerr := strconv.ParseInt(c.query.Get("offset"), 10, 64)
-	length, lerr := strconv.ParseInt(c.query.Get("dataSize"), 10, 64)
-	sum := c.query.Get("dataMd5")
-	u.mu.Lock()
-	size, partSize, path, finished := u.size, u.partSize, u.path, u.fileID != ""
-	u.mu.Unlock()
-	switch {
-	case oerr != nil || offset < 0 || offset >= size || offset%partSize != 0:
-		return vodRefusal(codeProtocol, 0, "offset %q is not a multiple of %d below %d", c.query.Get("offset"), partSize, size)
-	case lerr != nil || length != min(partSize, size-offset):
-		return vodRefusal(codeProtocol, 0, "dataSize %q is not %d", c.query.Get("dataSize"), min(partSize, size-offset))
-	case v.config.Strict && sum != strings.ToLower(sum):
-		return vodRefusal(codeProtocol, 0, "dataMd5 is not in lower case")
-	}
-	buffer, _ := v.buffers.Get().(*[]byte)
-	defer v.buffers.Put(buffer)
-	n, err := io.ReadFull(c, (*buffer)[:length+1]) // one byte more shows a body that is too long
-	if (err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF)) || int64(n) != length {
-		return vodRefusal(codePacket, 1, "body has %d bytes, dataSize says %d", n, length)
-	}
-	data := (*buffer)[:length]
-	if got := md5.Sum(data); !strings.EqualFold(hex.EncodeToString(got[:]), sum) { //nolint:gosec // the protocol checks MD5
-		return vodRefusal(codePacket, 1, "dataMd5 is not that of the body")
-	}
-	if finished {
-		return vodAnswer{} // the media holds these bytes
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.fileID != "" {
-		return vodAnswer{}
-	}
-	if path != "" {
-		if err := writeAt(path, data, offset); err != nil {
-			return vodRefusal(codeWrite, 1, "%v", err)
-		}
-	}
-	u.parts[offset] = vodPart{length: length, md5: strings.ToLower(sum)}
-	return vodAnswer{}
-}
-
-func writeAt(path string, data []byte, offset int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is made of hex digits
-	if err != nil {
-		return fmt.Errorf("keep part: %w", err)
-	}
-	if _, err := f.WriteAt(data, offset); err != nil {
-		_ = f.Close() // the write's error says it
-		return fmt.Errorf("keep part: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("keep part: %w", err)
-	}
-	return nil
-}
-
-func (v *VOD) finish(c *vodCall, u *vodUpload) vodAnswer {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.fileID == "" {
-		var stored int64
-		for _, p := range u.parts {
-			stored += p.length
-		}
-		if stored != u.size || u.size == 0 {
-			return vodRefusal(codeProtocol, 0, "%d of %d bytes are stored", stored, u.size)
-		}
-		if c.fault.FlipBit && u.path != "" {
-			if err := flipStored(u.path, c.fault.FlipAt); err != nil {
-				return vodRefusal(codeWrite, 1, "%v", err)
-			}
-		}
-		if sum, err := fileSHA(u.path, u.fileSHA); err != nil {
-			return vodRefusal(codeWrite, 1, "%v", err)
-		} else if sum != u.fileSHA {
-			return vodRefusal(codeProtocol, 0, "the SHA-1 of the parts is %s", sum)
-		}
-		v.publish(c, u)
-	}
-	u.finishes++
-	answer := vodAnswer{FileID: u.fileID, URL: u.url}
-	if v.config.VerifyKey != "" && c.Action == ActionFinish {
-		answer.VerifyContent = verifyContent(v.config.VerifyKey, u.fileID, time.Now().Add(time.Hour).Unix(), v.config.HexVerify)
-	}
-	return answer
-}
-
-// publish gives the upload its id, beyond the range of int64 as the real ones
-// are, and its address here. The caller holds u.mu.
-func (v *VOD) publish(c *vodCall, u *vodUpload) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.sequence++
-	u.fileID = strconv.FormatUint(1<<63|v.sequence, 10)
-	u.url = fmt.Sprintf("http://%s/media/%s/f0.%s", c.host, u.fileID, url.PathEscape(u.fileType))
-	v.media[u.fileID] = u
-}
-
-// fileSHA returns the SHA-1 of the kept bytes, or trusted where none are kept.
-func fileSHA(path, trusted string) (string, error) {
-	if path == "" {
-		return trusted, nil
-	}
-	f, err := os.Open(path) //nolint:gosec // the path is made of hex digits
-	if err != nil {
-		return "", fmt.Errorf("read upload: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	h := sha1.New()                  //nolint:gosec // see the import
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read upload: %w", err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// serveMedia answers GET /media/<fileId>/f0.<type> with the kept bytes.
-func (v *VOD) serveMedia(w http.ResponseWriter, r *http.Request) {
-	id, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/media/"), "/")
-	v.mu.Lock()
-	u := v.media[id]
-	v.mu.Unlock()
-	if u == nil {
-		http.NotFound(w, r)
-		return
-	}
-	if u.path == "" {
-		http.Error(w, "the bytes were discarded on arrival", http.StatusGone)
-		return
-	}
-	f, err := os.Open(u.path)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	http.ServeContent(w, r, filepath.Base(r.URL.Path), v.started, f)
 }

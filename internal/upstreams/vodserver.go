@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Actions of the server-side part upload. Each request is signed by itself,
+// Actions of the server-side part upload. Each request is signed on its own,
 // under version 2 of the platform's API.
 const (
 	ActionServerInit   = "InitUpload"
@@ -98,8 +98,8 @@ func (v *VOD) authenticateServer(c *vodCall) (vodAnswer, bool) {
 }
 
 // parseVODQuery reads the parameters of a signed request. Values are escaped by
-// percent or not at all: a plus is a plus. No name may come twice, since it
-// would be open which of the two was signed.
+// percent or not at all: a plus is a plus. No name may come twice, since either
+// of the two could be the one that was signed.
 func parseVODQuery(raw string) (url.Values, error) {
 	query := make(url.Values)
 	for pair := range strings.SplitSeq(raw, "&") {
@@ -122,8 +122,8 @@ func parseVODQuery(raw string) (url.Values, error) {
 	return query, nil
 }
 
-// verifyRequest checks the signature, for the name that the call came to or,
-// unless strict, the vendor's own.
+// verifyRequest checks the signature. The signed host is the one that the call
+// came to or, unless strict, the vendor's own.
 func (v *VOD) verifyRequest(c *vodCall) error {
 	id := c.query.Get("SecretId")
 	key, ok := v.config.Keys[id]
@@ -143,8 +143,8 @@ func (v *VOD) verifyRequest(c *vodCall) error {
 }
 
 // signVODRequest returns the signature of a request's method, host, path and
-// parameters: sorted by name, values without escapes, and a dot for each
-// underscore of a name but the first character.
+// parameters. These are sorted by name, with values unescaped, and a dot stands
+// for each underscore in a name except a leading one.
 func signVODRequest(method, host, path string, query url.Values, key string) string {
 	var b strings.Builder
 	b.WriteString(method + host + path)
@@ -172,7 +172,7 @@ func signVODRequest(method, host, path string, query url.Values, key string) str
 // checked where those of InitUploadEx are.
 func checkServerInit(query url.Values) error {
 	name := query.Get("fileName")
-	if name == "" || len(name) > maxFileName || strings.ContainsAny(name, `\/:*?"<>`) {
+	if !vodName(name) {
 		return fmt.Errorf("fileName %q is not 1 to %d bytes without forbidden characters", name, maxFileName)
 	}
 	if query.Get("fileType") == "" {
@@ -192,15 +192,15 @@ type vodNonce struct {
 	nonce   uint64
 }
 
-// vodNonces holds those that came within the bounds of the clock, in two
-// generations: the younger becomes the older when no clock in bounds can bring
-// the older back.
+// vodNonces holds the nonces that came within the bounds of the clock, in two
+// generations. The younger takes the older's place once no call within those
+// bounds can repeat a nonce of the older.
 type vodNonces struct {
 	since          time.Time // the younger began
 	younger, older map[vodNonce]bool
 }
 
-// firstUse notes the nonce and reports whether it did not come before.
+// firstUse notes the nonce and reports whether it is new.
 func (v *VOD) firstUse(n vodNonce, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

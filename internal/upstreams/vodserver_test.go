@@ -335,7 +335,7 @@ func FuzzServerSideQuery(f *testing.F) {
 			return
 		}
 		vod := NewVOD(VODConfig{Keys: map[string]string{dummyID: "another"}})
-		call := &vodCall{Call: Call{Action: query.Get("Action"), Method: http.MethodGet}, rawQuery: raw, host: vendorHost, path: "/v2/index.php"}
+		call := &vodCall{callInHand: callInHand{Call: Call{Action: query.Get("Action"), Method: http.MethodGet}}, rawQuery: raw, host: vendorHost, path: "/v2/index.php"}
 		if _, ok := vod.authenticateServer(call); ok {
 			t.Errorf("%q passed without the key", raw)
 		}

@@ -22,13 +22,13 @@ const (
 // claims are what an upload signature says.
 type claims struct {
 	account  string // SecretId
-	fileSHA  string // lower case; "" in the long vocabulary
+	fileSHA  string // lower case; "" with the long field names
 	fileType string
 	oneTime  bool
 }
 
-// verifySignature checks an upload signature of either vocabulary, in the
-// order that the protocol's description gives.
+// verifySignature checks an upload signature with either set of field names, in
+// the order that the protocol's description gives.
 func verifySignature(text string, keys map[string]string, now time.Time) (claims, error) {
 	// Line breaks come from encoders that wrap at 76 columns.
 	text = strings.NewReplacer("\r", "", "\n", "", " ", "").Replace(text)
@@ -73,13 +73,13 @@ func verifySignature(text string, keys map[string]string, now time.Time) (claims
 	return c, nil
 }
 
-// checkShort checks the fields that only the short vocabulary has.
+// checkShort checks the fields that only the short names have.
 func (c claims) checkShort(fields url.Values) error {
 	name := fields.Get("f")
 	random, err := strconv.ParseUint(fields.Get("r"), 10, 64)
 	switch {
-	case name == "" || len(name) > 40 || strings.ContainsAny(name, `\/:*?"<>`):
-		return fmt.Errorf("name %q is not 1 to 40 bytes without forbidden characters", name)
+	case !vodName(name):
+		return fmt.Errorf("name %q is not 1 to %d bytes without forbidden characters", name, maxFileName)
 	case len(c.fileSHA) != 2*sha1.Size:
 		return fmt.Errorf("fs %q is not a SHA-1", c.fileSHA)
 	case c.fileType == "":
@@ -97,9 +97,14 @@ func (c claims) checkShort(fields url.Values) error {
 	return nil
 }
 
-// verifyContent returns the blob by which an application's own server can tell
-// that fileID is of this platform: Base64 of a MAC and the text it is of. The
-// published example has the MAC in hex, the published text says raw bytes.
+// vodName reports whether a file may have the name.
+func vodName(name string) bool {
+	return name != "" && len(name) <= maxFileName && !strings.ContainsAny(name, `\/:*?"<>`)
+}
+
+// verifyContent returns the proof that fileID comes from this platform, for an
+// application's own server to check: Base64 of a MAC and the text that it covers.
+// The published example has the MAC in hex; the published text says raw bytes.
 func verifyContent(key, fileID string, expires int64, hexMAC bool) string {
 	text := fmt.Sprintf("ExpTime=%d&FileId=%s", expires, fileID)
 	mac := macOf(key, []byte(text))

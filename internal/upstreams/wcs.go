@@ -1,9 +1,6 @@
 package upstreams
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,12 +9,10 @@ import (
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 )
 
 // Calls of the video service: two of its control API, four of its storage.
@@ -28,18 +23,6 @@ const (
 	ActionPutChunk       = "bput"
 	ActionMakeFile       = "mkfile"
 	ActionForm           = "upload"
-)
-
-// Codes of the control API.
-const (
-	wcsOK          = 200
-	wcsParameter   = 1000
-	wcsNameTooLong = 1500
-	wcsIDOdd       = 1504
-	wcsMD5Empty    = 1604
-	wcsMD5TooLong  = 1605
-	wcsNameEmpty   = 1606
-	wcsOverwrite   = 1608
 )
 
 const (
@@ -55,18 +38,18 @@ type WCSConfig struct {
 	// discards them: digests and hashes are computed all the same, but the media
 	// cannot be fetched.
 	Dir string
-	// Strict takes what the documents and their recommended readings say, and
+	// Strict accepts what the documents and their recommended readings say, and
 	// nothing besides: the two HMAC schemes, a Key header that is the token's
-	// key, one bput for a ctx, blocks in order, and a file that has the size that
-	// mkfile says. Lenient, the service does as its published trace shows and
+	// key, one bput for a ctx, blocks in order, and a file of the size that mkfile
+	// says. Otherwise the service behaves as its published trace shows and as
 	// older clients expect.
 	Strict bool
-	// TokenLife is how long upload tokens are good; 0 is an hour.
+	// TokenLife is how long upload tokens are valid; 0 is an hour.
 	TokenLife time.Duration
 	// ListDelay is how long a finished video stays out of the list.
 	ListDelay time.Duration
 	// Rate bounds the calls of each kind to the control API, per account and five
-	// minutes; 0 is no bound, 300 what the platform documents.
+	// minutes. The platform documents 300; 0 is no bound.
 	Rate int
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -112,8 +95,8 @@ type wcsVideo struct {
 	host     string
 }
 
-// wcsBlock is a block as far as one ctx has it. It never changes, but for
-// continued: another chunk makes another ctx.
+// wcsBlock is a block up to the chunk that made one ctx. Only continued ever
+// changes: another chunk makes another ctx.
 type wcsBlock struct {
 	key       string // of the object
 	batch     string
@@ -155,15 +138,9 @@ func NewWCS(config WCSConfig) *WCS {
 	}
 }
 
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
-
-// AddFaults puts faults into force. Code is a status of the storage with its
-// JSON, or a code of the control API; File is an object key, or the fileId or
-// videoId of a call to the control API. A form upload is known by its Action alone.
+// AddFaults puts faults into force. At the storage, Code is a status with its
+// JSON and File an object key; at the control API, Code is a code of the API and
+// File the fileId or videoId. A form upload is matched by its Action alone.
 func (w *WCS) AddFaults(faults ...Fault) { w.local.AddFaults(faults...) }
 
 // Files returns what was received, by object key.
@@ -189,8 +166,8 @@ func (w *WCS) Files() []WCSFile {
 	return files
 }
 
-// Purge drops the blocks of an unfinished file, as the platform does with
-// those that were left alone for long.
+// Purge drops the blocks of an unfinished file, as the platform does after a
+// long silence.
 func (w *WCS) Purge(key string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -236,13 +213,6 @@ func (w *WCS) video(key string) *wcsVideo {
 	return w.videos[key]
 }
 
-// wcsEnvelope is the JSON of the control API's answers.
-type wcsEnvelope struct {
-	Code    int    `json:"code"`
-	Message string `json:"message"`
-	Data    any    `json:"data,omitempty"`
-}
-
 // wcsReply is an answer and its HTTP status.
 type wcsReply struct {
 	status int
@@ -261,32 +231,10 @@ func (a wcsReply) write(rw http.ResponseWriter) {
 	_ = json.NewEncoder(rw).Encode(a.body) // as above
 }
 
-func controlRefusal(status, code int, format string, args ...any) wcsReply {
-	return wcsReply{status, wcsEnvelope{Code: code, Message: fmt.Sprintf(format, args...)}}
-}
-
-// wcsCall is one call on its way through the server.
-type wcsCall struct {
-	Call
-
-	body  io.Reader
-	fault Fault
-}
-
-// Read counts what is read of the body.
-func (c *wcsCall) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	c.Received += int64(n)
-	return n, err //nolint:wrapcheck // io.EOF travels as it is
-}
-
-// begin finds the fault that is for the call and waits as it says; false if
+// begin finds the fault for the call and waits as long as it says; false if
 // the caller left meanwhile.
-func (w *WCS) begin(c *wcsCall, r *http.Request) bool {
-	c.fault = w.faults.hit(c.Action, c.Account, c.File)
-	c.body = slowed(r.Context(), c.body, c.fault.BytesPerSecond)
-	if c.fault.DelayMS > 0 && wait(r.Context(), time.Duration(c.fault.DelayMS)*time.Millisecond) != nil {
-		c.Outcome = "the caller left"
+func (w *WCS) begin(c *callInHand, r *http.Request) bool {
+	if !w.meetFault(r.Context(), c) {
 		w.calls.add(c.Call)
 		return false
 	}
@@ -294,16 +242,10 @@ func (w *WCS) begin(c *wcsCall, r *http.Request) bool {
 }
 
 // end reads the rest of the body, logs the call and answers it, or does as the
-// fault says. The call is in the log, and its bytes are counted for v, before
-// the caller hears of it.
-func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed wcsReply) {
-	// A caller that is still sending when the answer comes may see a broken
-	// connection in place of it.
-	rest := int64(64 << 20)
-	if c.fault.Reset {
-		rest = max(c.fault.AfterBytes-c.Received, 0)
-	}
-	_, _ = io.CopyN(io.Discard, c, rest) // the caller may send less
+// fault says. The call is logged and its bytes are counted for v before the
+// answer goes out.
+func (w *WCS) end(rw http.ResponseWriter, c *callInHand, v *wcsVideo, reply, failed wcsReply) {
+	c.fault.drain(c, maxDrain)
 	var refusal string
 	if reply.status != http.StatusOK {
 		refusal = fmt.Sprintf("%d %+v", reply.status, reply.body)
@@ -322,203 +264,4 @@ func (w *WCS) end(rw http.ResponseWriter, c *wcsCall, v *wcsVideo, reply, failed
 	default:
 		reply.write(rw)
 	}
-}
-
-// serveControl authenticates a call of the control API, lets a fault have its
-// way and carries it out.
-func (w *WCS) serveControl(rw http.ResponseWriter, r *http.Request) {
-	c := &wcsCall{
-		Call: Call{At: w.now(), Action: strings.TrimPrefix(r.URL.Path, "/vod/videoManage/"), Method: r.Method},
-		body: r.Body,
-	}
-	payload, err := io.ReadAll(io.LimitReader(c, 1<<20))
-	if err != nil {
-		return // the caller left
-	}
-	params, perr := controlParams(r, payload)
-	account, err := verifyControl(r, payload, w.config.Keys, w.now(), !w.config.Strict)
-	c.Account, c.File = account, params.Get("fileId")+params.Get("videoId")
-	if !w.begin(c, r) {
-		return
-	}
-	var reply wcsReply
-	switch {
-	case err != nil:
-		reply = controlRefusal(http.StatusUnauthorized, http.StatusUnauthorized, "%v", err)
-	case perr != nil:
-		reply = controlRefusal(http.StatusOK, wcsParameter, "%v", perr)
-	case !w.withinRate(account + " " + c.Action):
-		reply = controlRefusal(http.StatusTooManyRequests, http.StatusTooManyRequests, "more than %d calls in %s", w.config.Rate, wcsRatePer)
-	case !c.fault.carriesOut():
-	case c.Action == ActionGetUploadToken:
-		reply = w.getUploadToken(c, r.Host, params)
-	case c.Action == ActionGetVideoList:
-		reply = w.getVideoList(c, params)
-	default:
-		reply = controlRefusal(http.StatusNotFound, http.StatusNotFound, "no call %q", c.Action)
-	}
-	w.end(rw, c, nil, reply, controlRefusal(http.StatusOK, c.fault.Code, "%s", asked(r)))
-}
-
-// withinRate counts a call of the kind and reports whether there may be one more.
-func (w *WCS) withinRate(kind string) bool {
-	if w.config.Rate == 0 {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	since := w.now().Add(-wcsRatePer)
-	recent := slices.DeleteFunc(w.rates[kind], func(at time.Time) bool { return at.Before(since) })
-	if len(recent) < w.config.Rate {
-		w.rates[kind] = append(recent, w.now())
-		return true
-	}
-	w.rates[kind] = recent
-	return false
-}
-
-// controlParams reads the parameters from the query, a form, or a JSON object.
-func controlParams(r *http.Request, payload []byte) (url.Values, error) {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	var params url.Values
-	var err error
-	switch {
-	case r.Method == http.MethodGet:
-		params, err = url.ParseQuery(r.URL.RawQuery)
-	case r.Method != http.MethodPost:
-		return nil, fmt.Errorf("method %s", r.Method)
-	case strings.TrimSpace(kind) == "application/json":
-		d := json.NewDecoder(bytes.NewReader(payload))
-		d.UseNumber()
-		var object map[string]any
-		if err = d.Decode(&object); err == nil {
-			params = make(url.Values, len(object))
-			for name, value := range object {
-				params.Set(name, fmt.Sprint(value))
-			}
-		}
-	default:
-		params, err = url.ParseQuery(string(payload))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("parameters: %w", err)
-	}
-	return params, nil
-}
-
-// getUploadToken names a video and grants its upload. The breakpoint id of an
-// unfinished one leads to it again, under a fresh token.
-func (w *WCS) getUploadToken(c *wcsCall, host string, params url.Values) wcsReply {
-	name, id, overwrite := params.Get("originFileName"), params.Get("fileId"), params.Get("overwrite")
-	sum := params.Get("fileMd5")
-	switch {
-	case name == "":
-		return controlRefusal(http.StatusOK, wcsNameEmpty, "The video name cannot be empty")
-	case utf8.RuneCountInString(name) > 40:
-		return controlRefusal(http.StatusOK, wcsNameTooLong, "The file name has exceeded 40 characters")
-	case overwrite != "" && overwrite != "0" && overwrite != "1":
-		return controlRefusal(http.StatusOK, wcsOverwrite, "Parameter overwrite is neither 0 nor 1")
-	case params.Has("fileMd5") && sum == "":
-		return controlRefusal(http.StatusOK, wcsMD5Empty, "The file MD5 value cannot be empty")
-	case len(sum) > 32:
-		return controlRefusal(http.StatusOK, wcsMD5TooLong, "The length of MD5 string is too long")
-	case len(id) > 32:
-		return controlRefusal(http.StatusOK, wcsParameter, "fileId has more than 32 characters")
-	}
-	v := w.openVideo(wcsFile{c.Account, id}, name)
-	policy := map[string]any{
-		"scope":    wcsBucket + ":" + v.key,
-		"deadline": strconv.FormatInt(w.now().Add(w.config.TokenLife).UnixMilli(), 10),
-	}
-	if overwrite == "1" {
-		policy["overwrite"] = 1
-	}
-	text, _ := json.Marshal(policy) // strings and a number always have a JSON form
-	return wcsReply{http.StatusOK, wcsEnvelope{Code: wcsOK, Message: "Operation successfully", Data: map[string]string{
-		"speedDomainlUrl": "",
-		"bucketName":      wcsBucket,
-		"uploadUrl":       "http://" + host,
-		"uploadToken":     mintToken(w.accessKey, w.secretKey, text),
-		"fileKey":         v.key,
-		"httpDnsServer":   "",
-		"videoId":         v.id,
-	}}}
-}
-
-func (w *WCS) openVideo(file wcsFile, name string) *wcsVideo {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if v := w.open[file]; v != nil && file.fileID != "" {
-		return v
-	}
-	ext := path.Ext(name)
-	v := &wcsVideo{
-		wcsFile: file, id: randomHex(16), name: name,
-		key: fmt.Sprintf("video/%s/%s/%s_%s%s", w.now().UTC().Format("20060102"), randomHex(16),
-			strings.TrimSuffix(path.Base(name), ext), randomHex(16), ext),
-	}
-	if w.config.Dir != "" {
-		v.path = path.Join(w.config.Dir, v.id)
-	}
-	w.videos[v.key] = v
-	if file.fileID != "" {
-		w.open[file] = v
-	}
-	return v
-}
-
-// getVideoList lists finished videos of the account, newest first; of the
-// filters it has videoId and videoName.
-func (w *WCS) getVideoList(c *wcsCall, params url.Values) wcsReply {
-	page, size := 1, 10
-	for name, into := range map[string]*int{"pageIndex": &page, "pageSize": &size} {
-		if !params.Has(name) {
-			continue
-		}
-		n, err := strconv.Atoi(params.Get(name))
-		if err != nil || n < 1 {
-			return controlRefusal(http.StatusOK, wcsParameter, "%s %q is not a number from 1", name, params.Get(name))
-		}
-		*into = n
-	}
-	id := params.Get("videoId")
-	switch {
-	case size > 50 || page*size >= 100_000:
-		return controlRefusal(http.StatusOK, wcsParameter, "pageSize %d or pageIndex %d is too large", size, page)
-	case strings.ContainsFunc(id, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef", r) }):
-		return controlRefusal(http.StatusOK, wcsIDOdd, "The videoId has special characters")
-	}
-	type entry struct {
-		VideoID     string `json:"videoId"`
-		VideoName   string `json:"videoName"`
-		VideoSize   int64  `json:"videoSize"`
-		UploadTime  string `json:"uploadTime"`
-		VideoState  int    `json:"videoState"`
-		Transcode   int    `json:"transcodeState"`
-		VideoSource int    `json:"videoSourceCode"`
-		finished    time.Time
-	}
-	found := []entry{}
-	w.mu.Lock()
-	all := slices.Collect(maps.Values(w.videos))
-	w.mu.Unlock()
-	for _, v := range all {
-		if v.account != c.Account || (id != "" && v.id != id) || !strings.Contains(v.name, params.Get("videoName")) {
-			continue
-		}
-		v.mu.Lock()
-		if v.content != nil && !w.now().Before(v.finished.Add(w.config.ListDelay)) {
-			found = append(found, entry{
-				VideoID: v.id, VideoName: v.name, VideoSize: v.content.size(), UploadTime: v.finished.UTC().Format(time.DateTime),
-				Transcode: 2, VideoSource: 1, finished: v.finished,
-			})
-		}
-		v.mu.Unlock()
-	}
-	slices.SortFunc(found, func(a, b entry) int { return b.finished.Compare(a.finished) })
-	total := len(found)
-	found = found[min((page-1)*size, total):min(page*size, total)]
-	return wcsReply{http.StatusOK, wcsEnvelope{Code: wcsOK, Message: "Operation successfully", Data: map[string]any{
-		"videoTotal": total, "videoListInfo": found,
-	}}}
 }

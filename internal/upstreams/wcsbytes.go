@@ -26,7 +26,7 @@ type pieces struct {
 	length int64 // bytes in open
 }
 
-// clone returns a copy that goes its own way.
+// clone returns an independent copy.
 func (p *pieces) clone() *pieces {
 	c := &pieces{done: slices.Clone(p.done), length: p.length}
 	if cloner, ok := p.open.(hash.Cloner); ok {
@@ -167,8 +167,8 @@ func newKeeper() *keeper {
 // errTooLong is a body with more than it may have.
 var errTooLong = errors.New("the body is too long")
 
-// keep reads r to its end, at most most bytes, hashes it into sums, and writes
-// it to path from at on; an empty path discards it.
+// keep reads r to its end, hashes it into sums, and writes it to path from at
+// on; an empty path discards it. More than most bytes are errTooLong.
 func (k *keeper) keep(r io.Reader, most int64, path string, at int64, sums *pieces) (kept, error) {
 	var f *os.File
 	if path != "" {

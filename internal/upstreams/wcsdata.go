@@ -79,11 +79,11 @@ func dataRefusal(status int, format string, args ...any) wcsReply {
 	return wcsReply{status, map[string]string{"code": strconv.Itoa(status), "message": fmt.Sprintf(format, args...)}}
 }
 
-// serveData admits a call of the storage by its token, lets a fault have its
-// way and carries it out.
+// serveData checks the token of a call of the storage, applies a fault and
+// carries the call out.
 func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 	p, err := parseDataPath(r.URL.Path)
-	c := &wcsCall{Call: Call{At: w.now(), Action: p.action, Method: r.Method, Offset: p.offset}, body: r.Body}
+	c := &callInHand{Call: Call{At: w.now(), Action: p.action, Method: r.Method, Offset: p.offset}, body: r.Body}
 	var v *wcsVideo
 	var policy wcsPolicy
 	reply := wcsReply{status: http.StatusOK}
@@ -114,7 +114,7 @@ func (w *WCS) serveData(rw http.ResponseWriter, r *http.Request) {
 }
 
 // admit checks the token and the headers that every call of a file carries.
-func (w *WCS) admit(c *wcsCall, r *http.Request) (*wcsVideo, wcsPolicy, wcsReply) {
+func (w *WCS) admit(c *callInHand, r *http.Request) (*wcsVideo, wcsPolicy, wcsReply) {
 	v, policy, reply := w.granted(r.Header.Get("Authorization"))
 	if v == nil {
 		return nil, policy, reply
@@ -153,11 +153,11 @@ type chunkReply struct {
 	Offset   int64  `json:"offset"`   // bytes stored of the block
 }
 
-func (w *WCS) makeBlock(c *wcsCall, r *http.Request, v *wcsVideo, p dataPath) wcsReply {
+func (w *WCS) makeBlock(c *callInHand, r *http.Request, v *wcsVideo, p dataPath) wcsReply {
 	return w.store(c, r, v, &wcsBlock{key: v.key, batch: r.Header.Get("UploadBatch"), index: p.index, size: p.size, sums: &pieces{}})
 }
 
-func (w *WCS) putChunk(c *wcsCall, r *http.Request, v *wcsVideo, p dataPath) wcsReply {
+func (w *WCS) putChunk(c *callInHand, r *http.Request, v *wcsVideo, p dataPath) wcsReply {
 	w.mu.Lock()
 	b := w.blocks[p.ctx]
 	continued := b != nil && b.continued
@@ -176,7 +176,7 @@ func (w *WCS) putChunk(c *wcsCall, r *http.Request, v *wcsVideo, p dataPath) wcs
 }
 
 // store takes in the chunk that follows on b and answers with the ctx of both.
-func (w *WCS) store(c *wcsCall, r *http.Request, v *wcsVideo, b *wcsBlock) wcsReply {
+func (w *WCS) store(c *callInHand, r *http.Request, v *wcsVideo, b *wcsBlock) wcsReply {
 	length := r.ContentLength
 	switch {
 	case length < 1:
@@ -185,7 +185,7 @@ func (w *WCS) store(c *wcsCall, r *http.Request, v *wcsVideo, b *wcsBlock) wcsRe
 		return dataRefusal(http.StatusBadRequest, "%d bytes do not fit in a block of %d that has %d", length, b.size, b.stored)
 	}
 	next := &wcsBlock{key: v.key, batch: b.batch, index: b.index, size: b.size, stored: b.stored + length, sums: b.sums.clone()}
-	got, err := w.keeper.keep(c.content(c), length, v.path, v.tail.Add(length)-length, next.sums)
+	got, err := w.keeper.keep(flipped(c, c.fault), length, v.path, v.tail.Add(length)-length, next.sums)
 	if err != nil || got.length != length {
 		return dataRefusal(http.StatusBadRequest, "the body broke off: %v", err)
 	}
@@ -198,13 +198,8 @@ func (w *WCS) store(c *wcsCall, r *http.Request, v *wcsVideo, b *wcsBlock) wcsRe
 	return wcsReply{http.StatusOK, chunkReply{Ctx: ctx, Checksum: got.md5, CRC32: got.crc, Offset: next.stored}}
 }
 
-// content returns r as the fault lets it through.
-func (c *wcsCall) content(r io.Reader) io.Reader {
-	return flipped(r, c.fault)
-}
-
 // makeFile makes the file of the blocks whose last ctxs the body names.
-func (w *WCS) makeFile(c *wcsCall, r *http.Request, v *wcsVideo, policy wcsPolicy, p dataPath) wcsReply {
+func (w *WCS) makeFile(c *callInHand, r *http.Request, v *wcsVideo, policy wcsPolicy, p dataPath) wcsReply {
 	body, err := io.ReadAll(io.LimitReader(c, maxCtxList))
 	if err != nil {
 		return dataRefusal(http.StatusBadRequest, "the body broke off")
@@ -281,7 +276,7 @@ func (w *WCS) publish(v *wcsVideo, policy wcsPolicy, content []segment, hash, ho
 
 // form takes in a form upload. The fields come in any order, the token may
 // follow the bytes.
-func (w *WCS) form(c *wcsCall, r *http.Request) (*wcsVideo, wcsReply) {
+func (w *WCS) form(c *callInHand, r *http.Request) (*wcsVideo, wcsReply) {
 	bad := func(format string, args ...any) (*wcsVideo, wcsReply) {
 		return nil, dataRefusal(http.StatusBadRequest, format, args...)
 	}
@@ -312,7 +307,7 @@ func (w *WCS) form(c *wcsCall, r *http.Request) (*wcsVideo, wcsReply) {
 			if file != nil {
 				return bad("there are two files")
 			}
-			got, err := w.keeper.keep(c.content(part), maxForm, w.formPath(), 0, &sums)
+			got, err := w.keeper.keep(flipped(part, c.fault), maxForm, w.formPath(), 0, &sums)
 			if errors.Is(err, errTooLong) {
 				return nil, dataRefusal(http.StatusRequestEntityTooLarge, "the file has more than %d bytes", int64(maxForm))
 			}

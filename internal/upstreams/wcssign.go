@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// controlScheme is one of the signatures of the control API: the same
-// computation under two names.
+// controlScheme is one of the control API's signature schemes, which are the
+// same computation under different names.
 type controlScheme struct{ label, keyHeader, timeHeader string }
 
 func controlSchemes() []controlScheme {
@@ -36,7 +36,7 @@ type authorization struct {
 }
 
 // parseAuthorization reads "<label> Credential=…, SignedHeaders=…, Signature=…",
-// with or without blanks behind the commas; of a scoped credential only the key.
+// with or without blanks after the commas. Of a scoped credential it keeps the key.
 func parseAuthorization(text string) (authorization, error) {
 	label, rest, ok := strings.Cut(strings.TrimSpace(text), " ")
 	if !ok {
@@ -63,7 +63,7 @@ func parseAuthorization(text string) (authorization, error) {
 }
 
 // verifyControl checks the signature of a call of the control API and returns
-// the access key that made it. Lenient, it takes HTTP Basic as well, by which
+// the access key that made it. If lenient it also accepts HTTP Basic, with which
 // older clients sign the date.
 func verifyControl(r *http.Request, payload []byte, keys map[string]string, now time.Time, lenient bool) (string, error) {
 	if user, password, ok := r.BasicAuth(); ok && lenient {
@@ -105,8 +105,8 @@ func verifyControl(r *http.Request, payload []byte, keys map[string]string, now 
 	return a.key, nil
 }
 
-// controlSignature computes the signature of a request as it came in. Header
-// values count in lower case, a query as it reads decoded.
+// controlSignature computes the signature of a request as it came in. It covers
+// header values in lower case and the query decoded.
 func controlSignature(a authorization, key, timestamp string, r *http.Request, payload []byte) string {
 	names := slices.Sorted(slices.Values(a.headers))
 	var headers strings.Builder
@@ -135,7 +135,7 @@ func controlSignature(a authorization, key, timestamp string, r *http.Request, p
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// basicPassword is what older clients send as the password of a date.
+// basicPassword returns the password that older clients send for a date.
 func basicPassword(key, date string) string {
 	return base64.StdEncoding.EncodeToString(macOf(key, []byte(date)))
 }
@@ -154,7 +154,7 @@ func mintToken(accessKey, secretKey string, policy []byte) string {
 	return accessKey + ":" + signToken(secretKey, encoded) + ":" + encoded
 }
 
-// signToken returns Base64 of the MAC's hex, not of its bytes.
+// signToken signs the text: Base64 of the MAC's hex, not of its bytes.
 func signToken(secretKey, text string) string {
 	return base64.URLEncoding.EncodeToString([]byte(hex.EncodeToString(macOf(secretKey, []byte(text)))))
 }

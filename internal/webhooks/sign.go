@@ -16,7 +16,7 @@ import (
 	"mediaferry/internal/providers"
 )
 
-// Key bytes that a secret may have.
+// Bounds of a secret's key in bytes, from the Standard Webhooks specification.
 const (
 	minKey = 24
 	maxKey = 64
@@ -25,7 +25,7 @@ const (
 // errSecret is the one problem that a secret can have.
 var errSecret = errors.New("is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)")
 
-// CheckSecret says whether the text is a secret that signs.
+// CheckSecret says what is wrong with a secret, nil if it can sign.
 func CheckSecret(s providers.Secret) error {
 	_, err := key(s)
 	return err
@@ -40,7 +40,8 @@ func key(s providers.Secret) ([]byte, error) {
 	return raw, nil
 }
 
-// newRequest makes the signed request of a try.
+// newRequest makes the request of one try, signed with each of the endpoint's
+// secrets.
 func newRequest(ctx context.Context, e Endpoint, id string, at time.Time, text []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(text))
 	if err != nil {

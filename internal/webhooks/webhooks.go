@@ -1,11 +1,11 @@
-// Package webhooks brings events to the endpoints that are configured for their
-// tenant, by the convention of Standard Webhooks.
+// Package webhooks sends events to the endpoints that are configured for their
+// tenant, as Standard Webhooks describes.
 //
-// A message is written in the transaction of its event and is tried until the
+// A message is written in the transaction of its event and tried until the
 // endpoint takes it: at least once, in no promised order, with the same id each
-// time. Each endpoint has a loop of its own, so one that hangs holds up no
-// other. Several dispatchers share the messages by claims that lapse; a process
-// that dies in a try leaves its messages to be tried again.
+// time. Each endpoint has its own loop, so one that hangs holds up no other.
+// Several dispatchers share the messages by claims that lapse: if a process dies
+// in the middle of a try, the message is tried again.
 package webhooks
 
 import (
@@ -29,14 +29,14 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Endpoint is who is told.
+// Endpoint is where a tenant's events go.
 type Endpoint struct {
 	Name    string
 	Tenant  string
 	URL     string
 	Types   []string           // of events; empty for all
-	Secrets []providers.Secret // each signs; two while one takes the other's place
-	Reach   reach.Reach        // what its address may be beside public
+	Secrets []providers.Secret // each signs; two while one replaces the other
+	Reach   reach.Reach        // which addresses it may have besides public ones
 }
 
 // store is the record of messages; postgres.Store meets it.
@@ -54,18 +54,19 @@ type store interface {
 
 // Bounds of sending.
 const (
-	together    = 8 // messages to one endpoint at once
-	tryTimeout  = 15 * time.Second
-	claimLease  = time.Minute // longer than a try and its recording
-	recordTime  = 5 * time.Second
-	poll        = time.Second
-	pollFailed  = 5 * time.Second // after the record could not be asked
-	firstDelay  = 5 * time.Second
-	longestWait = 6 * time.Hour
-	dropEvery   = time.Hour
+	maxTogether   = 8 // messages to one endpoint at once
+	tryTimeout    = 15 * time.Second
+	claimLease    = time.Minute     // longer than a try and its recording
+	recordTimeout = 5 * time.Second // for the outcome of a try
+	pollInterval  = time.Second
+	failedPause   = 5 * time.Second // after Postgres could not be asked
+	firstDelay    = 5 * time.Second // before a message's second try; it doubles with each
+	longestDelay  = 6 * time.Hour
+	dropInterval  = time.Hour
 )
 
-// Webhooks sends messages and answers for the endpoints.
+// Webhooks sends messages and manages the endpoints. It is safe for use by many
+// goroutines.
 type Webhooks struct {
 	endpoints []Endpoint
 	store     store
@@ -87,8 +88,8 @@ func New(endpoints []Endpoint, store store, transport http.RoundTripper, log *za
 	}
 }
 
-// Announce writes down which endpoints there are. Events that are committed
-// afterwards have messages for them.
+// Announce records which endpoints there are. Events committed afterwards have
+// messages for them. It may be repeated.
 func (w *Webhooks) Announce(ctx context.Context) error {
 	all := make([]uploads.WebhookEndpoint, len(w.endpoints))
 	for i, e := range w.endpoints {
@@ -97,8 +98,8 @@ func (w *Webhooks) Announce(ctx context.Context) error {
 	return w.store.SetWebhooks(ctx, all)
 }
 
-// Run sends messages until ctx ends. Tries in hand are cut short then and given
-// back.
+// Run sends messages until ctx ends. Tries in hand are then cut short and given
+// back, for another dispatcher to make at once.
 func (w *Webhooks) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	for _, e := range w.endpoints {
@@ -109,7 +110,7 @@ func (w *Webhooks) Run(ctx context.Context) {
 			if err := w.store.DropOldWebhookMessages(ctx); err != nil && ctx.Err() == nil {
 				w.log.Warn("old messages are not dropped", zap.Error(err))
 			}
-			if !backoff.Pause(ctx, dropEvery) {
+			if !backoff.Pause(ctx, dropInterval) {
 				return
 			}
 		}
@@ -117,13 +118,13 @@ func (w *Webhooks) Run(ctx context.Context) {
 	loops.Wait()
 }
 
-// serve is the loop of one endpoint. It asks again at once while all goes well
-// and there is more.
+// serve is the loop of one endpoint. It does not pause while there are messages
+// and all of them arrive.
 func (w *Webhooks) serve(ctx context.Context, e Endpoint) {
 	down := false
 	for {
 		n, ok, err := w.pass(ctx, e)
-		wait := poll
+		wait := pollInterval
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -131,7 +132,7 @@ func (w *Webhooks) serve(ctx context.Context, e Endpoint) {
 			if !down {
 				w.log.Warn("webhook is held up", zap.String("endpoint", e.Name), zap.Error(err))
 			}
-			wait = pollFailed
+			wait = failedPause
 		case ok && n > 0:
 			wait = 0
 		}
@@ -144,7 +145,7 @@ func (w *Webhooks) serve(ctx context.Context, e Endpoint) {
 
 // pass sends what is due to an endpoint; ok is false if one of n tries failed.
 func (w *Webhooks) pass(ctx context.Context, e Endpoint) (n int, ok bool, err error) {
-	messages, err := w.store.ClaimWebhookMessages(ctx, e.Tenant, e.Name, together, claimLease)
+	messages, err := w.store.ClaimWebhookMessages(ctx, e.Tenant, e.Name, maxTogether, claimLease)
 	if err != nil {
 		return 0, false, err
 	}
@@ -162,8 +163,8 @@ func (w *Webhooks) pass(ctx context.Context, e Endpoint) (n int, ok bool, err er
 func (w *Webhooks) try(ctx context.Context, e Endpoint, m uploads.WebhookMessage) (arrived bool, err error) {
 	sendErr := w.send(ctx, e, m)
 	stopped := ctx.Err() != nil
-	// What was sent is recorded also while stopping: else it is sent twice.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	// The outcome is recorded even while stopping: else the message is sent twice.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	refusal, _ := errors.AsType[*refusedError](sendErr)
 	switch {
@@ -172,10 +173,10 @@ func (w *Webhooks) try(ctx context.Context, e Endpoint, m uploads.WebhookMessage
 	case stopped && refusal == nil:
 		return false, w.store.ReleaseWebhookMessage(ctx, m)
 	}
-	f := uploads.WebhookFailure{Endpoint: e.Name, Message: m, Reason: sendErr.Error(), Delay: backoff.Delay(m.Tries+1, firstDelay, longestWait)}
+	f := uploads.WebhookFailure{Endpoint: e.Name, Message: m, Reason: sendErr.Error(), Delay: backoff.Delay(m.Tries+1, firstDelay, longestDelay)}
 	if refusal != nil {
 		f.Gone = refusal.status == http.StatusGone
-		f.Delay = max(f.Delay, min(refusal.after, longestWait))
+		f.Delay = max(f.Delay, min(refusal.after, longestDelay))
 	}
 	disabled, err := w.store.WebhookFailed(ctx, f)
 	if disabled {
@@ -187,7 +188,7 @@ func (w *Webhooks) try(ctx context.Context, e Endpoint, m uploads.WebhookMessage
 	return false, err
 }
 
-// refusedError is an answer other than 2xx.
+// refusedError says that the endpoint answered with something other than 2xx.
 type refusedError struct {
 	status int
 	after  time.Duration // asked for by the endpoint
@@ -200,14 +201,15 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("the endpoint answers %d", e.status)
 }
 
-// body is what is sent: type, when it happened, and what.
+// body is the JSON of a message.
 type body struct {
 	Type      string          `json:"type"`
 	Timestamp time.Time       `json:"timestamp"`
 	Data      json.RawMessage `json:"data"`
 }
 
-// send makes one request. Its error names no address: that may hold a secret.
+// send makes one request. Its error does not quote the URL, which may hold a
+// secret.
 func (w *Webhooks) send(ctx context.Context, e Endpoint, m uploads.WebhookMessage) error {
 	text, err := json.Marshal(body{Type: m.Type, Timestamp: m.At.UTC(), Data: m.Payload})
 	if err != nil {
@@ -230,7 +232,7 @@ func (w *Webhooks) send(ctx context.Context, e Endpoint, m uploads.WebhookMessag
 		}
 		return fmt.Errorf("no answer: %w", err)
 	}
-	_ = res.Body.Close() // what it says beside its status is nothing to us
+	_ = res.Body.Close() // only the status counts
 	if res.StatusCode/100 != 2 {
 		return &refusedError{status: res.StatusCode, after: retryAfter(res.Header)}
 	}
@@ -242,7 +244,7 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil || seconds < 0 {
 		return 0
 	}
-	return min(time.Duration(min(seconds, int(longestWait/time.Second)))*time.Second, longestWait)
+	return min(time.Duration(min(seconds, int(longestDelay/time.Second)))*time.Second, longestDelay)
 }
 
 // ListWebhooks returns the tenant's endpoints as they stand.
@@ -250,18 +252,19 @@ func (w *Webhooks) ListWebhooks(ctx context.Context, tenant string) ([]uploads.W
 	return w.store.Webhooks(ctx, tenant)
 }
 
-// EnableWebhook has a disabled endpoint tried again.
+// EnableWebhook resumes sending to a disabled endpoint.
 func (w *Webhooks) EnableWebhook(ctx context.Context, tenant, name string) error {
 	return w.store.EnableWebhook(ctx, tenant, name)
 }
 
-// ReplayWebhook has messages sent again, under their old ids.
+// ReplayWebhook queues messages to be sent again, under their old ids, and returns
+// how many.
 func (w *Webhooks) ReplayWebhook(ctx context.Context, r uploads.WebhookReplay) (int64, error) {
 	return w.store.ReplayWebhook(ctx, r)
 }
 
-// TestWebhook sends a message of the type webhook.test at once, also to an
-// endpoint that is disabled, and says why it did not arrive, "" if it did.
+// TestWebhook sends a message of the type webhook.test at once, even to a disabled
+// endpoint. It returns why the message did not arrive, "" if it did.
 func (w *Webhooks) TestWebhook(ctx context.Context, tenant, name string) (why string, err error) {
 	i := slices.IndexFunc(w.endpoints, func(e Endpoint) bool { return e.Name == name && e.Tenant == tenant })
 	if i < 0 {

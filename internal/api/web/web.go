@@ -1,7 +1,7 @@
 // Package web is the pages that the dispatcher serves to people. A page is a
-// frame without data: its script asks the API for everything, with the rights
-// of whoever is signed in, and writes what it gets as text. Nothing is loaded
-// from anywhere else, and the policy that goes with each page forbids it.
+// frame without data: its script asks the API for everything, with the rights of
+// whoever is signed in, and inserts what it gets as text only. Nothing is loaded
+// from other servers; each page's Content-Security-Policy forbids it.
 package web
 
 import (
@@ -24,10 +24,10 @@ var files embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Page is a page of which there is one address.
+// Page is a page with a fixed address.
 type Page struct {
 	Path  string // below /ui/
-	Name  string // known to the script
+	Name  string // by which the script knows it
 	Title string
 }
 
@@ -53,7 +53,7 @@ type asset struct {
 	tag  string
 }
 
-// New reads what is built in.
+// New returns the site, from files that are built into the binary.
 func New() *Site {
 	s := &Site{pages: template.Must(template.ParseFS(files, "*.html")), static: make(map[string]asset)}
 	for _, name := range []string{"app.js", "theme.js", "style.css", "icon.svg", "docs.js", "docs.css"} {
@@ -73,7 +73,7 @@ type frame struct {
 	Current string // name of the page in the menu
 	Name    string
 	Title   string
-	Guarded bool // there is a session that can be ended
+	Guarded bool // the API asks for tokens, so there is a session to sign out of
 }
 
 // Serve answers GET below /ui/. guarded says that the API asks for tokens.
@@ -108,18 +108,18 @@ func (s *Site) serveStatic(w http.ResponseWriter, r *http.Request, name string) 
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-cache") // asked for again each time, and sent again only when it changed
+	w.Header().Set("Cache-Control", "no-cache") // revalidated each time, by its ETag
 	w.Header().Set("ETag", a.tag)
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(a.body))
 }
 
-// SignIn answers with the form that asks for a token. next is where to go
-// after it, and problem what was wrong with the token before.
+// SignIn answers with the form that asks for a token. next is the page to show
+// afterwards; problem says what was wrong with the last token, "" for a first try.
 func (s *Site) SignIn(w http.ResponseWriter, status int, next, problem string) {
 	s.write(w, status, "signin.html", struct{ Next, Problem string }{Local(next), problem})
 }
 
-// Local returns the path if it is one of a page here, else that of the first page.
+// Local returns next if it is the path of a page here, else that of the first page.
 func Local(next string) string {
 	if !strings.HasPrefix(next, "/ui/") || strings.ContainsAny(next, "\\\r\n") || path.Clean(next) == "/ui/sign-in" {
 		return "/ui/"
@@ -140,5 +140,5 @@ func (s *Site) write(w http.ResponseWriter, status int, name string, data any) {
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // a reader that went away needs no answer
+	_, _ = page.WriteTo(w) // the client may be gone
 }

@@ -1,18 +1,18 @@
-// Package cdnetworks speaks CDNetworks' (Wangsu's) video service: getUploadToken
-// at its control API, then the storage that the answer names, WCS, by one form
-// upload or by mkblk, bput and mkfile.
+// Package cdnetworks speaks the protocol of CDNetworks' (Wangsu's) video service:
+// getUploadToken at its control API, then WCS, the storage that the answer names,
+// by one form upload or by mkblk, bput and mkfile.
 //
 // A part is a block of 4 MiB, the piece that the platform's hash of a file is
-// made of. It streams: the platform answers each chunk with its CRC-32, which
-// is compared with that of the bytes as they left, and the SHA-1 that is taken
-// in the same pass comes back at Finish, where the hash that mkfile answers is
-// compared with ours. That comparison is what proves a file: the platform
-// assembles whatever it is told to and answers 200.
+// made of. It streams: the platform answers each chunk with its CRC-32, which is
+// compared with that of the bytes sent. The part's SHA-1, taken in the same pass,
+// comes back at Finish, where the hash in mkfile's answer is compared with ours.
+// Only that comparison proves a file: the platform assembles whatever it is told
+// to and answers 200.
 //
-// The platform lists no blocks, so nothing is found again in a new session. A
-// session is prolonged by a new token for the same breakpoint id, which is made
-// of the upload and the epoch: each epoch is a video of its own, and a video
-// that is there can only be of the finish of its epoch.
+// The platform lists no blocks, so a new session finds none again. A session is
+// prolonged by a new token for the same breakpoint id, which is made of the
+// upload and the epoch. So each epoch has its own video, and only that epoch's
+// finish can have made it.
 package cdnetworks
 
 import (
@@ -54,16 +54,16 @@ func New(client *http.Client) *Client {
 	return &Client{http: webapi.Direct(client), now: time.Now}
 }
 
-// controlRate is what the platform recommends to stay below for each call of
-// its control API; where it starts to refuse is said to be 300.
+// controlRate is the rate that the platform recommends for each call of its
+// control API; it is said to refuse above 300.
 const (
 	controlRate = 30
 	controlPer  = 5 * time.Minute
 )
 
-// Limits returns the documented bounds. The platform publishes none for the
-// size of a file, the number of blocks, or the rate of calls to the storage,
-// and each token tells its own life.
+// Limits returns the documented bounds. The platform publishes none for the size
+// of a file, the number of blocks, or the rate of calls to the storage. Each token
+// says how long it lasts.
 func (c *Client) Limits() providers.Limits {
 	return providers.Limits{
 		Limits: parts.Limits{
@@ -236,17 +236,17 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	return parts.Receipt{Tag: tag}, nil
 }
 
-// finishBody hands over the digest of a body whose every byte was sent: it is
-// known once the end has been read, which a request of known length need not do.
+// finishBody reads the end of a body after its last byte was sent: only then is
+// the digest known, and a request of known length need not read so far.
 func finishBody(body providers.Body) hashing.Digest {
 	_, _ = body.Read(make([]byte, 1)) // io.EOF; the length was checked
 	return body.Digest()
 }
 
-// Finish makes the file of its blocks and compares the hash that the platform
-// answers with ours; only that proves the file. A file that went by form upload
-// is finished already, its hash was compared then. A second mkfile of the same
-// blocks makes the same file, or is refused because it is there.
+// Finish makes the file of its blocks and compares the platform's hash with ours;
+// only that proves the file. A file that went by form upload is finished already,
+// and its hash was compared then. A second mkfile of the same blocks makes the
+// same file, or is refused because the file exists.
 func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []parts.Stored) (uploads.Asset, error) {
 	s, err := readSession(callFile, ps)
 	if err != nil {
@@ -284,18 +284,18 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	return asset, nil
 }
 
-// expiryMargin is how long before its end a token counts as lapsed for a call
-// that is still to be made.
+// expiryMargin is how long before its end a token counts as lapsed for the next
+// call.
 const expiryMargin = time.Minute
 
 // Probe looks for the video that the platform named for our breakpoint id. Its
 // size is compared too, but the id is what identifies it.
 //
 // A video that is not listed may be finished all the same, since the list may
-// lag. While the token is good that does no harm: mkfile may be called again,
-// for it can only make the same file under the same key. Once the token has
-// lapsed no mkfile takes effect any more, and what is not listed a while later
-// is not there.
+// lag. While the token is valid that does no harm: mkfile may be called again,
+// because it can only make the same file under the same key. Once the token has
+// lapsed no mkfile takes effect, and a video that is not listed a while later does
+// not exist.
 func (c *Client) Probe(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Outcome, error) {
 	t, err := readAccount(account)
 	if err != nil {
@@ -351,8 +351,8 @@ func (c *Client) Locate(ps providers.Session) string {
 	return fmt.Sprintf("video %s with file key %s (breakpoint id %s)", s.VideoID, s.FileKey, s.FileID)
 }
 
-// Abort does nothing: the platform has no call to discard blocks, it purges
-// those that no file was made of.
+// Abort does nothing: the platform has no call to discard blocks. It purges those
+// that no file was made of.
 func (c *Client) Abort(context.Context, providers.Session) error { return nil }
 
 func mismatch(call, format string, args ...any) *providers.Error {

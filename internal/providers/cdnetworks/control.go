@@ -61,7 +61,7 @@ type grant struct {
 	BucketName  webapi.Text `json:"bucketName"` // in the documents' example alone
 }
 
-// check says what of the grant cannot be used, without quoting the token.
+// check says which field of the grant cannot be used, without quoting the token.
 func (g grant) check() error {
 	switch {
 	case !settings.IsOrigin(string(g.UploadURL)):

@@ -16,8 +16,8 @@ const (
 	etagTree   = 0x96 // SHA-1 of the pieces' SHA-1s
 )
 
-// etag returns the platform's hash of a file from the SHA-1s of its pieces of
-// blockSize bytes, in order; "" if one of them is not a SHA-1.
+// etag returns the platform's hash of a file, given the SHA-1s of its pieces of
+// blockSize bytes in order; "" if one of them is not a SHA-1.
 func etag(pieces []hashing.Digest) string {
 	var sums []byte
 	for _, p := range pieces {

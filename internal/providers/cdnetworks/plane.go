@@ -128,7 +128,7 @@ func (p plane) putForm(ctx context.Context, body providers.Body) (string, error)
 	return hash, nil
 }
 
-// makeFile has a file made of the blocks and returns its hash.
+// makeFile makes a file of the blocks and returns its hash.
 func (p plane) makeFile(ctx context.Context, size int64, ctxs string) (string, error) {
 	// The body cannot be had twice, so no transport repeats the call by itself.
 	body := io.NopCloser(strings.NewReader(ctxs))
@@ -276,7 +276,7 @@ func parseChunk(body []byte) (chunk, error) {
 	return chunk{ctx: blockCtx, crc: uint32(crc), offset: a.Offset.value()}, nil
 }
 
-// errNoHash is an answer that does not prove the file.
+// errNoHash says that an answer does not prove the file.
 var errNoHash = errors.New("the answer has no hash")
 
 // parseFileHash reads the hash of the answer of mkfile.

@@ -1,6 +1,7 @@
-// Package lent lends a part's bytes to net/http and takes them back. A
-// transport may still read a request's body after the call has returned, while
-// providers.Body ends with PutPart: its buffer goes to the next part.
+// Package lent lends a part's bytes to net/http and takes them back. A transport
+// may still read a request's body after the call has returned, but a
+// providers.Body is valid only until PutPart returns: its buffer then serves the
+// next part.
 package lent
 
 import (
@@ -9,10 +10,10 @@ import (
 	"sync"
 )
 
-// ErrReturned is what a lent reader answers once it was taken back.
+// ErrReturned is the error of a lent reader that was taken back.
 var ErrReturned = errors.New("the body was taken back")
 
-// Loan is the readers handed out during one call. The zero Loan is ready.
+// Loan is the readers handed out during one call. The zero Loan is ready for use.
 type Loan struct {
 	mu       sync.Mutex // held during each read
 	returned bool

@@ -11,9 +11,9 @@ import (
 
 var _ providers.CredentialChecker = (*Client)(nil)
 
-// CheckCredentials lists the parts of a multipart upload that does not exist:
-// uploads need the right to that call as well, and its answer "no such upload"
-// comes only to credentials that are taken, about a bucket that is there.
+// CheckCredentials lists the parts of a multipart upload that does not exist.
+// Uploads need the right to make that call, and only accepted credentials and an
+// existing bucket get the answer "no such upload".
 func (c *Client) CheckCredentials(ctx context.Context, account providers.Account) (string, error) {
 	p, err := readAccount(account)
 	if err != nil {

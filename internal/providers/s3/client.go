@@ -1,8 +1,8 @@
 // Package s3 puts media into any S3-compatible bucket.
 //
 // An object of one part is put in one call, so Begin and Finish make none; a
-// larger one is a multipart upload. Each part streams with its CRC-64/NVME
-// behind it, and counts as stored once the bucket has answered with the same
+// larger one is a multipart upload. Each part streams, followed by its
+// CRC-64/NVME, and counts as stored once the bucket has answered with the same
 // checksum. Objects carry the upload's id and epoch as metadata, so after an
 // unknown outcome Probe can tell our object from another one under the same key.
 //
@@ -105,9 +105,9 @@ type session struct {
 	ContentType string `json:"content_type,omitempty"`
 }
 
-// Begin opens a multipart upload. For an object of one part it makes no call.
-// Repeated, it opens another upload; the bucket's lifecycle rule for unfinished
-// uploads takes the first one away.
+// Begin opens a multipart upload. For an object of one part it makes no call. If
+// repeated, it opens another upload; the bucket's lifecycle rule for unfinished
+// uploads removes the first one.
 func (c *Client) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
 	s, err := c.describe(callCreate, account, media)
 	if err != nil {
@@ -137,8 +137,8 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	return providers.Begun{Session: providers.Session{Data: data}}, nil
 }
 
-// PutPart streams one part with its checksum behind it, and compares the
-// checksum that the bucket answers. It may be repeated; the last one counts.
+// PutPart streams one part, followed by its checksum, and compares the bucket's
+// answer with it. It may be repeated; the last one counts.
 func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
 	s, err := readSession(callPart, ps)
 	if err != nil {
@@ -160,8 +160,8 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	ctx, told := note(ctx)
 	got, err := put(ctx, core, s, part, body, &loan)
 	if err != nil && call == callPart && unanswered(err) && ctx.Err() == nil {
-		// A server may refuse a part and close before it has read the body; the
-		// answer is lost then, but the same refusal meets a call without a body.
+		// A server may refuse a part and close the connection before it has read the
+		// body. Its answer is then lost, but a call without a body gets the same one.
 		_, asked := core.ListObjectParts(ctx, s.Bucket, s.Key, s.UploadID, 0, 1)
 		if asked != nil && !unanswered(asked) {
 			err = asked
@@ -208,8 +208,8 @@ func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body
 	return tag{etag: stored.ETag, crc: stored.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
 }
 
-// putHeld is put with the checksum ahead of the bytes, which then travel as they
-// are.
+// putHeld is put for a part in memory: the checksum goes first, and the bytes
+// travel without framing.
 func putHeld(ctx context.Context, core *minio.Core, s session, part parts.Part, held io.Reader, digest hashing.Digest) (tag, error) {
 	checksum := base64.StdEncoding.EncodeToString(digest.Bytes())
 	if s.UploadID == "" {
@@ -225,8 +225,8 @@ func putHeld(ctx context.Context, core *minio.Core, s session, part parts.Part, 
 	return tag{etag: stored.ETag, crc: stored.ChecksumCRC64NVME}, err //nolint:wrapcheck // classify does
 }
 
-// trailing puts the body's digest into the trailer when the body is at its
-// end, which is just before the trailer is written.
+// trailing puts the body's digest into the trailer when the body ends, which is
+// just before the trailer is written.
 type trailing struct {
 	body    providers.Body
 	trailer http.Header
@@ -272,8 +272,8 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	slices.SortFunc(list, func(a, b minio.CompletePart) int { return a.PartNumber - b.PartNumber })
 	slices.SortFunc(sizes, func(a, b minio.ObjectPart) int { return a.PartNumber - b.PartNumber })
 	var opts minio.PutObjectOptions
-	// The checksum of the whole follows from those of the parts, so the bucket
-	// can tell that it has put together what was meant.
+	// The checksum of the whole is combined from those of the parts, so the bucket
+	// can check what it assembled.
 	whole, err := minio.ChecksumCRC64NVME.FullObjectChecksum(sizes)
 	if err == nil {
 		opts.UserMetadata = map[string]string{
@@ -458,7 +458,7 @@ func (s session) asset(etag, crc string) uploads.Asset {
 }
 
 // core returns the client for the place. Clients are cached, since each keeps
-// state of its own; the connections are those of the one transport.
+// state; all share one transport and its connections.
 func (c *Client) core(call string, p place) (*minio.Core, error) {
 	key := clientKey{
 		endpoint: p.Endpoint, region: p.Region, accessKey: p.AccessKey, secretKey: p.SecretKey,
@@ -510,8 +510,8 @@ func readTag(r parts.Receipt) tag {
 	return tag{etag: etag, crc: crc}
 }
 
-// exchange is what a caller is told of a request and its answer beside what
-// minio-go passes on.
+// exchange is what a caller needs of a request and its answer but minio-go does
+// not pass on.
 type exchange struct {
 	retryAfter    time.Duration // 0 if the bucket did not say
 	authorization string        // which no error may show
@@ -540,7 +540,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 type exchangeKey struct{}
 
-// note returns a context for one call, and where its last exchange will stand.
+// note returns a context for one call, and where its last exchange will be noted.
 func note(ctx context.Context) (context.Context, *exchange) {
 	told := new(exchange)
 	return context.WithValue(ctx, exchangeKey{}, told), told

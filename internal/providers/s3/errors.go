@@ -9,9 +9,8 @@ import (
 	"mediaferry/internal/providers/webapi"
 )
 
-// classify turns an error of minio-go into one of the contract. A completion
-// is the one call whose loss leaves the outcome unknown: putting an object or a
-// part may be repeated, and so may the rest.
+// classify turns an error of minio-go into one of the contract. Only the loss of a
+// completion leaves the outcome unknown: all other calls may be repeated.
 func classify(call string, err error, told *exchange) *providers.Error {
 	lost := providers.Transient
 	if call == callComplete {

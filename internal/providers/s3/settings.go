@@ -26,8 +26,8 @@ type place struct {
 	PathStyle *bool  `json:"path_style,omitempty"` // nil leaves it to the endpoint's name
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
-	// Unconfirmed takes parts from a bucket that answers no checksum. Then no
-	// one but us has looked at the digest of the bytes.
+	// Unconfirmed accepts a bucket that answers without a checksum. Then only we
+	// have looked at the digest of the bytes.
 	Unconfirmed bool `json:"unconfirmed,omitempty"`
 
 	prefix string

@@ -1,6 +1,6 @@
-// Package settings reads what an account's settings and a submission's options
-// say to a platform. What is wrong with them is collected, so that all of it is
-// told at once, each problem with its field and what to give instead.
+// Package settings reads an account's settings and a submission's options for a
+// provider. It collects what is wrong with them, so that all problems are reported
+// at once, each with its field and what to give instead.
 package settings
 
 import (
@@ -16,8 +16,7 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Reader collects what is wrong. The zero Reader is ready; it is for one
-// goroutine.
+// Reader collects problems. The zero Reader is ready for use, by one goroutine.
 type Reader struct {
 	errs []error
 }
@@ -30,8 +29,7 @@ func (r *Reader) Bad(field, format string, args ...any) {
 // Err returns what was noted as joined *uploads.FieldError, nil if nothing was.
 func (r *Reader) Err() error { return errors.Join(r.errs...) }
 
-// Unknown notes that a field has a name that nobody reads; known are those that
-// somebody does.
+// Unknown notes that a field's name is not one of known.
 func (r *Reader) Unknown(field string, known ...string) {
 	verb, last := "are", len(known)-1
 	list := known[last]
@@ -53,7 +51,7 @@ func (r *Reader) Bool(field, value string) bool {
 }
 
 // Number reads a decimal number without a sign, of at most so many bits, and
-// returns it as it was written; example says which number is meant.
+// returns its text unchanged; example shows what to give.
 func (r *Reader) Number(field, value string, bits int, example string) string {
 	if _, err := strconv.ParseUint(value, 10, bits); err != nil {
 		r.Bad(field, "is %q; give %s", value, example)
@@ -69,8 +67,8 @@ func OneOf[T ~string](r *Reader, field, value string, one, other T) T {
 	return T(value)
 }
 
-// Origin reads scheme and host, and drops a slash at the end; example is "" or
-// shows one.
+// Origin reads scheme and host, and drops a slash at the end; example, if not "",
+// shows what to give.
 func (r *Reader) Origin(field, value, example string) string {
 	origin := strings.TrimSuffix(value, "/")
 	if !IsOrigin(origin) {
@@ -89,14 +87,14 @@ func IsOrigin(text string) bool {
 		u.Path == "" && u.RawQuery == "" && u.Fragment == "" && u.User == nil
 }
 
-// Secret is one that an account must have.
+// Secret names a secret that an account must have.
 type Secret struct {
 	Name  string
 	Words string // what the platform calls it, as in "give …"
 }
 
-// Secrets returns those that are needed, in their order. One that is missing is
-// noted, and one that nobody reads.
+// Secrets returns the needed secrets in their order. It notes those that are
+// missing, and those that are not needed.
 func (r *Reader) Secrets(given map[string]providers.Secret, needed ...Secret) []providers.Secret {
 	names := make([]string, len(needed))
 	for i, n := range needed {

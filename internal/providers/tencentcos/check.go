@@ -9,8 +9,8 @@ import (
 
 var _ providers.CredentialChecker = (*Client)(nil)
 
-// CheckCredentials commits a session that does not exist: nothing can come of it,
-// and the answer that there is none comes only to credentials that are taken.
+// CheckCredentials commits a session that does not exist. That has no effect, and
+// only accepted credentials get the answer that there is no such session.
 func (c *Client) CheckCredentials(ctx context.Context, account providers.Account) (string, error) {
 	t, err := readAccount(account)
 	if err != nil {

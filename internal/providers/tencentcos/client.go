@@ -1,15 +1,15 @@
 // Package tencentcos uploads to Tencent VOD by way of Tencent's object storage:
-// ApplyUpload hands out a place there, the parts go to the storage by its own
+// ApplyUpload gives out a place there, the parts go to the storage by its own
 // protocol, and CommitUpload makes media of what is stored.
 //
-// The place is fresh for every ApplyUpload and so is an id of ours: what is
-// stored under its key is of this upload. The storage answers each part with
-// its CRC-64, which is compared with that of the bytes sent, and the whole
-// object with another, which must be what the parts' combine to. A file of one
-// part is put in one call.
+// Every ApplyUpload gives out a new place, so it identifies the upload: whatever
+// is stored under its key belongs to this upload. The storage answers each part
+// with its CRC-64, which is compared with that of the bytes sent, and the whole
+// object with another, which must match the combined CRC-64 of the parts. A file
+// of one part is put in one call.
 //
-// Sessions hold the account's key: CommitUpload is signed with it, and so are
-// the requests to the storage where the platform hands out no temporary one.
+// Sessions hold the account's key. It signs CommitUpload, and also the requests to
+// the storage if the platform gives out no temporary key.
 package tencentcos
 
 import (
@@ -53,8 +53,8 @@ func New(client *http.Client) *Client {
 // a cover is sent within Begin, so it must not take long.
 const maxCover = 20 << 20
 
-// Limits returns the storage's documented bounds, and the rates of API v2. API
-// 3.0 allows 100 calls a second; the lower rate is safe for both.
+// Limits returns the storage's documented bounds and the rates of API v2. API 3.0
+// allows 100 calls a second; the lower rate suits both.
 func (c *Client) Limits() providers.Limits {
 	perMinute := func(count int) providers.Rate { return providers.Rate{Count: count, Per: time.Minute} }
 	return providers.Limits{
@@ -125,14 +125,13 @@ func planOf(media providers.Media) parts.Plan {
 	return parts.Plan{Size: media.Size, PartSize: media.PartSize}
 }
 
-// Begin opens a session at a place of its own, stores the cover there, and
-// opens a multipart upload where the media has more than one part. It may be
-// repeated: what is stored and never committed becomes no media.
+// Begin opens a session at a new place, stores the cover there, and opens a
+// multipart upload if the media has more than one part. It may be repeated: what
+// is stored but never committed becomes no media.
 //
 // With storage_path the place is the same for every epoch, and an unfinished
-// upload that is there is taken up, but only if the CRC-64 of the whole object
-// is known: nothing else would tell at the end that parts of which nobody has
-// told us the CRC are the right ones.
+// upload there is resumed, but only if the CRC-64 of the whole object is known. A
+// listing names no CRC of the parts, so nothing else could prove them at the end.
 func (c *Client) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
 	t, a, err := c.application(account, media)
 	if err != nil {
@@ -168,7 +167,7 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	return begun, err
 }
 
-// application says what is to be asked for the media, but for its cover.
+// application returns what to ask for the media, apart from its cover.
 func (c *Client) application(account providers.Account, media providers.Media) (target, application, error) {
 	rejected := func(err error) (target, application, error) {
 		return target{}, application{}, &providers.Error{Kind: providers.Rejected, Call: actionApply, Err: err}
@@ -227,7 +226,7 @@ func (c *Client) putCover(ctx context.Context, s session, key string, cover prov
 	if err != nil {
 		return &providers.Error{Kind: providers.Transient, Call: callPut, Message: "the cover cannot be read", Err: err}
 	}
-	defer func() { _ = image.Close() }() // what was read of it is proved by its CRC
+	defer func() { _ = image.Close() }() // its CRC proves what was read
 	sum, err := hashing.NewHash(hashing.CRC64ECMA)
 	if err != nil {
 		return &providers.Error{Kind: providers.Rejected, Call: callPut, Err: err}
@@ -247,8 +246,8 @@ func (c *Client) putCover(ctx context.Context, s session, key string, cover prov
 	return nil
 }
 
-// adopt returns the unfinished upload of the session's key and its parts, or
-// no id if there is none or the credentials do not allow to look.
+// adopt returns the unfinished upload of the session's key and its parts, or no
+// id if there is none or the credentials do not allow looking.
 func (c *Client) adopt(ctx context.Context, s session, plan parts.Plan) (string, []parts.Stored, error) {
 	id, err := c.openUpload(ctx, s)
 	if err == nil && id != "" {
@@ -264,8 +263,8 @@ func (c *Client) adopt(ctx context.Context, s session, plan parts.Plan) (string,
 	return "", nil, nil
 }
 
-// PutPart streams one part and compares the CRC-64 that the storage answers.
-// It may be repeated; the last one counts. The receipt is the ETag.
+// PutPart streams one part and compares its CRC-64 with the storage's answer. It
+// may be repeated; the last one counts. The receipt is the ETag.
 func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
 	s, err := c.inForce(callPart, ps)
 	if err != nil {
@@ -299,9 +298,9 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	return receipt, nil
 }
 
-// asked returns the refusal that a part without an answer would have met, if
-// there is one: the storage may refuse a part and close before it has read the
-// body, and then its answer is lost. The same refusal meets a call without one.
+// asked returns the refusal of a part whose answer was lost, nil if there is none.
+// The storage may refuse a part and close the connection before it has read the
+// body; a call without a body then gets the same refusal.
 func (c *Client) asked(ctx context.Context, s session, err error) error {
 	if s.UploadID == "" || codeOf(err) != "" || ctx.Err() != nil {
 		return err
@@ -315,9 +314,9 @@ func (c *Client) asked(ctx context.Context, s session, err error) error {
 	return err
 }
 
-// Finish puts the parts together, compares the CRC-64 of the whole with what
-// those of the parts combine to, and commits. Where an earlier call went only
-// part of the way, it goes on from there.
+// Finish assembles the parts, compares the CRC-64 of the whole with the combined
+// CRC-64 of the parts, and commits. If an earlier call went only part of the way,
+// it goes on from there.
 func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []parts.Stored) (uploads.Asset, error) {
 	s, err := c.inForce(callComplete, ps)
 	if err != nil {
@@ -349,9 +348,9 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	return asset, err
 }
 
-// expected returns the CRC-64 that the whole must have: what those of the
-// parts combine to, or what was known before; zero if neither is known. Where
-// both are, they must agree.
+// expected returns the CRC-64 that the whole must have: that combined from the
+// parts, or the one that was known before; zero if neither is known. If both are,
+// they must agree.
 func (s session) expected(stored []parts.Stored) (hashing.Digest, error) {
 	var combined hashing.Digest
 	for i, p := range stored {
@@ -373,11 +372,11 @@ func (s session) expected(stored []parts.Stored) (hashing.Digest, error) {
 	return combined, nil
 }
 
-// Probe looks for the open upload, then for the object under the session's
-// key. An object that is there was put together by a finish whose answer is
-// not known, and whether its commit arrived is told by committing again: the
-// session key names the media, so that makes no second one. An account that
-// does not trust in this sets repeat_commit to false, and Probe cannot tell.
+// Probe looks for the open upload, then for the object under the session's key. If
+// the object exists, a finish whose answer is unknown has assembled it. To learn
+// whether its commit arrived, Probe commits again: the session key names the
+// media, so that makes no second one. For an account that does not rely on this,
+// with repeat_commit set to false, Probe cannot tell.
 func (c *Client) Probe(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Outcome, error) {
 	t, err := readAccount(account)
 	if err != nil {
@@ -422,8 +421,8 @@ func (c *Client) Locate(ps providers.Session) string {
 	return fmt.Sprintf("the media stored as %s in %s (upload id %q)", s.Key, s.Host, s.UploadID)
 }
 
-// use puts the account's credentials, which may have been replaced since, in
-// place of those that the session was opened with.
+// use replaces the credentials that the session was opened with by the account's
+// current ones.
 func (s *session) use(t target) {
 	s.SecretID, s.SecretKey = t.SecretID, t.SecretKey
 	if s.COSToken == "" {
@@ -431,8 +430,8 @@ func (s *session) use(t target) {
 	}
 }
 
-// look asks the storage. It answers HoldsUnknown where only the platform can
-// tell; stored says that the object is there.
+// look asks the storage. It answers HoldsUnknown if only the platform can tell;
+// stored says that the object exists.
 func (c *Client) look(ctx context.Context, s session, ps providers.Session, media providers.Media) (out providers.Outcome, stored bool, err error) {
 	out.Holding = providers.HoldsUnknown
 	lapsed := func() (providers.Outcome, bool, error) {
@@ -475,8 +474,7 @@ func (c *Client) look(ctx context.Context, s session, ps providers.Session, medi
 	return out, stored, nil
 }
 
-// isRefusal reports whether the storage answered that it will not, rather than
-// that it can not now.
+// isRefusal reports whether the storage refused for good, rather than for now.
 func isRefusal(err error) bool {
 	switch providers.KindOf(err) {
 	case providers.SessionLost, providers.Unauthorized, providers.Rejected:
@@ -500,10 +498,10 @@ func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
 }
 
 // Renew asks for fresh temporary credentials for the session's place, by its
-// session key; the cover is there already. The platform's documents do not say
-// that it gives any; if it hands out another place instead, that one is left
-// alone and the session lapses in its time. A session without temporary
-// credentials does not lapse, and takes up the account's key as it is now.
+// session key; the cover is stored already. The platform's documents do not say
+// that it gives any. If it gives out another place instead, that one is left alone
+// and the session lapses in its time. A session without temporary credentials does
+// not lapse, and gets the account's current key.
 func (c *Client) Renew(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Session, error) {
 	s, err := readSession(actionApply, ps)
 	if err != nil {

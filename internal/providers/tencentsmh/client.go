@@ -1,15 +1,15 @@
 // Package tencentsmh speaks Tencent Smart Media Hosting's multipart upload.
 //
-// The platform has two sides. Its API starts an upload, renews it, tells how
-// it stands, confirms and cancels it; the object storage behind takes the parts,
-// under headers that the API hands out and that lapse. No list of parts is ever
-// sent: confirming makes the API list them itself and compare the CRC-64 of the
-// whole, which follows from those of the parts and is therefore always sent.
+// The platform has two sides. Its API starts an upload, renews it, reports its
+// status, confirms and cancels it. The object storage behind it takes the parts,
+// under headers that the API gives out and that lapse. No list of parts is ever
+// sent: on confirmation the API lists them itself and compares the CRC-64 of the
+// whole, which is combined from those of the parts and therefore always sent.
 //
-// Each start is a task of its own, known by a confirm key that nobody else has,
-// so the task's status tells what became of a confirmation. Files carry the
-// upload's id as metadata besides: where a name is taken, or a task is gone, the
-// file under the name says whether it is ours.
+// Each start is a new task, identified by a confirm key that nobody else has, so
+// the task's status tells what became of a confirmation. Files also carry the
+// upload's id as metadata: if a name is taken, or a task is gone, the file of that
+// name says whether it is ours.
 package tencentsmh
 
 import (
@@ -49,8 +49,8 @@ const (
 	callInfo    = "FileInfo"
 )
 
-// tokenPeriod is how long an access token is good for, from its last use. A
-// day is the platform's own choice; renewing a session makes a new one.
+// tokenPeriod is how long an access token is valid after its last use. A day is
+// the platform's own choice; renewing a session makes a new token.
 const tokenPeriod = 24 * time.Hour
 
 // uploadMeta is the name of the metadata that holds the upload's id.
@@ -76,8 +76,8 @@ func New(client *http.Client) *Client {
 	return &Client{http: webapi.Direct(client), now: time.Now}
 }
 
-// Limits returns the documented bounds. The platform publishes no rates; how
-// long a session lasts is said with each.
+// Limits returns the documented bounds. The platform publishes no rates. Each
+// session says how long it lasts.
 func (c *Client) Limits() providers.Limits {
 	return providers.Limits{
 		Limits: parts.Limits{
@@ -107,9 +107,9 @@ type session struct {
 }
 
 // Begin starts a task, or learns that the platform has these bytes and has made
-// the file of them. Repeated, it starts another task; the first one lapses. A
-// name that is taken is refused under the conflict strategy ask, unless the
-// file under it is this very upload's, as it is after an answer that was lost.
+// the file of them. If repeated, it starts another task, and the first one lapses.
+// Under the conflict strategy ask a taken name is refused, unless its file is this
+// very upload's, as after a lost answer.
 func (c *Client) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
 	t, o, err := c.read(callStart, account, media)
 	if err != nil {
@@ -125,7 +125,8 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	}
 	status, body, err := c.start(ctx, s, o, media, hashes)
 	if err == nil && status == http.StatusAccepted {
-		// The file's beginning is there; of the whole nothing is said, so it is sent.
+		// The library has a file with this beginning. That says nothing about the
+		// whole, so it is sent.
 		hashes = hashing.Digest{}
 		status, body, err = c.start(ctx, s, o, media, hashes)
 	}
@@ -159,11 +160,11 @@ func (c *Client) Begin(ctx context.Context, account providers.Account, media pro
 	}
 }
 
-// PutPart streams one part and compares the CRC-64 that the storage answers.
-// It may be repeated; the last one counts. The receipt is the part's ETag.
+// PutPart streams one part and compares its CRC-64 with the storage's answer. It
+// may be repeated; the last one counts. The receipt is the part's ETag.
 //
-// A storage that does not answer with the CRC-64 is taken at its word until
-// Finish, which has the whole compared.
+// If the storage answers without a CRC-64, the part counts as stored, and Finish
+// has the whole compared.
 func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
 	s, err := readSession(callPart, ps)
 	if err != nil {
@@ -200,7 +201,7 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	if resp.StatusCode != http.StatusOK {
 		return parts.Receipt{}, refusal(callPart, providers.Transient, resp, s.secrets())
 	}
-	loan.Return() // nothing reads the body any more, so its digest stands
+	loan.Return() // nothing reads the body any more, so its digest is final
 	crc := resp.Header.Get("X-Cos-Hash-Crc64ecma")
 	receipt := parts.Receipt{Tag: tag(resp.Header.Get("ETag")), Unconfirmed: crc == ""}
 	switch {
@@ -267,8 +268,8 @@ func (c *Client) Finish(ctx context.Context, ps providers.Session, stored []part
 	return asset, err
 }
 
-// confirmed returns the file of a task that is said to be complete, or why it
-// cannot be told.
+// confirmed returns the file of a task that is said to be complete, or an error if
+// that cannot be found out.
 func (c *Client) confirmed(ctx context.Context, s session, complete error) (uploads.Asset, error) {
 	st, err := c.status(ctx, s)
 	if err != nil {
@@ -280,15 +281,15 @@ func (c *Client) confirmed(ctx context.Context, s session, complete error) (uplo
 	return s.assetAt(st.Path, nil), nil
 }
 
-// Probe asks for the task's status. Where the task is gone, the file under its
-// name is looked at: it is ours if it carries the upload's id. If it is not,
-// and a name that is taken would be changed, nothing can be told.
+// Probe asks for the task's status. If the task is gone, it looks at the file of
+// that name, which is ours if it carries the upload's id. If it is not ours, and a
+// taken name would have been changed, nobody can tell.
 func (c *Client) Probe(ctx context.Context, account providers.Account, media providers.Media, ps providers.Session) (providers.Outcome, error) {
 	t, o, err := c.read(callStatus, account, media)
 	if err != nil {
 		return providers.Outcome{}, err
 	}
-	// With a token of its own: the session's may have lapsed while its task has not.
+	// With a fresh token: the session's may have lapsed while its task has not.
 	s, _, err := c.describe(ctx, t, o, media)
 	if err != nil {
 		return providers.Outcome{}, err
@@ -377,8 +378,8 @@ func (c *Client) Renew(ctx context.Context, account providers.Account, media pro
 	return s.opened(callRenew, body, lapses)
 }
 
-// Abort cancels the task, which discards its parts. What cancelling a confirmed
-// one does is not documented, so its status is asked first.
+// Abort cancels the task, which discards its parts. It asks for the task's status
+// first, since the documents do not say what cancelling a confirmed one does.
 func (c *Client) Abort(ctx context.Context, ps providers.Session) error {
 	s, err := readSession(callCancel, ps)
 	if err != nil {
@@ -574,8 +575,8 @@ func readSession(call string, ps providers.Session) (session, error) {
 	return s, nil
 }
 
-// opened takes upload info into the session. It lapses with the info or with
-// the token, whichever is first.
+// opened takes the upload info into the session. The session lapses with the info
+// or with the token, whichever is first.
 func (s session) opened(call string, body []byte, lapses time.Time) (providers.Session, error) {
 	u, err := parseInfo(body)
 	if err != nil {
@@ -605,7 +606,7 @@ func (s session) opened(call string, body []byte, lapses time.Time) (providers.S
 	return providers.Session{Data: data, Expires: lapses}, nil
 }
 
-// secrets are what of the session must not be shown.
+// secrets returns the parts of the session that must not be shown.
 func (s session) secrets() []string {
 	secrets := []string{s.Token}
 	for name, value := range s.Headers {
@@ -633,8 +634,8 @@ func (s session) name() string {
 	return strings.Join(append([]string{s.Library, s.Space}, s.File...), "/")
 }
 
-// asset makes the asset of a finished file. One that was finished into a
-// directory which is gone cannot be reached by anybody.
+// asset makes the asset of a finished file. If its directory has been deleted,
+// nobody can reach it.
 func (s session) asset(call string, f fileInfo) (uploads.Asset, error) {
 	if f.Path == nil {
 		return uploads.Asset{}, &providers.Error{Kind: providers.Rejected, Call: call, Message: "the file was made, but a directory above it was deleted"}
@@ -642,8 +643,8 @@ func (s session) asset(call string, f fileInfo) (uploads.Asset, error) {
 	return s.assetAt(f.Path, f.detail()), nil
 }
 
-// assetAt makes the asset of the file at the path. To open its URL takes an
-// access token, unless the library is one for the public to read.
+// assetAt makes the asset of the file at the path. Opening its URL needs an access
+// token, unless anybody may read the library.
 func (s session) assetAt(path []string, detail map[string]string) uploads.Asset {
 	return uploads.Asset{
 		ID:     strings.Join(append([]string{s.Library, s.Space}, path...), "/"),
@@ -683,7 +684,7 @@ func mismatch(call, format string, args ...any) error {
 	return &providers.Error{Kind: providers.Mismatch, Call: call, Message: fmt.Sprintf(format, args...)}
 }
 
-// unreadable is the error of a success whose body says nothing that can be used.
+// unreadable is the error of a success whose body cannot be used.
 func unreadable(call string, kind providers.Kind, status int, err error) error {
 	return &providers.Error{Kind: kind, Call: call, Code: strconv.Itoa(status), Message: "the answer cannot be read", Err: err}
 }

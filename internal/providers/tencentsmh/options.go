@@ -17,13 +17,13 @@ import (
 const (
 	maxDirectoryName = 255
 	maxCategory      = 16
-	minInstant       = 1 << 20 // smaller files are never known by their hashes
+	minInstant       = 1 << 20 // smaller files are never identified by their hashes
 )
 
 // badNameChars may be in no name of a file or directory.
 const badNameChars = `\/:*?"<>|`
 
-// conflict is what becomes of a name that is taken.
+// conflict is what happens if a name is taken.
 type conflict string
 
 const (
@@ -166,16 +166,15 @@ func (t target) grants(o options) string {
 	}
 }
 
-// asksInstant reports whether Begin asks for the file by its hashes. It does
-// not under rename: an answer that is lost would leave a file behind whose name
-// nobody knows, and the next try would make another.
+// asksInstant reports whether Begin asks for the file by its hashes. It does not
+// under rename: a lost answer would leave behind a file whose name nobody knows,
+// and the next try would make another.
 func (t target) asksInstant(o options, size int64) bool {
 	return t.instant && size >= minInstant && o.conflict != conflictRename
 }
 
-// NeededDigests returns the hashes that Begin asks by, or none where the
-// account's instant_upload is off, the file is too small for it, or a name that
-// is taken is to be changed.
+// NeededDigests returns the hashes by which Begin asks, or none if the account's
+// instant_upload is off, the file is too small, or a taken name is to be changed.
 func (c *Client) NeededDigests(account providers.Account, media providers.Media) []hashing.Kind {
 	t, terr := readAccount(account)
 	o, oerr := readOptions(media)

@@ -1,11 +1,11 @@
-// Package tencentugc speaks Tencent VOD's client-side part upload:
-// InitUploadEx, UploadPartEx and FinishUploadEx, as vodapi knows it.
+// Package tencentugc speaks Tencent VOD's client-side part upload: InitUploadEx,
+// UploadPartEx and FinishUploadEx, as a dialect of vodapi.
 //
-// One signature is made for an upload and says all that is asked of the
+// One signature is made for an upload and states all that is asked of the
 // platform: name, type and options. All calls carry it, so a session lapses with
-// it, and a worker has no key of the account. Every part travels behind its MD5,
-// and the platform checks the SHA-1 of what it assembles, so no byte is accepted
-// that is not of the object.
+// it, and a worker needs no key of the account. Every part follows its MD5, and
+// the platform checks the SHA-1 of what it assembles, so it accepts no byte that
+// is not the object's.
 package tencentugc
 
 import (
@@ -37,8 +37,8 @@ func New(client *http.Client) *Client {
 	return c
 }
 
-// retryable obeys the answer, of which a missing canRetry says no, but for
-// trouble of the platform's own.
+// retryable does as the answer says. A missing canRetry means no, except for the
+// platform's own errors.
 func retryable(code int, canRetry *int) bool {
 	return canRetry != nil && *canRetry == 1 || code == vodapi.CodeInternal || code == vodapi.CodeRepairs
 }

@@ -12,9 +12,9 @@ import (
 	"mediaferry/internal/providers/vodapi"
 )
 
-// signatureLife is how long a signature of ours is good for. The platform
-// allows 90 days; two are what its own clients ask for, and a lapsed one costs
-// no more than an InitUploadEx that finds the stored parts again.
+// signatureLife is how long our signatures are valid. The platform allows 90 days;
+// its own clients ask for two, and a lapsed signature only costs an InitUploadEx
+// that finds the stored parts again.
 const signatureLife = 48 * time.Hour
 
 // grant is what a signature says, in the platform's short vocabulary.

@@ -1,10 +1,10 @@
 // Package tencentvod speaks Tencent VOD's server-side part upload: InitUpload,
-// UploadPart and FinishUpload, as vodapi knows it. Every part travels behind its
-// MD5, which the request's signature covers.
+// UploadPart and FinishUpload, as a dialect of vodapi. Every part follows its MD5,
+// which the request's signature covers.
 //
-// Each request is signed by itself, with a nonce that is good for once. No
-// signature outlives its call, so a session does not lapse; it carries the
-// account's key, and nothing may send a request of ours twice.
+// Each request is signed on its own, with a nonce that is valid once. No signature
+// outlives its call, so a session does not lapse; it carries the account's key.
+// Nothing may send a request of ours twice.
 package tencentvod
 
 import (
@@ -65,8 +65,8 @@ func (c *Client) Limits() providers.Limits {
 	return limits
 }
 
-// session is the encoding of Session.Data. It has what signs, since every call
-// is signed by itself.
+// session is the encoding of Session.Data. It holds the key, since every call is
+// signed on its own.
 type session struct {
 	vodapi.Target
 
@@ -76,7 +76,7 @@ type session struct {
 	SecretKey string           `json:"secret_key"`
 }
 
-// Sign adds what every call has, and the signature of all.
+// Sign adds the common parameters, and the signature of all parameters.
 func (s session) Sign(call vodapi.Signing, params vodapi.Params) (secrets []string) {
 	params["SecretId"] = s.SecretID
 	params["Timestamp"] = strconv.FormatInt(call.At.Unix(), 10)

@@ -78,7 +78,7 @@ func readOptions(media providers.Media) (options, error) {
 	return o, r.Err()
 }
 
-// params adds the options to those of an InitUpload.
+// params adds the options to the parameters of an InitUpload.
 func (o options) params(s vodapi.Style) vodapi.Params {
 	p := vodapi.Params{"fileName": o.fileName, "fileType": o.fileType}
 	for name, set := range map[string]*bool{"isTranscode": o.transcode, "isScreenshot": o.screenshot, "isWatermark": o.watermark} {

@@ -18,8 +18,7 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// Codes of the first call that are no failure. Of the other calls, 0 is the
-// only one.
+// Codes of the first call that mean success. For the other calls only 0 does.
 const (
 	codeNew    = 0 // start fresh
 	codeResume = 1 // parts are stored
@@ -49,8 +48,8 @@ type listedPart struct {
 	DataSHA  webapi.Text `json:"dataSha"` // an MD5 under another name, in the documents' example
 }
 
-// readAnswer reads a response of at most so many bytes. lost is the kind of an
-// answer that does not tell what became of the call.
+// readAnswer reads a response of at most so many bytes. lost is the kind of error
+// for an answer that does not tell what became of the call.
 func readAnswer(action string, lost providers.Kind, resp *http.Response, most int64) (answer, error) {
 	if resp.StatusCode != http.StatusOK {
 		return answer{}, &providers.Error{
@@ -106,8 +105,9 @@ const (
 	CodeRepairs  = 6200
 )
 
-// APIKind classifies a code of version 2 of the platform's API that means the
-// same of every call: who calls, when and how often. It is "" for any other.
+// APIKind classifies the codes of version 2 of the platform's API that mean the
+// same for every call: they are about who calls, when and how often. It returns ""
+// for any other.
 func APIKind(code int) providers.Kind {
 	switch {
 	case code >= codeAPISignature && code <= codeAPISecretID, code == codeAPIForbidden, code == codeAPIBlocked:
@@ -126,9 +126,9 @@ func outdated(e *providers.Error) bool {
 	return e.Code == strconv.Itoa(codeAPIExpired) || e.Code == strconv.Itoa(codeAPIReplay)
 }
 
-// refusal classifies a failure that the platform stated. It is a definite
-// answer: the call did not take effect. The secrets are struck from the
-// platform's words, should it echo them.
+// refusal classifies a failure that the platform stated. It is a definite answer:
+// the call did not take effect. If the platform echoes the secrets, they are
+// struck from its message.
 func (a answer) refusal(d Dialect, action string, secrets ...string) *providers.Error {
 	e := &providers.Error{Kind: providers.Rejected, Call: action, Code: strconv.Itoa(int(*a.Code)), Message: webapi.Words(a.Message, secrets...)}
 	switch code := int(*a.Code); {
@@ -176,8 +176,8 @@ func (a answer) provenID() string {
 	return ""
 }
 
-// partSize returns the part size that the platform fixed for the upload, or
-// the one asked for where it names none, as in the documents' example.
+// partSize returns the part size that the platform fixed for the upload or, if it
+// names none, as in the documents' example, the one that was asked for.
 func (a answer) partSize(asked int64) int64 {
 	if a.DataSize == 0 {
 		return asked
@@ -185,8 +185,8 @@ func (a answer) partSize(asked int64) int64 {
 	return int64(a.DataSize)
 }
 
-// found returns the listed parts that are parts of the plan, by number; what
-// is not aligned or of another length is left out and so sent again.
+// found returns the listed parts that are parts of the plan, by number. A part
+// that is not aligned or has another length is left out, and so sent again.
 func (a answer) found(plan parts.Plan) []parts.Stored {
 	var found []parts.Stored
 	var seen parts.Set

@@ -55,14 +55,14 @@ func (t Target) target() Target { return t }
 // Session is what the calls of one upload are made with. It embeds Target, and
 // its JSON is Session.Data.
 type Session interface {
-	// Sign adds to the parameters of a call what authorises it. The secrets are
-	// what no error may show, should the platform echo it.
+	// Sign adds to the parameters of a call what authorises it. It returns the
+	// secrets that no error may show, even if the platform echoes them.
 	Sign(call Signing, params Params) (secrets []string)
 
 	target() Target
 }
 
-// Signing is what a signature may depend on beside the parameters.
+// Signing is what a signature may depend on besides the parameters.
 type Signing struct {
 	Method string
 	Host   string
@@ -71,7 +71,7 @@ type Signing struct {
 	Nonce  uint32
 }
 
-// Dialect is in what one of the part uploads differs from the other.
+// Dialect is what distinguishes one of the part uploads from the other.
 type Dialect struct {
 	Init, Part, Finish string // the platform's names of the calls
 
@@ -84,11 +84,11 @@ type Dialect struct {
 type Opening[S Session] struct {
 	Session S
 	Expires time.Time // of the signature, where one is made for all calls; else zero
-	Params  Params    // what the dialect tells beside the sizes
+	Params  Params    // the dialect's own, besides the sizes
 }
 
-// Client calls the platform. It is all of a provider but its limits and its
-// reading of accounts and media, and holds nothing of an upload.
+// Client calls the platform. It is a provider except for the limits and the
+// reading of accounts and media. It holds nothing of an upload.
 type Client[S Session] struct {
 	HTTP  *http.Client
 	Now   func() time.Time // the clock that calls are signed by
@@ -121,8 +121,8 @@ func Limits() providers.Limits {
 	}
 }
 
-// Begin opens the upload, takes up an unfinished one of the same bytes, or
-// answers with the media if the platform has them. It may be repeated.
+// Begin opens the upload, resumes an unfinished one of the same bytes, or answers
+// with the media if the platform has them. It may be repeated.
 func (c *Client[S]) Begin(ctx context.Context, account providers.Account, media providers.Media) (providers.Begun, error) {
 	o, answer, err := c.init(ctx, account, media)
 	if err != nil {
@@ -144,8 +144,8 @@ func (c *Client[S]) Begin(ctx context.Context, account providers.Account, media 
 	return begun, nil
 }
 
-// PutPart sends one part from memory, behind its MD5. It may be repeated; the
-// platform takes a part that it has again. The receipt is the MD5.
+// PutPart sends one part from memory, after its MD5. It may be repeated; the
+// platform accepts a part that it already has. The receipt is the MD5.
 func (c *Client[S]) PutPart(ctx context.Context, ps providers.Session, part parts.Part, body providers.Body) (parts.Receipt, error) {
 	s, err := readSession[S](c.dialect.Part, ps)
 	if err != nil {
@@ -169,9 +169,9 @@ func (c *Client[S]) PutPart(ctx context.Context, ps providers.Session, part part
 	return parts.Receipt{Tag: digest.Sum}, nil
 }
 
-// Finish assembles the upload. The platform answers a repeated call with the
-// same media, but an answer that is lost or not to be read is an unknown
-// outcome all the same; Probe settles it.
+// Finish assembles the upload. The platform answers a repeated call with the same
+// media, but a lost or unreadable answer is an unknown outcome all the same, which
+// Probe settles.
 func (c *Client[S]) Finish(ctx context.Context, ps providers.Session, _ []parts.Stored) (uploads.Asset, error) {
 	s, err := readSession[S](c.dialect.Finish, ps)
 	if err != nil {
@@ -193,8 +193,9 @@ func (c *Client[S]) Finish(ctx context.Context, ps providers.Session, _ []parts.
 	return answer.asset(), nil
 }
 
-// Probe makes the first call to ask what is there. An unfinished upload without
-// a part is the same to the platform as none, and the same to us: nothing is lost.
+// Probe makes the first call to ask what the platform has. It does not distinguish
+// an unfinished upload without parts from none, and neither need we: nothing is
+// lost.
 func (c *Client[S]) Probe(ctx context.Context, account providers.Account, media providers.Media, _ providers.Session) (providers.Outcome, error) {
 	o, answer, err := c.init(ctx, account, media)
 	if err != nil {
@@ -215,7 +216,7 @@ func (c *Client[S]) Probe(ctx context.Context, account providers.Account, media 
 	return out, nil
 }
 
-// Locate names the SHA-1 that the platform knows the media by.
+// Locate names the SHA-1 by which the platform identifies the media.
 func (c *Client[S]) Locate(ps providers.Session) string {
 	s, err := readSession[S](c.dialect.Init, ps)
 	if err != nil {
@@ -224,16 +225,16 @@ func (c *Client[S]) Locate(ps providers.Session) string {
 	return "media with SHA-1 " + s.target().FileSHA
 }
 
-// Abort does nothing: the platform has no call to discard an unfinished
-// upload, it forgets one after a time of its own.
+// Abort does nothing: the platform has no call to discard an unfinished upload,
+// and forgets it after some time.
 func (c *Client[S]) Abort(context.Context, providers.Session) error { return nil }
 
 func (c *Client[S]) rejected(err error) *providers.Error {
 	return &providers.Error{Kind: providers.Rejected, Call: c.dialect.Init, Err: err}
 }
 
-// init makes the first call, and returns an answer whose code is one of its
-// three successes and which has what that promises.
+// init makes the first call, and returns an answer whose code is one of its three
+// successes and which has what that code promises.
 func (c *Client[S]) init(ctx context.Context, account providers.Account, media providers.Media) (Opening[S], answer, error) {
 	fail := func(err error) (Opening[S], answer, error) { return Opening[S]{}, answer{}, err }
 	sha := media.Digest(hashing.SHA1)
@@ -263,16 +264,16 @@ func (c *Client[S]) init(ctx context.Context, account providers.Account, media p
 func readSession[S Session](action string, ps providers.Session) (S, error) {
 	var s S
 	if err := json.Unmarshal(ps.Data, &s); err != nil {
-		// The cause might quote what it could not read, and that holds a secret.
+		// The cause might quote what it could not read, which holds a secret.
 		var none S
 		return none, &providers.Error{Kind: providers.SessionLost, Call: action, Message: "the session cannot be read"}
 	}
 	return s, nil
 }
 
-// lapsed turns the refusal of a signature that all calls of the session share
-// into a lost session where the signature's time is over: a new one will do,
-// the credentials are not at fault.
+// lapsed turns the refusal of a signature that all calls of the session share into
+// a lost session if the signature's time is over: a new session will do, since the
+// credentials are not at fault.
 func (c *Client[S]) lapsed(ps providers.Session, err error) error {
 	e, ok := errors.AsType[*providers.Error](err)
 	if !ok || ps.Expires.IsZero() {
@@ -284,8 +285,8 @@ func (c *Client[S]) lapsed(ps providers.Session, err error) error {
 	return err
 }
 
-// call signs and makes one request, and returns an answer that is a success.
-// All parameters travel in the query, the part's bytes alone in the body.
+// call signs and makes one request, and returns an answer that is a success. All
+// parameters travel in the query; the body is the part's bytes and nothing else.
 func (c *Client[S]) call(ctx context.Context, action string, s S, params Params, body []byte) (answer, error) {
 	target := s.target()
 	method := http.MethodGet
@@ -309,11 +310,11 @@ func (c *Client[S]) call(ctx context.Context, action string, s S, params Params,
 		req.GetBody = func() (io.ReadCloser, error) { return loan.Reader(bytes.NewReader(body)), nil }
 		req.Body, _ = req.GetBody()
 	case method == http.MethodGet:
-		// A transport repeats a GET by itself when a kept connection breaks, but
-		// a signature may be good for once, and finish must not be called again
-		// before a probe. A body that cannot be had twice forbids it; being
-		// empty, it changes nothing of the request. A POST is never repeated
-		// once a byte of it was written.
+		// A transport repeats a GET by itself if a kept connection breaks, but a
+		// signature may be valid only once, and finish must not be called again
+		// before a probe. A body that cannot be read twice prevents that, and being
+		// empty it does not change the request. A POST is never repeated once a byte
+		// of it was written.
 		req.Body = io.NopCloser(strings.NewReader(""))
 	}
 	lost := providers.Transient
@@ -339,8 +340,8 @@ func (c *Client[S]) call(ctx context.Context, action string, s S, params Params,
 	return got, nil
 }
 
-// succeeded reports whether a code says that the call took effect. Positive
-// codes are failures too, but for those two of the first call.
+// succeeded reports whether a code says that the call took effect. Positive codes
+// are failures too, except the two of the first call.
 func (d Dialect) succeeded(action string, code int) bool {
 	return code == codeNew || (action == d.Init && (code == codeResume || code == codeStored))
 }

@@ -1,5 +1,5 @@
-// Package webapi reads what the platforms' HTTP APIs answer alike: a status that
-// says all there is to know, a time to wait, and words that may echo a secret.
+// Package webapi reads what is alike in the answers of the platforms' HTTP APIs:
+// a bare status, a time to wait, and messages that may echo a secret.
 package webapi
 
 import (
@@ -12,8 +12,8 @@ import (
 	"mediaferry/internal/providers"
 )
 
-// Direct returns a client over the transport of the given one that follows no
-// redirect: it would carry what authorises a call to another host.
+// Direct returns a copy of the client that follows no redirects: one would carry
+// what authorises a call to another host.
 func Direct(client *http.Client) *http.Client {
 	own := *client
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -21,7 +21,7 @@ func Direct(client *http.Client) *http.Client {
 }
 
 // StatusKind classifies an answer that has nothing but its HTTP status. lost is
-// the kind of one that does not tell what became of the call.
+// the kind to return if the status does not tell what became of the call.
 func StatusKind(status int, lost providers.Kind) providers.Kind {
 	switch {
 	case status == http.StatusTooManyRequests:
@@ -29,9 +29,9 @@ func StatusKind(status int, lost providers.Kind) providers.Kind {
 	case status == http.StatusServiceUnavailable && lost == providers.Transient:
 		return providers.Throttled
 	case status >= 500 || status < 400 || status == http.StatusRequestTimeout:
-		// Below 400 it is no answer of these APIs, but of something on the way: a
-		// redirect, which is not followed, or a success of another kind.
-		// Of a finishing call, a 503 too: a gateway may give up on one that goes on.
+		// Below 400 the answer is not from these APIs but from something in between:
+		// a redirect, which is not followed, or another kind of success. A 503 to a
+		// finishing call is here too: a gateway may give up while the call goes on.
 		return lost
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return providers.Unauthorized
@@ -40,7 +40,8 @@ func StatusKind(status int, lost providers.Kind) providers.Kind {
 	}
 }
 
-// RetryAfter reads the header in either form, 0 if there is none to be read.
+// RetryAfter reads the header in either form, 0 if there is none or it cannot be
+// read.
 func RetryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 20); err == nil {
@@ -55,11 +56,11 @@ func RetryAfter(h http.Header) time.Duration {
 // MaxWords bounds what is kept of a platform's words, in bytes.
 const MaxWords = 300
 
-// Words returns the platform's own, cut to MaxWords, with the secrets struck
-// from them should it echo one.
+// Words returns the platform's message, cut to MaxWords, with "[redacted]" in place
+// of each of the secrets.
 func Words(message string, secrets ...string) string {
-	// The longest first: one that has another in it would not be known after that
-	// was struck.
+	// The longest first: a secret that contains another would no longer match after
+	// the shorter one was replaced.
 	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, secret := range longest {
 		if secret != "" {

@@ -4,8 +4,8 @@
 // as it is must pass the same runs, since a check that also bites healthy code
 // proves nothing.
 //
-// It ends with 1 if a fault was not caught, or could not be planted since the
-// code has changed, or healthy code was bitten.
+// It exits with 1 if a fault was not caught, if one could not be planted because
+// the code has changed, or if healthy code was bitten.
 package main
 
 import (
@@ -44,8 +44,38 @@ func main() {
 	}
 }
 
+// settings are what the flags say.
+type settings struct {
+	chosen   []tooth
+	atOnce   int           // runs of the harness under way
+	seeds    int           // with which each fault is looked for, one after the other
+	patience time.Duration // after which no further run is begun
+}
+
+func parseFlags(args []string) (settings, error) {
+	flags := flag.NewFlagSet("teeth", flag.ContinueOnError)
+	only := flags.String("only", "", "names of faults, with commas; all if empty")
+	atOnce := flags.Int("at-once", 2, "how many runs are under way")
+	seeds := flags.Int("seeds", 3, "with how many seeds a fault is looked for, one after the other")
+	patience := flags.Duration("patience", 12*time.Minute, "when no further run is begun")
+	if err := flags.Parse(args); err != nil {
+		return settings{}, fmt.Errorf("flags: %w", err)
+	}
+	chosen := teeth()
+	if *only != "" {
+		names := strings.Split(*only, ",")
+		chosen = slices.DeleteFunc(chosen, func(t tooth) bool { return !slices.Contains(names, t.name) })
+		if len(chosen) != len(names) {
+			return settings{}, fmt.Errorf("-only: %q are not all known", names)
+		}
+	}
+	return settings{chosen: chosen, atOnce: *atOnce, seeds: *seeds, patience: *patience}, nil
+}
+
 // bite is runs of the harness.
 type bite struct {
+	settings
+
 	harness string
 	root    string // folder for everything
 	start   time.Time
@@ -63,36 +93,26 @@ func (b *bite) say(format string, args ...any) {
 // bin is the folder of the processes that were built under the name.
 func (b *bite) bin(name string) string { return filepath.Join(b.root, name+"-bin") + "/" }
 
+// run plants the faults that the flags choose and looks for them. ok is false if
+// one was not caught, or if healthy code was bitten.
 func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error) {
-	flags := flag.NewFlagSet("teeth", flag.ContinueOnError)
-	only := flags.String("only", "", "names of faults, with commas; all if empty")
-	atOnce := flags.Int("at-once", 2, "how many runs are under way")
-	seeds := flags.Int("seeds", 3, "with how many seeds a fault is looked for, one after the other")
-	patience := flags.Duration("patience", 12*time.Minute, "when no further run is begun")
-	if err := flags.Parse(args); err != nil {
-		return false, fmt.Errorf("flags: %w", err)
-	}
-	chosen := teeth()
-	if *only != "" {
-		names := strings.Split(*only, ",")
-		chosen = slices.DeleteFunc(chosen, func(t tooth) bool { return !slices.Contains(names, t.name) })
-		if len(chosen) != len(names) {
-			return false, fmt.Errorf("-only: %q are not all known", names)
-		}
+	chosen, err := parseFlags(args)
+	if err != nil {
+		return false, err
 	}
 	root, err := os.MkdirTemp("", "mediaferry-teeth-")
 	if err != nil {
 		return false, fmt.Errorf("temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	b := &bite{harness: filepath.Join(root, "chaos"), root: root, start: time.Now(), out: out}
+	b := &bite{settings: chosen, harness: filepath.Join(root, "chaos"), root: root, start: time.Now(), out: out}
 
 	healthy := filepath.Join(root, "healthy")
 	if err := copyTree(".", healthy); err != nil {
 		return false, err
 	}
 	// Each fault is planted before anything takes long.
-	trees, err := plantAll(chosen, healthy, root)
+	trees, err := plantAll(b.chosen, healthy, root)
 	if err != nil {
 		return false, err
 	}
@@ -102,40 +122,48 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 	if err := build(ctx, healthy, b.bin("healthy"), "./cmd/dispatcher", "./cmd/worker"); err != nil {
 		return false, err
 	}
-	// Runs wait more than they work, so several are under way.
+	bitten, caught, err := b.runAll(ctx, trees)
+	if err != nil {
+		return false, err
+	}
+	b.say("figure teeth_planted %d count", len(b.chosen))
+	b.say("figure teeth_caught %d count", caught)
+	b.say("figure teeth_s %.0f s", time.Since(b.start).Seconds())
+	return bitten == 0 && caught == len(b.chosen), nil
+}
+
+// runAll runs the harness on healthy code, once for each focus, and on the trees
+// with a fault. It counts the runs that bit healthy code, and the faults that were
+// caught. Runs wait more than they work, so several are under way.
+func (b *bite) runAll(ctx context.Context, trees map[string]string) (bitten, caught int, err error) {
 	running, ctx := errgroup.WithContext(ctx)
-	running.SetLimit(*atOnce)
-	var bitten, caught atomic.Int64
-	passed := make(map[string]bool)
-	for _, t := range chosen {
-		if passed[t.focus.name] {
+	running.SetLimit(b.atOnce)
+	var bites, catches atomic.Int64
+	begun := make(map[string]bool) // by name of the focus
+	for _, t := range b.chosen {
+		if begun[t.focus.name] {
 			continue
 		}
-		passed[t.focus.name] = true
+		begun[t.focus.name] = true
 		running.Go(func() error {
 			ok, err := b.passes(ctx, t.focus)
 			if err == nil && !ok {
-				bitten.Add(1)
+				bites.Add(1)
 			}
 			return err
 		})
 	}
-	for _, t := range chosen {
+	for _, t := range b.chosen {
 		running.Go(func() error {
-			ok, err := b.catches(ctx, t, trees[t.name], *seeds, *patience)
+			ok, err := b.catches(ctx, t, trees[t.name])
 			if ok {
-				caught.Add(1)
+				catches.Add(1)
 			}
 			return err
 		})
 	}
-	if err := running.Wait(); err != nil {
-		return false, err
-	}
-	b.say("figure teeth_planted %d count", len(chosen))
-	b.say("figure teeth_caught %d count", caught.Load())
-	b.say("figure teeth_s %.0f s", time.Since(b.start).Seconds())
-	return bitten.Load() == 0 && int(caught.Load()) == len(chosen), nil
+	err = running.Wait()
+	return int(bites.Load()), int(catches.Load()), err
 }
 
 // plantAll returns a copy of the healthy tree for each fault, with the fault in
@@ -155,7 +183,7 @@ func plantAll(chosen []tooth, healthy, root string) (map[string]string, error) {
 	return trees, nil
 }
 
-// passes reports whether healthy code passes what a fault is looked for by.
+// passes reports whether healthy code passes the runs in which a fault would show.
 func (b *bite) passes(ctx context.Context, f focus) (bool, error) {
 	bites, said, err := b.once(ctx, "healthy", f, 1, 90*time.Second)
 	switch {
@@ -170,12 +198,12 @@ func (b *bite) passes(ctx context.Context, f focus) (bool, error) {
 }
 
 // catches reports whether a check finds the fault in the tree with one of the
-// seeds, from 1. None is begun when patience is over.
-func (b *bite) catches(ctx context.Context, t tooth, tree string, seeds int, patience time.Duration) (bool, error) {
+// seeds, from 1. No run is begun after patience is over.
+func (b *bite) catches(ctx context.Context, t tooth, tree string) (bool, error) {
 	if err := build(ctx, tree, b.bin(t.name), "./cmd/dispatcher", "./cmd/worker"); err != nil {
 		return false, fmt.Errorf("%s: %w", t.name, err)
 	}
-	for seed := 1; seed <= seeds && time.Since(b.start) < patience; seed++ {
+	for seed := 1; seed <= b.seeds && time.Since(b.start) < b.patience; seed++ {
 		bites, _, err := b.once(ctx, t.name, t.focus, seed, 45*time.Second)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", t.name, err)
@@ -192,8 +220,8 @@ func (b *bite) catches(ctx context.Context, t tooth, tree string, seeds int, pat
 var violated = regexp.MustCompile(`(?m)^invariant (.+?) +VIOLATED`)
 
 // once runs the harness on the processes of that name and returns the names of
-// the checks that found something, with all that it said. A run that ended for
-// another reason is an error. It goes on for settle at most where nothing moves.
+// the checks that found something, with all its output. A run that fails for
+// another reason is an error. It ends when nothing has moved for settle.
 func (b *bite) once(ctx context.Context, name string, f focus, seed int, settle time.Duration) (bites []string, out []byte, err error) {
 	args := append([]string{
 		"-dispatcher", b.bin(name) + "dispatcher", "-worker", b.bin(name) + "worker",
