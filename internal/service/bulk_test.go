@@ -40,8 +40,7 @@ func (b *bundle) bulk(t *testing.T, kind, body string) wire.BulkResult {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", kind)
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
