@@ -51,7 +51,7 @@ demo: setup build ## start everything here and move a file; FILE=… moves one o
 .PHONY: test
 test: setup ## run all tests
 	@race=-race; command -v "$$(go env CC)" >/dev/null || { race=; echo "no C compiler: testing without the race detector"; }; \
-	set -x; go test $$race -shuffle=on -timeout 20m -run '$(RUN)' $(PKG)
+	set -x; go test $$race -shuffle=on -timeout 60m -run '$(RUN)' $(PKG)
 
 # go test fuzzes one target at a time.
 .PHONY: fuzz

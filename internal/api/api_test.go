@@ -47,18 +47,23 @@ type problem struct {
 	Errors []struct{ Message, Location string }
 }
 
+// oneCall returns a client for one call. Whoever shares one loses calls in hand when
+// another test's server closes idle connections.
+func oneCall() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
 func call(t *testing.T, method, url, body string, header ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Close = true
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := oneCall().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -304,7 +304,13 @@ func (c *tokenCache) find(ctx context.Context, text string) (access.Token, error
 func (c *tokenCache) look(ctx context.Context, key string) (seenToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	entry := seenToken{at: time.Now()}
+	c.mu.Lock()
+	entry, ok := c.seen[key]
+	c.mu.Unlock()
+	if ok && time.Since(entry.at) <= tokenAge {
+		return entry, nil // another caller's look-up ended since this one was found to be due
+	}
+	entry = seenToken{at: time.Now()}
 	token, err := c.tokens.TokenByHash(ctx, []byte(key))
 	switch {
 	case err == nil:

@@ -218,21 +218,22 @@ func TestLookUpsAreRemembered(t *testing.T) {
 	tokens, url := guarded(t)
 	token, text := tokens.Make(t, "default", access.Read)
 	get := func() answer { return call(t, "GET", url+"/v1/uploads", "", "Authorization", bearer(text)) }
+	begun := time.Now()
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() { get() })
 	}
 	group.Wait()
-	if n := tokens.Looks(); n > 2 {
-		t.Errorf("%d look-ups for 20 requests", n)
+	if n, most := tokens.Looks(), 1+int(time.Since(begun)/(3*time.Second)); n > most {
+		t.Errorf("%d look-ups for 20 requests, want at most %d", n, most)
 	}
 	if err := tokens.RevokeToken(t.Context(), "", token.ID); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for get().status != http.StatusUnauthorized {
 		if time.Now().After(deadline) {
-			t.Fatal("a revoked token is still taken after ten seconds")
+			t.Fatal("a revoked token is still taken after a minute")
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

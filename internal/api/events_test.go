@@ -25,7 +25,7 @@ func follow(t *testing.T, base, tenant string) (status int, problem problem, lea
 	}
 	req.Header.Set(wire.TenantHeader, tenant)
 	req.Close = true
-	res, err := http.DefaultClient.Do(req)
+	res, err := oneCall().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,17 @@
 package devstack_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,13 +28,16 @@ func hostOf(address string) string {
 	return u.Host
 }
 
+// patience bounds every wait for something that must happen.
+const patience = 2 * time.Minute
+
 // eventually waits for a condition that another process brings about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s not yet: %s", what)
+			t.Fatalf("after %s not yet: %s", patience, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -50,6 +56,31 @@ func alive(pid int) bool {
 	// A zombie still takes signals, but is a process no more.
 	stat, err := os.ReadFile(filepath.Join("/proc", itoa(pid), "stat"))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// startedBy returns the processes that a process has started, and those that these
+// have started in turn.
+func startedBy(t *testing.T, pid int) (all []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := map[int][]int{}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		child, parent := 0, 0
+		_, _ = fmt.Sscan(string(text), &child)
+		_, _ = fmt.Sscanf(string(text[bytes.LastIndexByte(text, ')')+1:]), " %c %d", new(rune), &parent)
+		children[parent] = append(children[parent], child)
+	}
+	for next := children[pid]; len(next) > 0; next = next[1:] {
+		all, next = append(all, next[0]), append(next, children[next[0]]...)
+	}
+	return all
 }
 
 func tempDir(t *testing.T) *devstack.Dir {
@@ -98,15 +129,17 @@ func TestKilledStackLeavesNothing(t *testing.T) {
 			t.Errorf("nobody listens on %s", address)
 		}
 	}
+	// Their ports tell nothing afterwards: others may listen there by then.
+	started := startedBy(t, cmd.Process.Pid)
+	if len(started) < len(report.Addresses)+len(report.PIDs) || !slices.Contains(started, report.PIDs[0]) {
+		t.Errorf("processes %v are there, want a worker, %v, and the servers on %v", started, report.PIDs, report.Addresses)
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for _, address := range report.Addresses {
-		eventually(t, "the end of the server on "+address, func() bool { return !listening(t.Context(), address) })
-	}
-	for _, pid := range report.PIDs {
-		eventually(t, "the end of the worker", func() bool { return !alive(pid) })
+	for _, pid := range started {
+		eventually(t, "the end of process "+itoa(pid), func() bool { return !alive(pid) })
 	}
 	eventually(t, "the removal of "+report.Dir, func() bool {
 		dir, err := devstack.TempDir()
@@ -177,8 +210,8 @@ func (b *syncBuffer) next(t *testing.T) string {
 	select {
 	case line := <-b.lines:
 		return line
-	case <-time.After(30 * time.Second):
-		t.Fatal("no output for 30 s")
+	case <-time.After(patience):
+		t.Fatalf("no output for %s", patience)
 		return ""
 	}
 }

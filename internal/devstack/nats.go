@@ -65,7 +65,7 @@ func StartNATSCommand(dir string, command []string) (*NATS, error) {
 }
 
 const (
-	natsReady    = 10 * time.Second
+	natsReady    = time.Minute
 	commandReady = time.Minute // a container is among what it may start
 )
 
@@ -92,6 +92,8 @@ func (n *NATS) Start() error {
 	}
 	if n.port == 0 {
 		opts.Port = server.RANDOM_PORT
+	} else if err := n.portIsFree(); err != nil {
+		return fmt.Errorf("start NATS: %w", err)
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
@@ -101,13 +103,26 @@ func (n *NATS) Start() error {
 	if !srv.ReadyForConnections(natsReady) {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return fmt.Errorf("start NATS: not ready on port %d after %s; is the port in use?", opts.Port, natsReady)
+		return fmt.Errorf("start NATS: not ready on port %d after %s", opts.Port, natsReady)
 	}
 	addr, ok := srv.Addr().(*net.TCPAddr)
 	if !ok {
 		return errors.New("start NATS: not a TCP address")
 	}
 	n.server, n.port = srv, addr.Port
+	return nil
+}
+
+// portIsFree returns why the server cannot listen on its port, which it would not
+// say itself.
+func (n *NATS) portIsFree() error {
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", n.address())
+	if err != nil {
+		return fmt.Errorf("try its port: %w", err)
+	}
+	if err := listener.Close(); err != nil {
+		return fmt.Errorf("try its port: %w", err)
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -367,6 +368,27 @@ func TestS3OnATakenPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	second, err := devstack.StartS3(t.Context(), t.TempDir(), devstack.S3Options{Port: port})
+	if err == nil {
+		second.Stop()
+		t.Fatal("two servers listen on one port")
+	}
+	if !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A port that is taken is named at once.
+func TestNATSOnATakenPort(t *testing.T) {
+	t.Parallel()
+	_, text, err := net.SplitHostPort(hostOf(devtest.NATS(t).URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := devstack.StartNATS(t.TempDir(), port)
 	if err == nil {
 		second.Stop()
 		t.Fatal("two servers listen on one port")

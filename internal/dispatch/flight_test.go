@@ -13,6 +13,9 @@ import (
 	"mediaferry/internal/uploads"
 )
 
+// patience bounds every wait for something that must happen.
+const patience = 3 * time.Minute
+
 // beginning takes an upload to where it begins: its digest is known.
 func (w *world) beginning(t *testing.T, p *process, key string) uploads.ID {
 	t.Helper()
@@ -86,7 +89,7 @@ func TestDuplicatesGoOneAfterTheOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	deadline := time.After(time.Minute)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -102,7 +105,7 @@ func TestDuplicatesGoOneAfterTheOther(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%d of %d are completed after a minute", done, copies)
+			t.Fatalf("%d of %d are completed after %s", done, copies, patience)
 		}
 	}
 	var asset string
@@ -237,7 +240,7 @@ func TestAFlightIsNotLostBetweenTwoTransactions(t *testing.T) {
 			ended <- err
 			blocked = true
 		case <-time.After(5 * time.Millisecond):
-			if err := tx.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_locks WHERE NOT granted`).Scan(&blocked); err != nil {
+			if err := tx.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&blocked); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -281,7 +284,7 @@ func TestFlightsAreHandedOnUnderContention(t *testing.T) {
 		}
 		ids = append(ids, id)
 	}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for _, id := range ids {
 		for w.upload(t, id).State != uploads.Completed {
 			if time.Now().After(deadline) {

@@ -111,7 +111,8 @@ func TestAssignmentIsSealed(t *testing.T) {
 func TestAskAssignmentErrors(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	worker, dispatcher := s.connect(Config{RequestTimeout: 500 * time.Millisecond}), s.connect(Config{})
+	worker, dispatcher := s.connect(Config{RequestTimeout: patience}), s.connect(Config{})
+	impatient := s.connect(Config{RequestTimeout: 500 * time.Millisecond})
 	req := AssignmentRequest{Upload: newID(t), Account: "acme", Worker: "w1"}
 
 	unavailable := &uploads.UnavailableError{}
@@ -135,7 +136,7 @@ func TestAskAssignmentErrors(t *testing.T) {
 		t.Errorf("got %v, want what the dispatcher said", err)
 	}
 	answers <- nil
-	if _, err := worker.AskAssignment(t.Context(), req); !errors.As(err, &unavailable) {
+	if _, err := impatient.AskAssignment(t.Context(), req); !errors.As(err, &unavailable) {
 		t.Errorf("without an answer: %v", err)
 	}
 	// Nonsense is answered, not left to time out.
@@ -151,7 +152,7 @@ func TestAskAssignmentErrors(t *testing.T) {
 func TestAsksShareRequests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	worker, dispatcher := s.connect(Config{}), s.connect(Config{})
+	worker, dispatcher := s.connect(Config{RequestTimeout: patience}), s.connect(Config{RequestTimeout: patience})
 	const slots = 40
 	var taken, requests atomic.Int32
 	proceed := make(chan struct{})
@@ -203,7 +204,7 @@ func TestAsksShareRequests(t *testing.T) {
 func TestASlowRequestHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	worker, dispatcher := s.connect(Config{}), s.connect(Config{})
+	worker, dispatcher := s.connect(Config{RequestTimeout: patience}), s.connect(Config{RequestTimeout: patience})
 	asked, proceed := make(chan struct{}), make(chan struct{})
 	serveAll(t, dispatcher, func(_ context.Context, asks []AssignmentRequest) []Answer {
 		if asks[0].Account == "slow" {
@@ -233,7 +234,7 @@ func TestASlowRequestHoldsUpNoOther(t *testing.T) {
 func TestOneDispatcherAnswersAndAnotherTakesOver(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	worker := s.connect(Config{})
+	worker := s.connect(Config{RequestTimeout: patience})
 	var mu sync.Mutex
 	answered := map[string]int{}
 	answer := func(name string) func(context.Context, AssignmentRequest) (parts.Assignment, error) {

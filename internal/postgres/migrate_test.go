@@ -82,11 +82,12 @@ func TestAMigrationHoldsUpNobody(t *testing.T) {
 	}()
 	for waits := false; !waits; {
 		if err := other.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks
-			WHERE relation = 'uploads'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`).Scan(&waits); err != nil {
+			WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND relation = 'uploads'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`).Scan(&waits); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := other.Exec(ctx, `SELECT id FROM uploads LIMIT 1`); err != nil {
 		t.Fatalf("others wait behind the change: %v", err)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -26,36 +25,22 @@ func TestALineTwiceIsKnown(t *testing.T) {
 	unique.UniqueNames = true
 	b := setup(t, unique)
 	b.put(t, "film.mp4", mib)
-	base := b.listenAt(t)
 	b.dispatcher(t)
-	got := b.bulk(t, base, "text/csv", "account,bucket,key,idempotency_key\nacc,staging,film.mp4,k\nacc,staging,film.mp4,k\nacc,staging,film.mp4,other\n")
+	got := b.bulk(t, "text/csv", "account,bucket,key,idempotency_key\nacc,staging,film.mp4,k\nacc,staging,film.mp4,k\nacc,staging,film.mp4,other\n")
 	if got.Submitted != 1 || got.Known != 1 || len(got.Rejected) != 1 || got.Rejected[0].Line != 4 || got.Rejected[0].Field != "name" {
 		t.Errorf("%+v", got)
 	}
 }
 
-// listenAt has the API listen at an address that is known, and returns its URL.
-func (b *bundle) listenAt(t *testing.T) string {
-	t.Helper()
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.cfg.API.Listen = free.Addr().String()
-	_ = free.Close()
-	return "http://" + b.cfg.API.Listen
-}
-
 // bulk posts lines and returns the answer.
-func (b *bundle) bulk(t *testing.T, base, kind, body string) wire.BulkResult {
+func (b *bundle) bulk(t *testing.T, kind, body string) wire.BulkResult {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/v1/uploads/bulk", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/v1/uploads/bulk", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", kind)
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +63,6 @@ func TestBulkSubmission(t *testing.T) {
 	b := setup(t, limits())
 	data := b.put(t, "a/film.mp4", mib)
 	b.put(t, "a/other.mp4", mib)
-	base := b.listenAt(t)
 	b.dispatcher(t)
 	b.worker(t, "w1")
 	body := `{"account":"acc","source":{"bucket":"staging","key":"a/film.mp4"},"labels":{"show":"7"},"idempotency_key":"k1"}
@@ -89,7 +73,7 @@ func TestBulkSubmission(t *testing.T) {
 {"account":"acc",
 {"account":"acc","source":{"bucket":"staging","key":"a/other.mp4"},"idempotency_key":"k1"}
 `
-	got := b.bulk(t, base, "application/x-ndjson", body)
+	got := b.bulk(t, "application/x-ndjson", body)
 	var places []string
 	for _, r := range got.Rejected {
 		places = append(places, fmt.Sprintf("%d %s", r.Line, r.Field))
@@ -107,7 +91,7 @@ func TestBulkSubmission(t *testing.T) {
 	}
 	b.mustComplete(t, page.Uploads[0].ID, data)
 
-	again := b.bulk(t, base, "text/csv; charset=utf-8", "account,bucket,key,label.show,idempotency_key,size\nacc,staging,a/film.mp4,7,k1,\nacc,staging,a/film.mp4,7,,x\nacc,staging\n")
+	again := b.bulk(t, "text/csv; charset=utf-8", "account,bucket,key,label.show,idempotency_key,size\nacc,staging,a/film.mp4,7,k1,\nacc,staging,a/film.mp4,7,,x\nacc,staging\n")
 	if again.Submitted != 0 || again.Known != 1 || again.Batch != "" || len(again.Rejected) != 2 || again.Rejected[0].Line != 3 || again.Rejected[0].Field != "size" || again.Rejected[1].Line != 4 {
 		t.Errorf("again: %+v", again)
 	}
@@ -124,7 +108,6 @@ func TestBulkSubmissionOfMany(t *testing.T) {
 		}
 	}
 	b := setup(t, limits())
-	base := b.listenAt(t)
 	b.dispatcher(t)
 	if _, err := b.api.PauseAccount(t.Context(), "acc", client.Note{}); err != nil {
 		t.Fatal(err)
@@ -134,7 +117,7 @@ func TestBulkSubmissionOfMany(t *testing.T) {
 		_, _ = fmt.Fprintf(&body, `{"account":"acc","source":{"bucket":"staging","key":"many/%06d.mp4","etag":"%032x"},"size":1000000,"labels":{"n":"%d"},"idempotency_key":"k%d"}`+"\n", i, i, i, i)
 	}
 	begun := time.Now()
-	got := b.bulk(t, base, "application/x-ndjson", body.String())
+	got := b.bulk(t, "application/x-ndjson", body.String())
 	took := time.Since(begun).Seconds()
 	if lines == 100_000 {
 		figure("figure submit_100k_seconds %.2f s", took)
@@ -145,7 +128,7 @@ func TestBulkSubmissionOfMany(t *testing.T) {
 	if n := b.query(t)("SELECT count(DISTINCT labels)::text FROM uploads WHERE state = 'queued'"); n != strconv.Itoa(lines) {
 		t.Errorf("%s uploads are queued, want %d", n, lines)
 	}
-	if got = b.bulk(t, base, "application/x-ndjson", body.String()); got.Submitted != 0 || got.Known != lines {
+	if got = b.bulk(t, "application/x-ndjson", body.String()); got.Submitted != 0 || got.Known != lines {
 		t.Errorf("again: %d submitted, %d known", got.Submitted, got.Known)
 	}
 }

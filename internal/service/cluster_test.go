@@ -50,8 +50,8 @@ func runAsNATS() {
 		}
 		return n
 	}
-	opts.Host, opts.Port, opts.HTTPPort = "127.0.0.1", number(clientPortEnv), 0
-	opts.Cluster.Host, opts.Cluster.Port = "127.0.0.1", number(routePortEnv)
+	opts.Host, opts.Port, opts.HTTPPort = quietHost(), number(clientPortEnv), 0
+	opts.Cluster.Host, opts.Cluster.Port = quietHost(), number(routePortEnv)
 	opts.NoLog = true
 	s, err := server.NewServer(opts)
 	if err != nil {
@@ -81,19 +81,20 @@ func startCluster(t *testing.T) *cluster {
 	}
 	var urls []string
 	ports := map[string][2]string{}
+	free := freeAddresses(t, 6)
 	for i := range 3 {
 		name := fmt.Sprintf("nats-%d", i)
-		_, clients, err := net.SplitHostPort(freeAddress(t))
+		_, clients, err := net.SplitHostPort(free[2*i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, routes, err := net.SplitHostPort(freeAddress(t))
+		_, routes, err := net.SplitHostPort(free[2*i+1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		ports[name] = [2]string{clients, routes}
-		urls = append(urls, "nats://127.0.0.1:"+clients)
-		common = append(common, fmt.Sprintf("NATS_ROUTE_%d=nats://routes:%s@127.0.0.1:%s", i, clusterPassword, routes))
+		urls = append(urls, "nats://"+free[2*i])
+		common = append(common, fmt.Sprintf("NATS_ROUTE_%d=nats://routes:%s@%s", i, clusterPassword, free[2*i+1]))
 	}
 	c.url = strings.Join(urls, ",")
 	for name, p := range ports {

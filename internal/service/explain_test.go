@@ -20,8 +20,12 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// explainWithin is how soon after a stall the explanation names its cause.
-const explainWithin = 10 * time.Second
+// explainWithin is how soon after a stall the explanation names its cause. Where the
+// machine answers few questions in that time, it may take a hundred.
+const (
+	explainWithin = 10 * time.Second
+	explainAfter  = 100
+)
 
 // stall makes an upload stand still, or nearly, and returns it.
 type stall func(t *testing.T, b *bundle) (id string)
@@ -232,12 +236,15 @@ func TestExplain(t *testing.T) {
 			stalled := time.Now()
 			var e client.Explanation
 			var err error
+			var took time.Duration
 			for tries := 1; ; tries++ {
-				if e, err = b.api.Explain(t.Context(), id); err == nil && e.Cause == want.cause {
-					t.Logf("right after %s and %d questions: %s", time.Since(stalled).Round(time.Millisecond), tries, e.Summary)
+				e, err = b.api.Explain(t.Context(), id)
+				took = time.Since(stalled)
+				if err == nil && e.Cause == want.cause {
+					t.Logf("right after %s and %d questions: %s", took.Round(time.Millisecond), tries, e.Summary)
 					break
 				}
-				if time.Since(stalled) > explainWithin {
+				if took > explainWithin && (tries >= explainAfter || took > testPatience) {
 					t.Fatalf("explained as %+v, %v; want %s", e, err, want.cause)
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -251,7 +258,7 @@ func TestExplain(t *testing.T) {
 			if e.Summary == "" || len(e.Facts) == 0 || e.Upload != id {
 				t.Errorf("told too little: %+v", e)
 			}
-			if !t.Failed() {
+			if !t.Failed() && took <= explainWithin {
 				right.Add(1)
 			}
 		})

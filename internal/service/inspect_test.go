@@ -118,10 +118,11 @@ func TestInspectSaysWhatPostgresSaid(t *testing.T) {
 
 func TestInspectClock(t *testing.T) {
 	t.Parallel()
+	now := time.Now()
 	for off, want := range map[time.Duration]string{
 		0: LookOK, -4 * time.Second: LookOK, 4 * time.Second: LookOK, -7 * time.Second: LookFailed, time.Hour: LookFailed,
 	} {
-		if f := InspectClock("clock", time.Now().Add(off), time.Now(), time.Second); f.Result != want {
+		if f := InspectClock("clock", now.Add(off), now, time.Second); f.Result != want {
 			t.Errorf("off by %s: %+v", off, f)
 		}
 	}

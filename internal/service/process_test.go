@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,10 @@ import (
 // workerEnv makes this test's binary a worker: a process that can be killed, or
 // told to stop.
 const workerEnv = "MEDIAFERRY_TEST_WORKER"
+
+// quickExit has a process of this binary end when it ends: the race detector holds
+// it for a second otherwise.
+const quickExit = "GORACE=atexit_sleep_ms=0"
 
 func runAsWorker() {
 	if os.Getenv(workerEnv) == "" {
@@ -101,7 +106,7 @@ func setupPlatform(t *testing.T) *platform {
 func (p *platform) startWorker(t *testing.T, id, endpoint string, env ...string) int {
 	t.Helper()
 	i, err := p.processes.Start(t.Context(), devstack.Command{Name: id, Env: append([]string{
-		workerEnv + "=1", "MEDIAFERRY_ID=" + id, "MEDIAFERRY_SLOTS=2", "MEDIAFERRY_NATS_URL=" + p.cfg.NATS.URL,
+		workerEnv + "=1", quickExit, "MEDIAFERRY_ID=" + id, "MEDIAFERRY_SLOTS=2", "MEDIAFERRY_NATS_URL=" + p.cfg.NATS.URL,
 		"MEDIAFERRY_STAGING_ENDPOINT=" + endpoint, "MEDIAFERRY_STAGING_ACCESS_KEY=" + p.cfg.Staging.AccessKey,
 		"MEDIAFERRY_STAGING_SECRET_KEY=" + p.cfg.Staging.SecretKey.Reveal(), "MEDIAFERRY_LOG_FORMAT=console",
 	}, env...)})
@@ -152,8 +157,8 @@ func TestAWorkerKilledInMidRun(t *testing.T) {
 	t.Parallel()
 	p := setupPlatform(t)
 	data := p.put(t, "film.mp4", 40*mib)
-	// Two slots at this rate take seconds for a run of 16 parts.
-	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 8 * mib})
+	// After six parts the runs of 16 stand nearly still.
+	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, From: 7, BytesPerSecond: 64 << 10})
 	victim := p.startWorker(t, "victim", p.cfg.Staging.Endpoint)
 	id := submitWithDigest(t, p, "film.mp4", data)
 	p.awaitShown(t, id, "some parts have arrived", func(u client.Upload) bool { return u.AckedParts >= 5 })
@@ -191,10 +196,14 @@ func TestRollingRestartsOfWorkers(t *testing.T) {
 	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 4 * mib})
 	var ids []string
 	var sent int64
-	for i := range 4 {
-		key := fmt.Sprintf("film-%d.mp4", i)
+	submit := func() {
+		t.Helper()
+		key := fmt.Sprintf("film-%d.mp4", len(ids))
 		data := p.put(t, key, 30*mib)
 		ids, sent = append(ids, submitWithDigest(t, p, key, data)), sent+int64(len(data))
+	}
+	for range 4 {
+		submit()
 	}
 	query := p.query(t)
 	acked := func() (n int) {
@@ -202,9 +211,16 @@ func TestRollingRestartsOfWorkers(t *testing.T) {
 		return n
 	}
 	workers := []int{p.startWorker(t, "w0", p.cfg.Staging.Endpoint), p.startWorker(t, "w1", p.cfg.Staging.Endpoint)}
+	left := func() (n int) {
+		_, _ = fmt.Sscan(query(`SELECT coalesce(sum(coalesce(part_count, 30) - acked_parts), 0)::text FROM uploads`), &n)
+		return n
+	}
 	for i := range 6 {
 		before := acked()
 		eventually(t, "some parts have arrived", func() bool { return acked() >= before+4 })
+		for left() < 80 { // the machine took its time over the last restart
+			submit()
+		}
 		p.terminate(t, workers[i%2])
 		workers[i%2] = p.startWorker(t, fmt.Sprintf("w%d", i+2), p.cfg.Staging.Endpoint)
 	}
@@ -237,7 +253,7 @@ func TestASecondSignalEndsAWorkerAtOnce(t *testing.T) {
 	t.Parallel()
 	p := setupPlatform(t)
 	p.vod.AddFaults(upstreams.Fault{Action: upstreams.ActionPart, BytesPerSecond: 16 << 10}) // a minute for a part
-	address := freeAddress(t)
+	address := freeAddresses(t, 1)[0]
 	i := p.startWorker(t, "w1", p.cfg.Staging.Endpoint, "MEDIAFERRY_STOP_GRACE=10m", "MEDIAFERRY_HEALTH_LISTEN="+address)
 	eventually(t, "the worker is ready", func() bool { return status(t, address, "/readyz") == http.StatusNoContent })
 	submitWithDigest(t, p, "film.mp4", p.put(t, "film.mp4", 8*mib))
@@ -264,15 +280,28 @@ func signalTo(t *testing.T, pid int) {
 	}
 }
 
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// quietHost is one where nobody else takes a port that was found to be free before
+// its process listens there: no connection goes out from it, and no server is
+// given a port of it.
+func quietHost() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1" // others have no further loopback addresses
 	}
-	defer l.Close() //nolint:errcheck // only its address counts
-	return l.Addr().String()
+	return "127.0.0.3"
+}
+
+// freeAddresses returns addresses on which nobody listens.
+func freeAddresses(t *testing.T, n int) (addresses []string) {
+	t.Helper()
+	for range n {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(quietHost(), "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() //nolint:errcheck // only its address counts
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses
 }
 
 // status returns the answer to a GET, 0 if there is none.
@@ -296,7 +325,7 @@ func TestADigestPassGoesOnFromItsCheckpoint(t *testing.T) {
 	t.Parallel()
 	p := setupPlatform(t)
 	data := p.put(t, "film.mp4", 48*mib)
-	slow, offsets := slowStaging(t, p.cfg.Staging.Endpoint, 16*mib)
+	slow, offsets, goOn := slowStaging(t, p.cfg.Staging.Endpoint, 16*mib, 40*mib)
 	victim := p.startWorker(t, "victim", slow)
 	id := p.submit(t, "film.mp4").ID
 	store := p.query(t)
@@ -307,6 +336,7 @@ func TestADigestPassGoesOnFromItsCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := len(offsets())
+	goOn()
 	p.startWorker(t, "heir", slow)
 	u := p.wait(t, id)
 	if !bytes.Equal(arrived(t, u), data) {
@@ -317,9 +347,9 @@ func TestADigestPassGoesOnFromItsCheckpoint(t *testing.T) {
 	}
 }
 
-// slowStaging passes requests on to an S3 server, bodies at a bounded rate, and
-// tells where each ranged read began.
-func slowStaging(t *testing.T, endpoint string, bytesPerSecond int) (proxyURL string, offsets func() []int64) {
+// slowStaging passes requests on to an S3 server, bodies at a bounded rate and none
+// beyond an offset before goOn is called, and tells where each ranged read began.
+func slowStaging(t *testing.T, endpoint string, bytesPerSecond int, until int64) (proxyURL string, offsets func() []int64, goOn func()) {
 	t.Helper()
 	target, err := url.Parse(endpoint)
 	if err != nil {
@@ -327,22 +357,27 @@ func slowStaging(t *testing.T, endpoint string, bytesPerSecond int) (proxyURL st
 	}
 	var mu sync.Mutex
 	var began []int64
+	on := make(chan struct{})
+	first := func(r *http.Request) (offset int64, ranged bool) {
+		text := r.Header.Get("Range")
+		_, _ = fmt.Sscanf(strings.TrimPrefix(text, "bytes="), "%d", &offset)
+		return offset, text != ""
+	}
 	transport := &http.Transport{}
 	proxy := &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // it is signed
-			if text := r.In.Header.Get("Range"); text != "" {
-				var first int64
-				_, _ = fmt.Sscanf(strings.TrimPrefix(text, "bytes="), "%d", &first)
+			if offset, ranged := first(r.In); ranged {
 				mu.Lock()
 				defer mu.Unlock()
-				began = append(began, first)
+				began = append(began, offset)
 			}
 		},
 		ModifyResponse: func(res *http.Response) error {
-			res.Body = &slowBody{ReadCloser: res.Body, rate: bytesPerSecond}
+			offset, _ := first(res.Request)
+			res.Body = &slowBody{ReadCloser: res.Body, ctx: res.Request.Context(), rate: bytesPerSecond, left: until - offset, on: on}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
@@ -353,17 +388,28 @@ func slowStaging(t *testing.T, endpoint string, bytesPerSecond int) (proxyURL st
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(began)
-	}
+	}, sync.OnceFunc(func() { close(on) })
 }
 
 type slowBody struct {
 	io.ReadCloser
 
-	rate int // bytes per second
+	ctx  context.Context // of the request
+	rate int             // bytes per second
+	left int64           // bytes before it stands still until on is closed
+	on   chan struct{}
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		select {
+		case <-b.on:
+		case <-b.ctx.Done():
+			return 0, context.Cause(b.ctx)
+		}
+	}
 	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
 	<-time.After(time.Duration(n) * time.Second / time.Duration(b.rate))
 	return n, err
 }

@@ -46,9 +46,9 @@ func (b *bundle) database(t *testing.T) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
-// cut ends every connection to the database.
+// cut ends every connection to the database, and returns when they are gone.
 func cut(name string) string {
-	return "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + name + "'"
+	return "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '" + name + "'"
 }
 
 // backup copies the database, as it is at that moment, and returns what puts the

@@ -55,6 +55,7 @@ func TestMain(m *testing.M) {
 const (
 	mib          = 1 << 20
 	testPatience = 3 * time.Minute // a hold alone may last one
+	testGrace    = time.Minute     // for what a stopping dispatcher has in hand
 )
 
 // bundle is real servers, a platform in memory, and the two processes over them.
@@ -64,6 +65,7 @@ type bundle struct {
 	staging  *staging.Store
 	platform *providertest.Fake
 	dsn      string
+	url      string // of the API of the dispatcher started last
 	api      *client.Client
 	cfg      config.Dispatcher
 	extra    map[string]providers.Provider
@@ -96,7 +98,7 @@ func setup(t *testing.T, l providers.Limits) *bundle {
 		NATS: config.NATS{URL: b.nats.URL()}, Postgres: config.Postgres{DSN: providers.Secret(b.dsn), MaxConns: 8},
 		Staging: config.Staging{Endpoint: s3.Endpoint, Region: "us-east-1", AccessKey: s3.AccessKey.Reveal(), SecretKey: s3.SecretKey, PathStyle: true},
 		API:     config.API{Listen: "127.0.0.1:0", Auth: config.AuthNone}, SealKey: providers.Secret(sealing.NewKey()),
-		SweepInterval: 200 * time.Millisecond, StopGrace: 5 * time.Second,
+		SweepInterval: 200 * time.Millisecond, StopGrace: testGrace,
 		Accounts: []config.Account{{Name: "acc", Tenant: "default", Provider: "fake", Pool: "default", Window: 64 * mib}},
 	}
 	return b
@@ -142,8 +144,9 @@ func (b *bundle) loggedDispatcher(t *testing.T, log *zap.Logger) (stop func()) {
 	})
 	select {
 	case addr := <-ready:
+		b.url = "http://" + addr
 		var err error
-		if b.api, err = client.New("http://"+addr, "default"); err != nil {
+		if b.api, err = client.New(b.url, "default"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(b.api.Close)
@@ -398,11 +401,13 @@ func TestALostSessionOpensANewEpoch(t *testing.T) {
 	t.Parallel()
 	b := setup(t, limits())
 	data := b.put(t, "film.mp4", 24*mib)
-	half := make(chan struct{})
-	var once atomic.Bool
+	half, lost := make(chan struct{}), make(chan struct{})
 	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
-		if call == providers.CallPut && nth == 12 && !once.Swap(true) {
-			close(half)
+		if call == providers.CallPut && nth >= 12 {
+			if nth == 12 {
+				close(half)
+			}
+			<-lost
 		}
 		return true, nil
 	})
@@ -411,6 +416,7 @@ func TestALostSessionOpensANewEpoch(t *testing.T) {
 	b.worker(t, "w1")
 	<-half
 	b.platform.LoseSessions(uuid.MustParse(id))
+	close(lost)
 	if u := b.mustComplete(t, id, data); u.Epoch < 2 {
 		t.Errorf("epoch %d, want a second session", u.Epoch)
 	}
@@ -476,43 +482,55 @@ func TestCancelDiscardsTheSession(t *testing.T) {
 	}
 }
 
-// lapsing is a platform whose sessions last two seconds and can be renewed.
+// lapsing is a platform whose sessions lapse and can be renewed. It opens them when
+// most of their life is over, and once one is renewed its clock stands behind the
+// end that the session had at first.
 type lapsing struct {
 	*providertest.Fake
 
 	mu      sync.Mutex
 	valid   map[string]time.Time // end of each session, by its data
-	renewed int
+	ahead   time.Duration        // of its clock, before ours
+	late    bool                 // a session was renewed after its end
+	renewed chan struct{}        // closed by the first renewal
 }
 
-const lapsingLife = 2 * time.Second
+// Sessions are renewed in the last third of their life, ten minutes here.
+const (
+	lapsingLife = 30 * time.Minute
+	lapsingLeft = 10*time.Minute + time.Second
+)
 
-func (l *lapsing) prolong(s providers.Session) providers.Session {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.Expires = time.Now().Add(lapsingLife)
+func (l *lapsing) prolong(s providers.Session, left time.Duration) providers.Session {
+	s.Expires = time.Now().Add(left)
 	l.valid[string(s.Data)] = s.Expires
 	return s
 }
 
 func (l *lapsing) Begin(ctx context.Context, a providers.Account, m providers.Media) (providers.Begun, error) {
 	begun, err := l.Fake.Begin(ctx, a, m)
-	begun.Session = l.prolong(begun.Session)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	begun.Session = l.prolong(begun.Session, lapsingLeft)
 	return begun, err
 }
 
 func (l *lapsing) Renew(_ context.Context, _ providers.Account, _ providers.Media, s providers.Session) (providers.Session, error) {
 	l.mu.Lock()
-	l.renewed++
-	l.mu.Unlock()
-	return l.prolong(s), nil
+	defer l.mu.Unlock()
+	if l.ahead == 0 {
+		l.late = time.Now().After(l.valid[string(s.Data)])
+		l.ahead = lapsingLeft
+		close(l.renewed)
+	}
+	return l.prolong(s, lapsingLife), nil
 }
 
 func (l *lapsing) PutPart(ctx context.Context, s providers.Session, p parts.Part, b providers.Body) (parts.Receipt, error) {
 	l.mu.Lock()
-	end := l.valid[string(s.Data)]
+	lapsed := time.Now().Add(l.ahead).After(l.valid[string(s.Data)])
 	l.mu.Unlock()
-	if time.Now().After(end) {
+	if lapsed {
 		return parts.Receipt{}, &providers.Error{Kind: providers.SessionLost, Call: "put", Message: "the session has lapsed"}
 	}
 	return l.Fake.PutPart(ctx, s, p, b)
@@ -525,13 +543,16 @@ func TestSessionsAreRenewedAheadOfTheirEnd(t *testing.T) {
 	l := limits()
 	l.SessionLife = lapsingLife
 	b := setup(t, l)
-	platform := &lapsing{Fake: b.platform, valid: map[string]time.Time{}}
+	platform := &lapsing{Fake: b.platform, valid: map[string]time.Time{}, renewed: make(chan struct{})}
 	b.extra = map[string]providers.Provider{"fake": platform}
 	data := b.put(t, "film.mp4", 24*mib)
-	start := time.Now()
-	b.platform.SetHook(func(call providers.Call, _ int) (bool, error) {
-		if call == providers.CallPut && time.Since(start) < 3*lapsingLife {
-			<-time.After(400 * time.Millisecond) // a platform that takes its time
+	ended := t.Context().Done()
+	b.platform.SetHook(func(call providers.Call, nth int) (bool, error) {
+		if call == providers.CallPut && nth > 4 { // the upload takes longer than its session lasts at first
+			select {
+			case <-platform.renewed:
+			case <-ended:
+			}
 		}
 		return true, nil
 	})
@@ -540,8 +561,8 @@ func TestSessionsAreRenewedAheadOfTheirEnd(t *testing.T) {
 	u := b.mustComplete(t, b.submit(t, "film.mp4").ID, data)
 	platform.mu.Lock()
 	defer platform.mu.Unlock()
-	if platform.renewed == 0 || u.Epoch != 1 {
-		t.Errorf("renewed %d times, epoch %d; want it renewed in its first epoch", platform.renewed, u.Epoch)
+	if platform.ahead == 0 || platform.late || u.Epoch != 1 {
+		t.Errorf("renewed %t, too late %t, epoch %d; want it renewed in time in its first epoch", platform.ahead > 0, platform.late, u.Epoch)
 	}
 }
 

@@ -113,7 +113,6 @@ func startCOS(t *testing.T, dir string) (*COS, *cosClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -161,7 +160,7 @@ func (c *cosClient) request(ctx context.Context, method, target string, body []b
 
 func (c *cosClient) send(r *http.Request) cosReply {
 	c.t.Helper()
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := oneCall().Do(r)
 	if err != nil {
 		c.t.Fatal(err)
 	}

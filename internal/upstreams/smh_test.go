@@ -42,7 +42,6 @@ func startSMH(t *testing.T, config SMHConfig) (*SMH, smhClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -109,7 +108,7 @@ func (c smhClient) do(method, path string, header map[string]string, body []byte
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req) // redirects are looked at
+	resp, err := oneCall().Transport.RoundTrip(req) // redirects are looked at
 	if err != nil {
 		c.t.Fatal(err)
 	}

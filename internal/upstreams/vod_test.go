@@ -98,7 +98,6 @@ func startVOD(t *testing.T, config VODConfig) (*VOD, vodClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -118,7 +117,7 @@ func (c vodClient) do(t *testing.T, method, path, spelling, fileSHA string, quer
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := oneCall().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +227,7 @@ func TestVODRefusesWrongParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := oneCall().Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

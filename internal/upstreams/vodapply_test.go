@@ -82,7 +82,6 @@ func startApply(t *testing.T, config VODApplyConfig) (*VODApply, applyClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -147,7 +146,7 @@ func (c applyClient) call(method, target, contentType string, body io.Reader) ma
 
 func (c applyClient) send(r *http.Request) map[string]any {
 	c.t.Helper()
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := oneCall().Do(r)
 	if err != nil {
 		c.t.Fatal(err)
 	}

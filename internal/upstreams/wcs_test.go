@@ -205,7 +205,6 @@ func startWCS(t *testing.T, config WCSConfig) (*WCS, wcsClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
@@ -259,7 +258,7 @@ func (c wcsClient) open(t *testing.T, w *WCS, params url.Values) wcsClient {
 
 func send(t *testing.T, r *http.Request) (int, []byte) {
 	t.Helper()
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := oneCall().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

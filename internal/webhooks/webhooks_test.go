@@ -115,6 +115,7 @@ func (b *bundle) run(t *testing.T, endpoints ...webhooks.Endpoint) (hooks *webho
 // receiver answers each try with the status that is next, 204 after the last.
 type receiver struct {
 	url   string
+	open  chan struct{} // unless nil, no 204 is answered before it is closed
 	got   chan client.WebhookEvent
 	tries chan string // ids, of all tries
 }
@@ -137,6 +138,13 @@ func receive(t *testing.T, statuses ...int) *receiver {
 		case s := <-next:
 			w.WriteHeader(s)
 		default:
+			if r.open != nil {
+				select {
+				case <-r.open:
+				case <-req.Context().Done():
+					return
+				}
+			}
 			r.got <- e
 			w.WriteHeader(http.StatusNoContent)
 		}
@@ -219,11 +227,13 @@ func TestARefusedMessageIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	dead, well := receive(t, 500), receive(t)
+	dead.open = make(chan struct{})
 	b.run(t, endpoint("dead", dead.url), endpoint("well", well.url))
 	b.event(t, "default", "completed", "a")
 	well.await(t)
 	id := <-dead.tries
 	b.eventually(t, "the endpoint answers 500", `SELECT last_error FROM webhook_endpoints WHERE name = 'dead'`)
+	close(dead.open)
 	if e := dead.await(t); e.ID != id {
 		t.Errorf("tried again as %s, was %s", e.ID, id)
 	}

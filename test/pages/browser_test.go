@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const patience = 20 * time.Second // for anything that a page is to do
+const patience = time.Minute // for anything that a page is to do
 
 // tab is a tab of a browser of its own.
 type tab struct {

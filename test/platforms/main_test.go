@@ -5,6 +5,8 @@ package platforms_test
 
 import (
 	"flag"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"mediaferry/internal/devstack/devtest"
@@ -22,6 +24,12 @@ func TestMain(m *testing.M) {
 	flag.Int(flagUploads, 100, "uploads with unknown outcomes, over all platforms")
 	flag.Int(flagSize, 16, "MiB of the upload that is resumed")
 	flag.Int(flagFlips, 60, "bits that are turned over, one in each upload")
+	// These tests wait, for pauses before further tries above all, more than they
+	// compute. The command line may still say otherwise.
+	testing.Init()
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	devtest.Main(m)
 }

@@ -31,7 +31,7 @@ const (
 	kib      = 1 << 10
 	mib      = 1 << 20
 	bucket   = "staging"
-	patience = 30 * time.Second // for a process to start, and the like
+	patience = 3 * time.Minute // for a process to start, and the like
 )
 
 // source is a staging bucket with random objects in it.

@@ -36,7 +36,7 @@ const (
 	NATSEnv = "MEDIAFERRY_TEST_NATS"
 )
 
-const patience = time.Minute // for the start and the end of servers
+const patience = 3 * time.Minute // for the start and the end of servers
 
 // Main runs the tests of a package, stops what they share, and fails if a
 // goroutine is left. It does not return.

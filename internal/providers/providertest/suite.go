@@ -427,7 +427,7 @@ func testCancelled(t *testing.T, s *subject) {
 	if !errors.Is(err, context.Canceled) && (err == nil || !errors.Is(err, context.Cause(ctx))) {
 		t.Errorf("error %v, want the cancellation in its chain", err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("it took %s to return", took)
 	}
 	s.check(t, s.finish(t, session, s.putAll(t, session, media, data)), data)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // runWithGateway runs the tests beside a server.
 func runWithGateway(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "gateway")
 	if err != nil {
