@@ -135,14 +135,14 @@ func parseEndpoint(endpoint string) (host string, secure bool, err error) {
 // control, to itself.
 func transport(headerTimeout time.Duration, trust *tls.Config) *http.Transport {
 	return &http.Transport{
-		TLSClientConfig:       trust.Clone(),
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   handshakeTimeout,
-		ResponseHeaderTimeout: headerTimeout,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       idleTimeout,
-		MaxIdleConnsPerHost:   idlePerHost,
+		TLSClientConfig:        trust.Clone(),
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ResponseHeaderTimeout:  headerTimeout,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    idlePerHost,
 		MaxResponseHeaderBytes: 256 << 10, // each slot of a worker may meet one
 		DisableCompression:     true,      // the bytes must arrive as they are stored
 	}
