@@ -64,7 +64,7 @@ and could be better), failed or skipped; the exit code is 1 if one failed.`,
 			if workerFile != "" {
 				add(a.inspectWorker(cmd.Context(), workerFile, bucket)...)
 			}
-			if api, err := a.connect(); err != nil {
+			if api, err := a.connectWith(); err != nil {
 				add(service.Finding{
 					Check: "api", Result: service.LookFailed, Found: err.Error(),
 					Remedy: "mend --api, MEDIAFERRY_TOKEN or --ca-file, whichever is named",

@@ -21,7 +21,8 @@ const (
 // is larger than 16 MiB goes in parts, four at a time, through that many
 // buffers of 16 MiB; above 156 GiB the parts grow with the size and two are on
 // their way at a time. Each part is covered by a CRC-64/NVME that the server
-// checks. A reader that ends early is an error, and nothing is stored; what it
+// checks. A reader that ends early is an error, a *SourceError inside, as one that
+// fails is, and nothing is stored; what it
 // has after size bytes is left alone. Progress is seen by whoever wraps r.
 func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.Reader, size int64) (uploads.Object, error) {
 	partSize, threads := int64(putPartSize), uint(putThreads)
@@ -47,6 +48,16 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 	}
 	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: size}, nil
 }
+
+// SourceError says that what Put was given to read failed or ended early: nothing
+// is wrong with the store.
+type SourceError struct{ Err error }
+
+// Error says what is wrong with it.
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SourceError) Unwrap() error { return e.Err }
 
 // exactReader ends after left bytes and fails if r ends before: minio-go takes
 // an early end for the end of the object.
@@ -75,6 +86,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	default:
 		err = fmt.Errorf("read the source: %w", err)
 	}
+	err = &SourceError{err}
 	e.failure.Store(&err)
 	return n, err
 }
