@@ -24,7 +24,7 @@ type (
 func (c *Client) Presign(ctx context.Context, p Presign) (Presigned, error) {
 	var out Presigned
 	if _, err := c.callAgain(ctx, http.MethodPost, "/v1/staging/presign", p, &out); err != nil {
-		return Presigned{}, fmt.Errorf("ask for a URL to put %s by: %w", p.Name, err)
+		return Presigned{}, fmt.Errorf("ask for a URL to put %q by: %w", p.Name, err)
 	}
 	return out, nil
 }

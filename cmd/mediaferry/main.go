@@ -32,7 +32,9 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mediaferry:", err)
+		for line := range strings.Lines("mediaferry: " + err.Error()) { // one for each error that is joined
+			fmt.Fprintln(os.Stderr, printable(strings.TrimSuffix(line, "\n")))
+		}
 	}
 	os.Exit(exitCode(err))
 }

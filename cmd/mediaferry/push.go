@@ -143,7 +143,7 @@ func (p *push) run(ctx context.Context, args []string) error {
 	local, err := p.stage(ctx, all.files)
 	if ctx.Err() != nil {
 		p.tellStaged(local)
-		return fmt.Errorf("nothing was submitted: %w", err)
+		return fmt.Errorf("nothing was submitted: %w", context.Cause(ctx)) // each file would say so
 	}
 	errs := []error{err}
 	staged := local
