@@ -155,13 +155,13 @@ func (s *Store) listed(ctx context.Context, batch uploads.ID, p db.UploadsParams
 		for _, r := range rows {
 			out = append(out, db.UploadRow(r))
 		}
-		return out, err //nolint:wrapcheck // the caller says what was read
+		return out, err
 	}
 	rows, err := s.q.Uploads(ctx, s.pool, p)
 	for _, r := range rows {
 		out = append(out, db.UploadRow(r))
 	}
-	return out, err //nolint:wrapcheck // the caller says what was read
+	return out, err
 }
 
 // AccountLoads returns what each account has in hand; accounts with nothing

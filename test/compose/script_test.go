@@ -28,12 +28,12 @@ func TestScriptInAPathWithSpaces(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(text), 0o700); err != nil { //nolint:gosec // programs
+		if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run := func() string {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(root, "scripts/compose.sh"), "--file", "a b.yaml", "up") //nolint:gosec // ours
+		cmd := exec.CommandContext(t.Context(), filepath.Join(root, "scripts/compose.sh"), "--file", "a b.yaml", "up")
 		cmd.Dir = filepath.Join(root, "programs")
 		cmd.Env = append(os.Environ(), "PATH="+cmd.Dir+":"+os.Getenv("PATH"), "PWD="+cmd.Dir)
 		out, err := cmd.CombinedOutput()
@@ -45,7 +45,7 @@ func TestScriptInAPathWithSpaces(t *testing.T) {
 	if got, want := run(), "<"+root+"/programs><--file><a b.yaml><up>"; got != want {
 		t.Errorf("ran %s, want %s", got, want)
 	}
-	if err := os.WriteFile(filepath.Join(root, "programs/docker"), []byte("#!/bin/sh\nprintf '<%s>' \"$@\"\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(root, "programs/docker"), []byte("#!/bin/sh\nprintf '<%s>' \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := run(), "<compose><--file><a b.yaml><up>"; got != want {
