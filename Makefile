@@ -149,11 +149,10 @@ pages: ## use the pages in a real Chromium, and keep a picture of each in bin/pa
 images: ## build all images of deploy/compose.yaml here; those of servers only where they are missing
 	deploy/images.sh missing
 
-# In a shell of its own, so that the command of Compose is found once there is a daemon.
 .PHONY: test-compose
 test-compose: ## bring deploy/compose.yaml up, move a file while workers come and go, take it down
-	scripts/with-docker.sh sh -ec '$(MAKE) images; compose=$$(scripts/compose.sh); \
-		MEDIAFERRY_TEST_COMPOSE="$$compose" go test ./test/compose -count=1 -timeout 10m -v'
+	MEDIAFERRY_TEST_COMPOSE="$(CURDIR)/scripts/compose.sh" scripts/with-docker.sh sh -ec '$(MAKE) images; \
+		"$$MEDIAFERRY_TEST_COMPOSE" version; go test ./test/compose -count=1 -timeout 10m -v'
 
 # A module of its own, so that the product does not depend on testcontainers.
 .PHONY: test-containers

@@ -29,7 +29,7 @@ type (
 // several, what an account does not take is listed as rejected. With an idempotency key it may be
 // repeated: created is false if the batch was there already.
 func (c *Client) SubmitBatch(ctx context.Context, s BatchSubmission) (b Batch, created bool, err error) {
-	status, err := c.call(ctx, http.MethodPost, "/v1/batches", s, &b)
+	status, err := c.exchange(ctx, http.MethodPost, "/v1/batches", s.IdempotencyKey != "", s, &b)
 	if err != nil {
 		what := "s3://" + s.Source.Bucket + "/" + s.Source.Key
 		if n := len(s.Sources); n > 0 {

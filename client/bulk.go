@@ -28,13 +28,15 @@ type jsonLines []byte
 func (c *Client) SubmitBulk(ctx context.Context, lines []BulkLine) (BulkResult, error) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
+	keyed := true
 	for i := range lines {
+		keyed = keyed && lines[i].IdempotencyKey != ""
 		if err := enc.Encode(lines[i]); err != nil {
 			return BulkResult{}, fmt.Errorf("encode submission %d: %w", i+1, err)
 		}
 	}
 	var res BulkResult
-	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/bulk", jsonLines(body.Bytes()), &res); err != nil {
+	if _, err := c.exchange(ctx, http.MethodPost, "/v1/uploads/bulk", keyed, jsonLines(body.Bytes()), &res); err != nil {
 		return BulkResult{}, fmt.Errorf("submit %d objects: %w", len(lines), err)
 	}
 	return res, nil

@@ -16,7 +16,7 @@ type AccountCheck = wire.AccountCheck
 // platform. It may be repeated.
 func (c *Client) CheckAccount(ctx context.Context, name string) (AccountCheck, error) {
 	var check AccountCheck
-	if _, err := c.call(ctx, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/check", nil, &check); err != nil {
+	if _, err := c.callAgain(ctx, http.MethodPost, "/v1/accounts/"+url.PathEscape(name)+"/check", nil, &check); err != nil {
 		return AccountCheck{}, fmt.Errorf("check account %s: %w", name, err)
 	}
 	return check, nil

@@ -95,13 +95,14 @@ const (
 const maxAnswer = 64 << 20
 
 // Client calls one dispatcher for one tenant. It is safe for use by many
-// goroutines. Nothing is retried: the caller knows what may be repeated, and
-// Submit may be with an idempotency key.
+// goroutines. Without WithPatience nothing is repeated: the caller knows what may
+// be, and Submit may be with an idempotency key.
 type Client struct {
-	base   string
-	tenant string
-	token  string
-	http   *http.Client
+	base     string
+	tenant   string
+	token    string
+	http     *http.Client
+	patience *patience // nil without WithPatience
 }
 
 // Option changes what New makes.
@@ -198,7 +199,7 @@ func IsInvalid(err error) bool {
 // Submit submits one staging object. It is durable on return. With an
 // idempotency key it may be repeated: created is false if it was there already.
 func (c *Client) Submit(ctx context.Context, s Submission) (u Upload, created bool, err error) {
-	status, err := c.call(ctx, http.MethodPost, "/v1/uploads", s, &u)
+	status, err := c.exchange(ctx, http.MethodPost, "/v1/uploads", s.IdempotencyKey != "", s, &u)
 	if err != nil {
 		return Upload{}, false, fmt.Errorf("submit %s/%s: %w", s.Source.Bucket, s.Source.Key, err)
 	}
@@ -301,8 +302,9 @@ func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
 // Wait asks for the upload until it is completed, failed or cancelled, and
 // returns it as it is then; a failed upload is no error. onChange, which may
 // be nil, is given every answer that differs in state or progress from the one
-// before. A dispatcher that is away for a while is waited for; answers that
-// asking again would not change are returned as errors.
+// before. A dispatcher that is away for a while is waited for, as long as the
+// client has patience, and without WithPatience until ctx ends; answers that asking
+// again would not change are returned as errors.
 func (c *Client) Wait(ctx context.Context, id string, onChange func(Upload)) (Upload, error) {
 	var last Upload
 	pause := firstPause
@@ -317,7 +319,7 @@ func (c *Client) Wait(ctx context.Context, id string, onChange func(Upload)) (Up
 				return u, nil
 			}
 			last = u
-		case ctx.Err() != nil || isDefinite(err):
+		case ctx.Err() != nil || isDefinite(err) || c.patience != nil && IsAway(err):
 			return Upload{}, err
 		}
 		select {
@@ -341,7 +343,16 @@ func isDefinite(err error) bool {
 
 // call sends in as JSON, unless it is nil, and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) (status int, err error) {
-	status, text, err := c.fetch(ctx, method, path, "application/json", in)
+	return c.exchange(ctx, method, path, method == http.MethodGet, in, out)
+}
+
+// callAgain is call for what may be repeated as any GET may.
+func (c *Client) callAgain(ctx context.Context, method, path string, in, out any) (status int, err error) {
+	return c.exchange(ctx, method, path, true, in, out)
+}
+
+func (c *Client) exchange(ctx context.Context, method, path string, repeatable bool, in, out any) (status int, err error) {
+	status, text, err := c.fetch(ctx, method, path, "application/json", repeatable, in)
 	if err != nil || out == nil {
 		return status, err
 	}
@@ -352,36 +363,44 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (st
 }
 
 // fetch sends in as JSON, unless it is nil or jsonLines, and returns the answer as it came.
-func (c *Client) fetch(ctx context.Context, method, path, accept string, in any) (status int, text []byte, err error) {
-	var body io.Reader
+func (c *Client) fetch(ctx context.Context, method, path, accept string, repeatable bool, in any) (status int, text []byte, err error) {
+	var body []byte
 	kind := "application/json"
 	switch in := in.(type) {
 	case nil:
 	case jsonLines:
-		body, kind = bytes.NewReader(in), "application/x-ndjson"
+		body, kind = in, "application/x-ndjson"
 	default:
-		text, err := json.Marshal(in)
-		if err != nil {
+		if body, err = json.Marshal(in); err != nil {
 			return 0, nil, fmt.Errorf("encode the request: %w", err)
 		}
-		body = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
-	if err != nil {
-		return 0, nil, fmt.Errorf("make the request: %w", err)
-	}
-	c.dress(req, accept)
-	if in != nil {
-		req.Header.Set("Content-Type", kind)
-	}
+	passes := func(err error) bool { return IsAway(err) && (repeatable || unsent(err)) }
+	err = c.Repeat(ctx, passes, func() error {
+		req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+		if err != nil {
+			return fmt.Errorf("make the request: %w", err)
+		}
+		c.dress(req, accept)
+		if in != nil {
+			req.Header.Set("Content-Type", kind)
+		}
+		status, text, err = c.send(req)
+		return err
+	})
+	return status, text, err
+}
+
+// send makes a request once.
+func (c *Client) send(req *http.Request) (status int, text []byte, err error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil, err //nolint:wrapcheck // *url.Error says method, URL and cause
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return 0, nil, fmt.Errorf("read the answer: %w", err)
+	if err != nil { // it broke off
+		return 0, nil, &url.Error{Op: req.Method, URL: req.URL.String(), Err: err}
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return res.StatusCode, nil, readError(res, text)

@@ -33,7 +33,8 @@ func (c *Client) Retry(ctx context.Context, id string) (Upload, error) {
 
 func (c *Client) change(ctx context.Context, action, id string, body any) (Upload, error) {
 	var u Upload
-	if _, err := c.call(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/"+action, body, &u); err != nil {
+	// A retry made twice is refused the second time.
+	if _, err := c.exchange(ctx, http.MethodPost, "/v1/uploads/"+url.PathEscape(id)+"/"+action, action != "retry", body, &u); err != nil {
 		return Upload{}, fmt.Errorf("%s upload %s: %w", action, id, err)
 	}
 	return u, nil
@@ -106,7 +107,7 @@ func (c *Client) of(tenant string) *Client {
 }
 
 func (c *Client) hold(ctx context.Context, scope, name, action string, body, out any) error {
-	if _, err := c.call(ctx, http.MethodPost, "/v1/"+scope+"s/"+url.PathEscape(name)+"/"+action, body, out); err != nil {
+	if _, err := c.callAgain(ctx, http.MethodPost, "/v1/"+scope+"s/"+url.PathEscape(name)+"/"+action, body, out); err != nil {
 		return fmt.Errorf("%s %s %s: %w", action, scope, name, err)
 	}
 	return nil

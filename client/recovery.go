@@ -16,7 +16,7 @@ import (
 func (c *Client) Reconcile(ctx context.Context, r Reconciliation, found func([]Finding)) error {
 	for {
 		var page wire.ReconciliationResult
-		if _, err := c.call(ctx, http.MethodPost, "/v1/reconcile", r, &page); err != nil {
+		if _, err := c.callAgain(ctx, http.MethodPost, "/v1/reconcile", r, &page); err != nil {
 			return fmt.Errorf("reconcile: %w", err)
 		}
 		found(page.Findings)

@@ -31,7 +31,7 @@ func (c *Client) Report(ctx context.Context, name string, since time.Time) (Repo
 
 // ReportCSV is Report as CSV: a line of column names and one for each row.
 func (c *Client) ReportCSV(ctx context.Context, name string, since time.Time) ([]byte, error) {
-	_, text, err := c.fetch(ctx, http.MethodGet, reportPath(name, since), "text/csv", nil)
+	_, text, err := c.fetch(ctx, http.MethodGet, reportPath(name, since), "text/csv", true, nil)
 	if err != nil {
 		return nil, fmt.Errorf("report %s: %w", name, err)
 	}

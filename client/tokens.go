@@ -30,7 +30,7 @@ func (c *Client) Tokens(ctx context.Context) ([]Token, error) {
 
 // RevokeToken ends a token, everywhere within seconds; it may be repeated.
 func (c *Client) RevokeToken(ctx context.Context, id string) error {
-	if _, err := c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil); err != nil {
+	if _, err := c.callAgain(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil); err != nil {
 		return fmt.Errorf("revoke token %s: %w", id, err)
 	}
 	return nil

@@ -104,7 +104,7 @@ func (c *Client) TestWebhook(ctx context.Context, name string) (string, error) {
 
 // EnableWebhook has a disabled endpoint tried again. It may be repeated.
 func (c *Client) EnableWebhook(ctx context.Context, name string) error {
-	if _, err := c.call(ctx, http.MethodPost, webhookPath(name)+"/enable", nil, nil); err != nil {
+	if _, err := c.callAgain(ctx, http.MethodPost, webhookPath(name)+"/enable", nil, nil); err != nil {
 		return fmt.Errorf("enable webhook %s: %w", name, err)
 	}
 	return nil

@@ -18,7 +18,7 @@ const completionPatience = 2 * time.Second
 // answer at once.
 func (a *app) proposals(ask func(ctx context.Context, api *client.Client) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		api, err := a.connect()
+		api, err := a.connectWith()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

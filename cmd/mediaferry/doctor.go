@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mediaferry/client"
+	"mediaferry/internal/backoff"
 	"mediaferry/internal/build"
 	"mediaferry/internal/config"
 	"mediaferry/internal/service"
@@ -21,6 +22,13 @@ import (
 
 // doctorPatience bounds what is asked of the API.
 const doctorPatience = 2 * time.Minute
+
+// Workers tell of themselves every two seconds: a dispatcher that has just started
+// has heard of all that are there after heardWithin.
+const (
+	heardWithin = 6 * time.Second
+	heardAgain  = 500 * time.Millisecond
+)
 
 // errUnwell says that a check failed.
 var errUnwell = errors.New("something is wrong: see above")
@@ -33,8 +41,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Look at everything that mediaferry needs, and say what to do.
 
 It checks that the dispatcher at --api is reachable and ready, what the token allows,
-clocks, versions, that every account's pool has workers, and the accounts' credentials,
-by a call without side effects. With --config or --worker-config, the file of a
+clocks, versions, that every account's pool has workers (for up to six seconds, since a
+dispatcher that has just started has heard of none), and the accounts' credentials, by a
+call without side effects. With --config or --worker-config, the file of a
 dispatcher or worker, it checks that configuration, and Postgres, NATS and staging as
 that process would use them; the environment counts as it does for the process. It
 changes nothing. Each result is ok, warning (it works, but could be better), failed or
@@ -81,7 +90,7 @@ func (a *app) runDoctor(ctx context.Context, look doctorLook) error {
 	if look.workerFile != "" {
 		add(a.inspectWorker(ctx, look.workerFile, look.bucket)...)
 	}
-	if api, err := a.connect(); err != nil {
+	if api, err := a.connectWith(); err != nil {
 		add(service.Finding{
 			Check: "api", Result: service.LookFailed, Found: err.Error(),
 			Remedy: "mend --api, MEDIAFERRY_TOKEN or --ca-file, whichever is named",
@@ -198,7 +207,7 @@ func (a *app) inspectAPI(ctx context.Context, api *client.Client, add func(...se
 		add(service.Finding{Check: "accounts", Result: service.LookFailed, Found: err.Error(), Remedy: "see the dispatcher's log"})
 		return
 	}
-	workers, err := api.Workers(ctx)
+	workers, err := heardWorkers(ctx, api, accounts)
 	if err != nil {
 		add(service.Finding{Check: "workers", Result: service.LookFailed, Found: err.Error(), Remedy: "see the dispatcher's log"})
 	} else {
@@ -229,6 +238,22 @@ func versionFinding(of, version string) service.Finding {
 	return f
 }
 
+// heardWorkers returns the workers as soon as some are heard of every account's
+// pool, else those that are after a while.
+func heardWorkers(ctx context.Context, api *client.Client, accounts []client.Account) ([]client.Worker, error) {
+	soon, cancel := context.WithTimeout(ctx, heardWithin)
+	defer cancel()
+	for {
+		workers, err := api.Workers(ctx)
+		unheard := slices.ContainsFunc(accounts, func(account client.Account) bool {
+			return !slices.ContainsFunc(workers, func(w client.Worker) bool { return w.Pool == account.Pool })
+		})
+		if err != nil || !unheard || !backoff.Pause(soon, heardAgain) {
+			return workers, err
+		}
+	}
+}
+
 // workerFindings sees that every account's pool has a worker, and that all are of
 // this version.
 func workerFindings(workers []client.Worker, accounts []client.Account) []service.Finding {
@@ -245,7 +270,7 @@ func workerFindings(workers []client.Worker, accounts []client.Account) []servic
 	for _, pool := range slices.Sorted(maps.Keys(pools)) {
 		f := service.Finding{Check: "workers of pool " + pool, Result: service.LookOK, Found: fmt.Sprintf("%d slots", slots[pool])}
 		if slots[pool] == 0 {
-			f.Result, f.Found, f.Remedy = service.LookFailed, "none is heard", "start one with this pool, and see that it reaches the same NATS"
+			f.Result, f.Found, f.Remedy = service.LookFailed, fmt.Sprintf("none was heard for %s", heardWithin), "start one with this pool, and see that it reaches the same NATS"
 		}
 		all = append(all, f)
 	}

@@ -33,8 +33,8 @@ const exitCodesText = `mediaferry ends with one of these codes:
      or a request that the API finds invalid
   3  what was named is not there: an upload, account, batch, report, message, endpoint or token
   4  refused: the token is missing, unknown, revoked or expired, or does not allow this
-  5  unreachable: the dispatcher, or something that it needs, does not answer; repeating it later is
-     of use
+  5  unreachable: the dispatcher, or something that it needs, did not answer for as long as --patience;
+     repeating it later is of use
   6  timed out: --timeout was over before the uploads came to rest; they go on
 
 Where several things were asked for and fared differently, the code is 1.`
@@ -63,7 +63,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errTimedOut):
 		return exitTimedOut
-	case !errors.Is(err, context.Canceled) && isNetwork(err):
+	case !errors.Is(err, context.Canceled) && (isNetwork(err) || client.IsAway(err)):
 		return exitUnreachable
 	default:
 		return exitFailed

@@ -32,9 +32,10 @@ func (a *app) follow(ctx context.Context, api *client.Client, uploads []client.U
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimedOut)
 		defer cancel()
 	}
-	f := &following{api: api, bar: newProgress(a.stderr, a.now), ended: make(map[string]client.Upload, len(uploads))}
+	bar, end := a.progress()
+	f := &following{api: api, bar: bar, ended: make(map[string]client.Upload, len(uploads))}
 	f.watch(ctx, uploads)
-	f.bar.close()
+	end()
 	errs := f.errs
 	var going []string
 	for _, u := range uploads {
@@ -48,18 +49,20 @@ func (a *app) follow(ctx context.Context, api *client.Client, uploads []client.U
 			errs = append(errs, fmt.Errorf("upload %s is %s", last.ID, last.State))
 		}
 	}
-	if ctx.Err() == nil {
+	why := f.away
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTimedOut):
+		errs, why = nil, cause
+	case cause != nil:
+		errs, why = nil, errors.New("no longer watching")
+	case why == nil:
 		return errors.Join(errs...)
-	}
-	why := errors.New("no longer watching")
-	if cause := context.Cause(ctx); errors.Is(cause, errTimedOut) {
-		why = cause
 	}
 	again := "mediaferry uploads list"
 	if len(going) <= namedAtMost {
 		again = "mediaferry uploads watch " + strings.Join(going, " ")
 	}
-	return fmt.Errorf("%w, %d uploads go on; see: %s", why, len(going), again)
+	return errors.Join(append(errs, fmt.Errorf("%w, %d uploads go on; see: %s", why, len(going), again))...)
 }
 
 // following is uploads that are followed.
@@ -70,6 +73,7 @@ type following struct {
 	mu    sync.Mutex
 	ended map[string]client.Upload
 	errs  []error
+	away  error // the dispatcher did not answer for too long; it says so of one upload
 }
 
 // watch returns when all uploads have come to rest, cannot be asked about, or
@@ -114,7 +118,11 @@ func (f *following) end(u client.Upload) {
 func (f *following) note(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+	case client.IsAway(err):
+		f.away = err
+	default:
 		f.errs = append(f.errs, err)
 	}
 }
@@ -133,7 +141,7 @@ func (f *following) batch(ctx context.Context, batch string) error {
 			return nil
 		})
 		switch {
-		case err != nil && ctx.Err() == nil && exitCode(err) != exitUnreachable:
+		case err != nil && ctx.Err() == nil:
 			return err
 		case err == nil && rest == 0:
 			return nil

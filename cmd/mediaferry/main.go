@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,7 +32,9 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mediaferry:", err)
+		for line := range strings.Lines("mediaferry: " + err.Error()) { // one for each error that is joined
+			fmt.Fprintln(os.Stderr, printable(strings.TrimSuffix(line, "\n")))
+		}
 	}
 	os.Exit(exitCode(err))
 }
@@ -53,6 +56,10 @@ type app struct {
 	apiURL, tenant string // flags of every command
 	token, caFile  string
 	output         string
+	patience       time.Duration
+
+	mu  sync.Mutex
+	bar *progress // that is being drawn on stderr; nil where none is
 }
 
 func (a *app) command() *cobra.Command {
@@ -79,6 +86,8 @@ func (a *app) command() *cobra.Command {
 		"where the token of the API is, env:NAME or file:PATH, also MEDIAFERRY_TOKEN, which may hold the token itself")
 	flags.StringVar(&a.caFile, "ca-file", a.getenv("MEDIAFERRY_CA_FILE"),
 		"PEM file with the authorities to trust in place of the system's, also MEDIAFERRY_CA_FILE")
+	flags.DurationVar(&a.patience, "patience", defaultPatience,
+		"how long to wait for a dispatcher that does not answer; 0 for not at all")
 	flags.StringVarP(&a.output, "output", "o", asTable, "how records are printed: table, json (an array), jsonl (an object per line) or csv")
 	mustComplete(root, "output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
@@ -131,8 +140,16 @@ func (a *app) env(name, fallback string) string {
 	return fallback
 }
 
+// defaultPatience is longer than a dispatcher takes to start again.
+const defaultPatience = 2 * time.Minute
+
+// connect returns a client of the API that waits for it as long as the user has
+// patience, and says so.
 func (a *app) connect() (*client.Client, error) {
-	var options []client.Option
+	return a.connectWith(client.WithPatience(a.patience, a.tellAway()))
+}
+
+func (a *app) connectWith(options ...client.Option) (*client.Client, error) {
 	token, err := a.apiToken()
 	if err != nil {
 		return nil, err
@@ -156,6 +173,45 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, &usageError{err}
 	}
 	return c, nil
+}
+
+// tellAway says that the API, or staging, is waited for, and why, and when it
+// answers again.
+func (a *app) tellAway() func(why error) {
+	var since time.Time
+	return func(why error) {
+		if why == nil {
+			a.note(fmt.Sprintf("there is an answer again after %s", a.now().Sub(since).Round(time.Second)))
+			return
+		}
+		since = a.now()
+		a.note(fmt.Sprintf("%v; trying again for up to %s", why, a.patience))
+	}
+}
+
+// note writes a line to standard error, above the progress that is drawn there.
+func (a *app) note(text string) {
+	text = printable("mediaferry: " + text)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.bar != nil {
+		a.bar.note(text)
+		return
+	}
+	_, _ = fmt.Fprintln(a.stderr, text)
+}
+
+// progress begins to draw on standard error; it is over when end is called.
+func (a *app) progress() (bar *progress, end func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bar = newProgress(a.stderr, a.now)
+	return a.bar, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.bar.close()
+		a.bar = nil
+	}
 }
 
 // apiToken finds the token of the API, "" if none is given.

@@ -128,6 +128,7 @@ type memory struct {
 	got   map[string]string
 	fail  error
 	byURL bool // no credentials of staging are given
+	then  func()
 }
 
 func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io.Reader, size int64) (uploads.Object, error) {
@@ -143,6 +144,9 @@ func (m *memory) Put(_ context.Context, bucket, key, contentType string, body io
 	m.mu.Unlock()
 	o := uploads.Object{Bucket: bucket, Key: key, ETag: "e", Size: size}
 	m.uc.Put(o)
+	if m.then != nil {
+		m.then()
+	}
 	return o, nil
 }
 

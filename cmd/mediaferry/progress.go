@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ const (
 	plainPause = 2 * time.Second        // between lines of one upload where nothing can be redrawn
 	redraw     = 100 * time.Millisecond // between redraws of a terminal
 	rateSpan   = 10 * time.Second       // that the rate is taken over
+	leftBasis  = 5 * time.Second        // of one stage, before which nothing is said of the time left
+	leftSmooth = 15 * time.Second       // over which the rate for it levels out
 	maxName    = 24                     // characters
 	movingText = 22                     // characters, so that the bar keeps its length
 	minBar     = 10                     // characters
@@ -31,6 +34,7 @@ type status struct {
 	to          string // the account, "" where it goes to none
 	stage       string
 	done, total int64 // bytes; total is 0 where it has no meaning
+	found       int64 // of done: were there already, and say nothing of the rate
 	moved       int64 // bytes that count towards the total of all
 	ended       bool  // nothing more will become of it
 }
@@ -59,7 +63,9 @@ type progress struct {
 // line is one upload and how fast it moves.
 type line struct {
 	status
-	samples []sample // of the present stage, oldest first, within rateSpan
+	samples []sample  // of the present stage, oldest first, within rateSpan
+	begun   time.Time // of the present stage
+	level   float64   // bytes per second, for the time left; 0 before there is a basis
 	printed time.Time
 	shown   string // stage that was printed last
 }
@@ -105,10 +111,11 @@ func (p *progress) set(key string, s status) {
 	now := p.now()
 	changed := l.stage != s.stage
 	if changed {
-		l.samples = nil // another stage has another rate
+		l.samples, l.begun, l.level = nil, now, 0 // another stage has another rate
 	}
 	all := p.all.status
 	all.done += s.moved - l.moved
+	all.found += s.found - l.found
 	if s.ended && !l.ended {
 		p.ended++
 	}
@@ -131,11 +138,23 @@ func (p *progress) set(key string, s status) {
 // take notes how it stands now.
 func (l *line) take(s status, now time.Time) {
 	l.status = s
-	if n := len(l.samples); n == 0 || now.Sub(l.samples[n-1].at) >= redraw {
-		l.samples = append(l.samples, sample{now, s.done})
+	if l.begun.IsZero() {
+		l.begun = now
 	}
+	n := len(l.samples)
+	if n > 0 && now.Sub(l.samples[n-1].at) < redraw {
+		return
+	}
+	l.samples = append(l.samples, sample{now, s.done - s.found})
 	for len(l.samples) > 2 && now.Sub(l.samples[1].at) >= rateSpan {
 		l.samples = slices.Delete(l.samples, 0, 1)
+	}
+	switch rate := l.rate(); {
+	case now.Sub(l.begun) < leftBasis:
+	case l.level == 0:
+		l.level = rate
+	default:
+		l.level += (rate - l.level) * (1 - math.Exp(-now.Sub(l.samples[len(l.samples)-2].at).Seconds()/leftSmooth.Seconds()))
 	}
 }
 
@@ -147,6 +166,19 @@ func (p *progress) close() {
 		p.draw(p.now())
 	}
 	p.done = true
+}
+
+// note writes a line above all others.
+func (p *progress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drawn == 0 || p.done {
+		_, _ = fmt.Fprintln(p.w, text)
+		return
+	}
+	_, _ = fmt.Fprintf(p.w, "\x1b[%dA\r\x1b[J%s\n", p.drawn, text)
+	p.drawn = 0
+	p.draw(p.now())
 }
 
 // draw writes all lines over those that were drawn before.
@@ -203,14 +235,36 @@ func (l *line) rate() float64 {
 	return 0
 }
 
-// moving says rate and time left, in words, "" where neither is known.
+// moving says rate and time left, in words, as far as they are known.
 func (l *line) moving() string {
 	rate := l.rate()
 	if rate <= 0 || l.done >= l.total {
 		return ""
 	}
-	left := time.Duration(float64(l.total-l.done) / rate * float64(time.Second)).Round(time.Second)
-	return fmt.Sprintf("%s/s  %s left", bytesText(int64(rate)), left)
+	text := bytesText(int64(rate)) + "/s"
+	if l.level > 0 {
+		text += "  " + leftText(float64(l.total-l.done)/l.level) + " left"
+	}
+	return text
+}
+
+// leftText is a time to come, no more exactly than it can be known.
+func leftText(seconds float64) string {
+	const most = 100 * 24 * time.Hour
+	left := most
+	if seconds < most.Seconds() {
+		left = time.Duration(seconds * float64(time.Second))
+	}
+	switch {
+	case left >= most:
+		return "very long"
+	case left >= time.Hour:
+		return strings.TrimSuffix(left.Round(time.Minute).String(), "0s")
+	case left >= time.Minute:
+		return left.Round(5 * time.Second).String()
+	default:
+		return max(left.Round(time.Second), time.Second).String()
+	}
 }
 
 // title is the name, as given, and where it goes.
@@ -271,7 +325,7 @@ func uploadStatus(u client.Upload) status {
 	case "digesting":
 		s.done, s.total = u.DigestedBytes, u.Source.Size
 	case "uploading", "finishing", "completed":
-		s.done, s.total = u.AckedBytes, u.Source.Size
+		s.done, s.total, s.found = u.AckedBytes, u.Source.Size, u.FoundBytes
 	}
 	if u.Instant {
 		s.done = s.total

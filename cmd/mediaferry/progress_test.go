@@ -35,9 +35,11 @@ func scene(width int) string {
 	p.set("1", uploadStatus(film))
 	p.set("2", uploadStatus(clip))
 	film.State = "uploading"
-	for range 5 {
+	film.AckedBytes, film.FoundBytes = 40*mib, 40*mib // which have no part in the rate
+	p.set("1", uploadStatus(film))
+	for range 9 {
 		c.pass(time.Second)
-		film.AckedBytes += 80 * mib
+		film.AckedBytes += 40 * mib
 		p.set("1", uploadStatus(film))
 		p.set("1", uploadStatus(film)) // at once again: nothing is drawn
 	}
@@ -104,7 +106,7 @@ func TestManyLines(t *testing.T) {
 4.mp4 → vod  uploading    0%  0 B of 1.0 MiB
 5.mp4 → vod  uploading    0%  0 B of 1.0 MiB
 … and 3 more
-total  3 of 9      33%  3.0 MiB of 9.0 MiB  256 KiB/s  24s left
+total  3 of 9      33%  3.0 MiB of 9.0 MiB  256 KiB/s  16s left
 `
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("last picture (-want +got):\n%s", diff)
@@ -113,6 +115,63 @@ total  3 of 9      33%  3.0 MiB of 9.0 MiB  256 KiB/s  24s left
 		if n := strings.Count(frame, "\n"); n >= p.rows {
 			t.Errorf("%d lines on a terminal of %d", n, p.rows)
 		}
+	}
+}
+
+// Nothing is said of the time left before there is a basis, and one slow moment
+// does not change all.
+func TestTimeLeft(t *testing.T) {
+	t.Parallel()
+	c := &clock{at: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
+	var l line
+	total := int64(1 << 30)
+	at := func(done int64) string {
+		l.take(status{done: done, total: total}, c.now())
+		return l.moving()
+	}
+	at(0)
+	for i := range int64(4) {
+		c.pass(time.Second)
+		if text := at((i + 1) << 20); strings.Contains(text, "left") {
+			t.Errorf("after %d seconds: %s", i+1, text)
+		}
+	}
+	var text string
+	for i := int64(4); i < 24; i++ {
+		c.pass(time.Second)
+		text = at((i + 1) << 20)
+	}
+	if want := "1.0 MiB/s  16m40s left"; text != want {
+		t.Errorf("after a while %q, want %q", text, want)
+	}
+	c.pass(2 * time.Second) // in which nothing came
+	if text, want := at(24<<20), "819 KiB/s  17m5s left"; text != want {
+		t.Errorf("after a pause %q, want %q", text, want)
+	}
+	for seconds, want := range map[float64]string{0.2: "1s", 59.4: "59s", 121: "2m0s", 4000: "1h7m", 1e300: "very long"} {
+		if got := leftText(seconds); got != want {
+			t.Errorf("%g seconds are %q, want %q", seconds, got, want)
+		}
+	}
+}
+
+// A note stands above what is redrawn, and stays.
+func TestNote(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	c := &clock{at: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
+	p := newProgress(&out, c.now)
+	p.width = 60
+	u := client.Upload{Name: "a.mp4", Account: "vod", State: "queued", Source: client.Object{Size: 1 << 20}}
+	p.set("1", uploadStatus(u))
+	p.note("it waits")
+	c.pass(time.Second)
+	p.set("1", uploadStatus(u))
+	p.close()
+	line := "CRESC[2Ka.mp4 → vod  queued\n"
+	want := line + "ESC[1ACRESC[Jit waits\n" + line + "ESC[1A" + line + "ESC[1A" + line
+	if got := strings.NewReplacer("\x1b", "ESC", "\r", "CR").Replace(out.String()); got != want {
+		t.Errorf("(-want +got):\n%s", cmp.Diff(want, got))
 	}
 }
 

@@ -140,19 +140,28 @@ func (p *push) run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	staged, err := p.stage(ctx, all.files)
+	local, err := p.stage(ctx, all.files)
+	if ctx.Err() != nil {
+		p.tellStaged(local)
+		return fmt.Errorf("nothing was submitted: %w", context.Cause(ctx)) // each file would say so
+	}
 	errs := []error{err}
+	staged := local
 	for _, source := range all.objects {
-		staged = append(staged, stagedFile{source, p.contentType})
+		staged = append(staged, stagedFile{Source: source, contentType: p.contentType})
 	}
 	switch {
 	case len(p.accounts) == 1 && len(staged) == 1 && len(all.prefixes) == 0:
-		errs = append(errs, p.object(ctx, p.accounts[0], staged[0], b))
+		err = p.object(ctx, p.accounts[0], staged[0], b)
 	case len(p.accounts) == 1 && len(staged) == 0 && len(all.prefixes) == 1:
-		errs = append(errs, p.prefix(ctx, p.accounts[0], all.prefixes[0], b))
-	default:
-		errs = append(errs, p.batch(ctx, p.sources(staged, all.prefixes), b))
+		err = p.prefix(ctx, p.accounts[0], all.prefixes[0], b)
+	case len(staged)+len(all.prefixes) > 0:
+		err = p.batch(ctx, p.sources(staged, all.prefixes), b)
 	}
+	if err != nil {
+		p.tellStaged(local)
+	}
+	errs = append(errs, err)
 	if p.wait && len(b.uploads) > 0 {
 		errs = append(errs, p.follow(ctx, p.api, b.uploads, out, p.timeout))
 	}
@@ -213,11 +222,24 @@ func (b *brought) add(u client.Upload) error {
 
 func acceptedText(u client.Upload) string { return u.ID + "  " + u.Account + "  " + u.Name }
 
-// stagedFile is a local file that was put into staging.
+// stagedFile is a local file that was put into staging, or an object that was there.
 type stagedFile struct {
 	client.Source
 
 	contentType string
+	path        string // of the file
+}
+
+// tellStaged says where files are in staging whose submission came to nothing, so
+// that they need not be brought there again.
+func (p *push) tellStaged(files []stagedFile) {
+	for i, f := range files {
+		if i == namedAtMost {
+			p.note(fmt.Sprintf("and %d more files are in staging", len(files)-i))
+			return
+		}
+		p.note(fmt.Sprintf("%s is in staging and can be pushed from there: s3://%s/%s", f.path, f.Bucket, f.Key))
+	}
 }
 
 // stage puts local files into staging. What could not be put is told in the
@@ -230,7 +252,7 @@ func (p *push) stage(ctx context.Context, files []localFile) ([]stagedFile, erro
 	if err != nil {
 		return nil, err
 	}
-	bar := newProgress(p.stderr, p.now)
+	bar, end := p.progress()
 	var bytes int64
 	for _, f := range files {
 		bytes += f.size
@@ -267,7 +289,7 @@ func (p *push) stage(ctx context.Context, files []localFile) ([]stagedFile, erro
 		})
 	}
 	_ = g.Wait() // errors are gathered, so that one does not hide the others
-	bar.close()
+	end()
 	var all []stagedFile
 	for _, s := range done {
 		if s != nil {
@@ -278,7 +300,7 @@ func (p *push) stage(ctx context.Context, files []localFile) ([]stagedFile, erro
 }
 
 // putFile puts the content of a file into staging, under the key if it may choose.
-type putFile func(ctx context.Context, file localFile, key, contentType string, body io.Reader) (client.Source, error)
+type putFile func(ctx context.Context, file localFile, key, contentType string, body io.ReaderAt) (client.Source, error)
 
 // wayToStaging is straight into the bucket where its endpoint is known, else by
 // URLs of the API.
@@ -294,12 +316,16 @@ func (p *push) wayToStaging() (putFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, file localFile, key, contentType string, body io.Reader) (client.Source, error) {
-		o, err := store.Put(ctx, p.bucket, key, contentType, body, file.size)
-		if err != nil {
-			return client.Source{}, fmt.Errorf("put %s into staging: %w", file.path, err)
-		}
-		return client.Source{Bucket: o.Bucket, Key: o.Key, Version: o.Version, ETag: o.ETag}, nil
+	return func(ctx context.Context, file localFile, key, contentType string, body io.ReaderAt) (client.Source, error) {
+		var o uploads.Object
+		err := p.api.Repeat(ctx, stagingAway, func() (err error) {
+			o, err = store.Put(ctx, p.bucket, key, contentType, io.NewSectionReader(body, 0, file.size), file.size)
+			if err != nil {
+				return fmt.Errorf("put %s into staging: %w", file.path, err)
+			}
+			return nil
+		})
+		return client.Source{Bucket: o.Bucket, Key: o.Key, Version: o.Version, ETag: o.ETag}, err
 	}, nil
 }
 
@@ -309,27 +335,41 @@ func (p *push) stageOne(ctx context.Context, put putFile, file localFile, key st
 		return stagedFile{}, fmt.Errorf("put into staging: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	body := &counter{r: f, report: func(done int64) {
+	before, err := f.Stat()
+	if err != nil {
+		return stagedFile{}, fmt.Errorf("put into staging: %w", err)
+	}
+	body := &counter{ReaderAt: f, report: func(done int64) {
 		bar.set(key, status{
 			name: printable(filepath.Base(file.path)), stage: "staging", done: done, total: file.size, moved: done, ended: done == file.size,
 		})
 	}}
 	contentType := cmp.Or(p.contentType, mime.TypeByExtension(filepath.Ext(file.path)))
 	source, err := put(ctx, file, key, contentType, body)
-	return stagedFile{source, contentType}, err
+	if err != nil {
+		return stagedFile{}, err
+	}
+	// Half of a film that somebody is still writing is worse than none.
+	after, err := f.Stat()
+	if err != nil {
+		return stagedFile{}, fmt.Errorf("put into staging: %w", err)
+	}
+	if before.Size() != file.size || after.Size() != file.size || !after.ModTime().Equal(before.ModTime()) {
+		return stagedFile{}, fmt.Errorf("%s changed while it was read, from %d to %d bytes; push it when nobody writes to it", file.path, file.size, after.Size())
+	}
+	return stagedFile{source, contentType, file.path}, nil
 }
 
-// counter reports how much has been read.
+// counter reports how far it has been read.
 type counter struct {
-	r      io.Reader
-	done   int64
+	io.ReaderAt
+
 	report func(done int64)
 }
 
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.done += int64(n)
-	c.report(c.done)
+func (c *counter) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(b, off)
+	c.report(off + int64(n))
 	return n, err //nolint:wrapcheck // io.EOF must stay what it is
 }
 
@@ -337,12 +377,24 @@ func (c *counter) Read(b []byte) (int, error) {
 func (p *push) object(ctx context.Context, account string, source stagedFile, b *brought) error {
 	u, _, err := p.api.Submit(ctx, client.Submission{
 		Account: account, Source: source.Source, Name: p.name, ContentType: source.contentType,
-		Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.idempotencyKey,
+		Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.keyOfCall(),
 	})
 	if err != nil {
-		return err
+		return unknownIfCut(ctx, err)
 	}
 	return b.add(u)
+}
+
+// keyOfCall is the idempotency key of a submission: without one of the user's, one
+// of its own, so that it may be made again where its answer is lost.
+func (p *push) keyOfCall() string { return cmp.Or(p.idempotencyKey, "push-"+uuid.NewString()) }
+
+// unknownIfCut says of a submission that was cut short that it may have been taken.
+func unknownIfCut(ctx context.Context, err error) error {
+	if ctx.Err() == nil && !client.IsAway(err) {
+		return err
+	}
+	return fmt.Errorf("%w; it may have been taken: mediaferry uploads list and mediaferry batches list tell", err)
 }
 
 // sources are what is submitted together.
@@ -365,10 +417,10 @@ func (p *push) batch(ctx context.Context, all []client.BatchSource, b *brought) 
 	for sources := range slices.Chunk(all, uploads.MaxBatchSources) {
 		batch, _, err := p.api.SubmitBatch(ctx, client.BatchSubmission{
 			Accounts: p.accounts, Sources: sources, ContentType: p.contentType,
-			Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.idempotencyKey,
+			Options: p.options, Labels: p.labels, Priority: p.priority, IdempotencyKey: p.keyOfCall(),
 		})
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, unknownIfCut(ctx, err))
 			continue
 		}
 		p.tellBatch(batch.ID, strings.Join(p.accounts, ","), batch.Uploads, batch.Rejected, batch.FirstRejected)
@@ -407,7 +459,7 @@ func (p *push) prefix(ctx context.Context, account string, source prefixSource, 
 		Options: p.options, Labels: p.labels, Priority: p.priority,
 	})
 	if err != nil {
-		return err
+		return unknownIfCut(ctx, err)
 	}
 	p.tellBatch(res.Batch, account, res.Submitted, len(res.Rejected), res.Rejected)
 	var errs []error

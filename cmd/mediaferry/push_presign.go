@@ -12,7 +12,7 @@ import (
 )
 
 // presigned puts a local file into staging by a URL of the API, which makes the key.
-func (p *push) presigned(ctx context.Context, file localFile, _, contentType string, body io.Reader) (client.Source, error) {
+func (p *push) presigned(ctx context.Context, file localFile, _, contentType string, body io.ReaderAt) (client.Source, error) {
 	if p.key != "" || p.idempotencyKey != "" {
 		return client.Source{}, usagef("without --staging-endpoint the API names the key, another one each time; leave --key and --idempotency-key out, or give --staging-endpoint")
 	}

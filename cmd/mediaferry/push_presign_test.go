@@ -50,7 +50,7 @@ func TestPushFileByURL(t *testing.T) {
 	} {
 		uc := useCases()
 		uc.PutURL = tc.url
-		_, _, err := pushFile(t, &memory{uc: uc, byURL: true}, append([]string{"DIR/film.mp4", "--to", "main"}, tc.args...)...)
+		_, _, err := pushFile(t, &memory{uc: uc, byURL: true}, append([]string{"DIR/film.mp4", "--to", "main", "--patience", "0"}, tc.args...)...)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v, want %q and no signature", name, err, tc.want)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"mediaferry/internal/providers"
@@ -19,6 +20,14 @@ type putter interface {
 type stagingSettings struct {
 	Endpoint, Region, AccessKey string
 	SecretKey                   providers.Secret
+}
+
+// stagingAway reports whether err says that staging did not answer, or not yet; a
+// file that cannot be read is no fault of staging.
+func stagingAway(err error) bool {
+	e, ok := errors.AsType[*staging.Error](err)
+	_, ours := errors.AsType[*staging.SourceError](err)
+	return ok && e.Kind == staging.Transient && !ours
 }
 
 // newStaging connects to the staging store.

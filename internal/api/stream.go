@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"mediaferry/internal/api/wire"
 	"mediaferry/internal/uploads"
@@ -21,9 +22,13 @@ type submitter interface {
 // idempotency key of a message that brings none, so that its redelivery is no
 // second upload. What is refused for good has a reply too, and the reason as an
 // *uploads.RefusedError. Any other error means that nothing was decided and the
-// message is to come again.
-func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, payload []byte) (reply []byte, err error) {
+// message, which is of the time at, is to come again: an *uploads.UnknownAccountError
+// that a dispatcher with other settings may take it.
+func SubmitMessage(ctx context.Context, uc submitter, tenant, id string, at time.Time, payload []byte) (reply []byte, err error) {
 	u, err := submitMessage(ctx, uc, tenant, id, payload)
+	if uploads.OnlyUnknownAccount(err) && time.Since(at) < uploads.SettingsSpread {
+		return nil, err
+	}
 	var answer wire.StreamReply
 	var refused error
 	switch fields := uploads.FieldErrors(err); {

@@ -3,9 +3,11 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"mediaferry/internal/api"
 	"mediaferry/internal/api/wire"
@@ -95,7 +97,7 @@ func TestLinesAreTakenAtTheirWord(t *testing.T) {
 		if strings.Contains(l.line, "size") {
 			continue // of lines alone
 		}
-		reply, err := api.SubmitMessage(t.Context(), none{}, "default", "id", []byte(l.line))
+		reply, err := api.SubmitMessage(t.Context(), none{}, "default", "id", time.Now(), []byte(l.line))
 		var told wire.StreamReply
 		if json.Unmarshal(reply, &told) != nil || err == nil || len(told.Errors) != 1 || !strings.Contains(told.Errors[0], l.contains) || !strings.HasPrefix(told.Errors[0], l.field) {
 			t.Errorf("message %s: %s, %v", l.line, reply, err)
@@ -124,6 +126,38 @@ func TestLinesAreTakenAtTheirWord(t *testing.T) {
 }
 
 // none takes nothing.
+// A message whose account is not known here is left to others for a while, unless
+// something else is wrong with it.
+func TestAMessageOfAnUnknownAccount(t *testing.T) {
+	t.Parallel()
+	unknown := &uploads.UnknownAccountError{Field: &uploads.FieldError{Field: "account", Detail: "is not configured"}}
+	other := &uploads.FieldError{Field: "priority", Detail: "is 1000"}
+	body := []byte(`{"account":"new","source":{"bucket":"inbox","key":"a/1.mp4"}}`)
+	for name, tc := range map[string]struct {
+		err  error
+		age  time.Duration
+		left bool
+	}{
+		"at first":              {errors.Join(unknown), time.Second, true},
+		"after a while":         {errors.Join(unknown), uploads.SettingsSpread, false},
+		"with something beside": {errors.Join(other, unknown), time.Second, false},
+		"something else":        {errors.Join(other), time.Second, false},
+	} {
+		reply, err := api.SubmitMessage(t.Context(), refusing{tc.err}, "default", "id", time.Now().Add(-tc.age), body)
+		_, refused := errors.AsType[*uploads.RefusedError](err)
+		if err == nil || refused == tc.left || (reply == nil) != tc.left {
+			t.Errorf("%s: %s, %v", name, reply, err)
+		}
+	}
+}
+
+// refusing is a dispatcher that takes nothing.
+type refusing struct{ err error }
+
+func (r refusing) Submit(context.Context, uploads.Submission) (uploads.Upload, bool, error) {
+	return uploads.Upload{}, false, r.err
+}
+
 type none struct{}
 
 func (none) Submit(context.Context, uploads.Submission) (uploads.Upload, bool, error) {

@@ -196,7 +196,9 @@ func (d *Dispatcher) checkSubmission(s *uploads.Submission) (Account, error) {
 // unknownAccount says that a request names an account that the tenant does not
 // have, and which it has.
 func (d *Dispatcher) unknownAccount(tenant, name string) error {
-	return &uploads.FieldError{Field: "account", Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", name, tenant, d.accountNames(tenant))}
+	return &uploads.UnknownAccountError{Field: &uploads.FieldError{
+		Field: "account", Detail: fmt.Sprintf("%q is not configured; tenant %q has %s", name, tenant, d.accountNames(tenant)),
+	}}
 }
 
 func (d *Dispatcher) accountNames(tenant string) string {

@@ -39,6 +39,9 @@ const (
 	submissionAgain  = time.Second
 	submissionLatest = time.Minute
 	listenAgain      = 5 * time.Second
+	// elsewhereAgain is the pause before one is tried again whose account a
+	// dispatcher does not have.
+	elsewhereAgain = 5 * time.Second
 )
 
 // listenSubmissions has submissions taken up as soon as they are committed.
@@ -108,6 +111,9 @@ type takingUp struct {
 	bad     []uploads.RefusedSubmission
 	waiting map[int][]uploads.ID // until staging can be asked, by their tries
 	reason  error                // why the last of these waits
+
+	elsewhere []uploads.ID // whose account another dispatcher may have
+	unknown   error        // what of the last of these
 }
 
 // check refuses what can be told to be wrong without staging, and returns the
@@ -122,6 +128,10 @@ func (t *takingUp) check() []uploads.BulkItem {
 			continue
 		}
 		account, err := t.d.checkSubmission(&s)
+		if uploads.OnlyUnknownAccount(err) && c.Age < uploads.SettingsSpread {
+			t.elsewhere, t.unknown = append(t.elsewhere, c.ID), err
+			continue
+		}
 		if err != nil {
 			cause := uploads.CauseInvalid
 			if account.Name == "" || account.Tenant != s.Tenant {
@@ -215,6 +225,13 @@ func (t *takingUp) record(ctx context.Context, lease uploads.Lease) error {
 		d.events.wake()
 		d.log.Info("submissions by SQL are refused", zap.Int("submissions", len(t.bad)), zap.Stringer("first", t.bad[0].ID),
 			zap.String("reason", t.bad[0].Failure.Message))
+	}
+	if len(t.elsewhere) > 0 {
+		d.log.Info("submissions by SQL are left to a dispatcher that has their account", zap.Int("submissions", len(t.elsewhere)),
+			zap.Duration("refused_after", uploads.SettingsSpread), zap.NamedError("reason", t.unknown))
+		if err := d.store.PostponeSubmissions(ctx, lease, t.elsewhere, elsewhereAgain, 0); err != nil {
+			return err
+		}
 	}
 	for tries, ids := range t.waiting {
 		d.log.Warn("submissions by SQL wait", zap.Int("submissions", len(ids)), zap.Error(t.reason))

@@ -159,7 +159,7 @@ func TestARefusedSubmissionIsSetAside(t *testing.T) {
 	ids := make(chan string, 3)
 	go func() {
 		defer close(ended)
-		_ = c.ConsumeSubmissions(ctx, func(_ context.Context, _, id string, _ []byte) ([]byte, error) {
+		_ = c.ConsumeSubmissions(ctx, func(_ context.Context, _, id string, _ time.Time, _ []byte) ([]byte, error) {
 			ids <- id
 			return []byte("no"), &uploads.RefusedError{Reason: "message: is not a submission"}
 		}, func(_ context.Context, m uploads.SetAside) error { kept <- m; return nil })

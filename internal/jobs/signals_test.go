@@ -85,7 +85,10 @@ func TestSubmissions(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err := c.ConsumeSubmissions(ctx, func(_ context.Context, tenant, id string, payload []byte) ([]byte, error) {
+		err := c.ConsumeSubmissions(ctx, func(_ context.Context, tenant, id string, at time.Time, payload []byte) ([]byte, error) {
+			if age := time.Since(at); age < 0 || age > time.Hour {
+				t.Errorf("it came %s ago", age)
+			}
 			got <- submission{tenant, id, string(payload)}
 			select {
 			case <-fail:

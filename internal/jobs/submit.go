@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -27,6 +28,9 @@ const (
 	maxSubmitting = 16
 	submitAckWait = 30 * time.Second
 	submitAgainIn = 2 * time.Second
+	// submitElsewhereIn is the pause of a submission whose account another
+	// dispatcher may have.
+	submitElsewhereIn = 5 * time.Second
 )
 
 func intakeConsumer() jetstream.ConsumerConfig {
@@ -36,16 +40,20 @@ func intakeConsumer() jetstream.ConsumerConfig {
 	}
 }
 
+// TakeSubmission decides on a submission; ConsumeSubmissions says how.
+type TakeSubmission func(ctx context.Context, tenant, id string, at time.Time, payload []byte) (reply []byte, err error)
+
 // ConsumeSubmissions hands what arrives on the SUBMIT stream to handle until ctx
 // ends, several at once, shared with all other dispatchers. handle returns after
 // its commit what the submitter is to be told. With an *uploads.RefusedError beside
 // it the submission is refused for good: it is kept by keep and taken off the
 // stream. Any other error means that handle could not decide, and the submission
-// comes again. It comes again now and then in any case, so handle derives an
+// comes again; later where an *uploads.UnknownAccountError leaves it to other
+// dispatchers. It comes again now and then in any case, so handle derives an
 // idempotency key from id, which is the same each time, where the submission has
-// none. It returns nil when ctx has ended and nothing is in hand any more.
+// none. at is when it came to the stream. It returns nil when ctx has ended and nothing is in hand any more.
 func (c *Conn) ConsumeSubmissions(
-	ctx context.Context, handle func(ctx context.Context, tenant, id string, payload []byte) (reply []byte, err error), keep KeepAside,
+	ctx context.Context, handle TakeSubmission, keep KeepAside,
 ) error {
 	c.consumeSeveral(ctx, streamSubmit, intakeConsumer(), func(msg jetstream.Msg) { c.submit(ctx, msg, handle, keep) })
 	return nil
@@ -71,9 +79,7 @@ func (c *Conn) consumeSeveral(ctx context.Context, stream string, cfg jetstream.
 	taking.Wait()
 }
 
-func (c *Conn) submit(
-	ctx context.Context, msg jetstream.Msg, handle func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error), keep KeepAside,
-) {
+func (c *Conn) submit(ctx context.Context, msg jetstream.Msg, handle TakeSubmission, keep KeepAside) {
 	log := c.log.With(zap.String("subject", msg.Subject()))
 	tenant, meta, err := submissionOf(msg)
 	if err != nil {
@@ -81,7 +87,7 @@ func (c *Conn) submit(
 		return
 	}
 	id := submissionID(msg, meta)
-	reply, err := handle(ctx, tenant, id, msg.Data())
+	reply, err := handle(ctx, tenant, id, meta.Timestamp, msg.Data())
 	refusal := isRefusal(err)
 	if err != nil && !refusal {
 		c.again(ctx, msg, "submission was not taken", err)
@@ -126,8 +132,12 @@ func (c *Conn) again(ctx context.Context, msg jetstream.Msg, what string, err er
 		c.giveBack(msg)
 		return
 	}
-	c.log.Warn(what, zap.String("subject", msg.Subject()), zap.Duration("again_in", submitAgainIn), zap.Error(err))
-	c.settled(msg, msg.NakWithDelay(submitAgainIn))
+	delay := submitAgainIn
+	if _, elsewhere := errors.AsType[*uploads.UnknownAccountError](err); elsewhere {
+		delay = submitElsewhereIn
+	}
+	c.log.Warn(what, zap.String("subject", msg.Subject()), zap.Duration("again_in", delay), zap.Error(err))
+	c.settled(msg, msg.NakWithDelay(delay))
 }
 
 // settled notes that a message will come again which was settled.

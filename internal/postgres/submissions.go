@@ -30,7 +30,7 @@ func (s *Store) ClaimSubmissions(ctx context.Context, most int, lease time.Durat
 	}
 	claimed := make([]uploads.ClaimedSubmission, 0, len(rows))
 	for _, r := range rows {
-		c := uploads.ClaimedSubmission{ID: r.ID, Digests: r.Digests, Tries: int(r.Tries), Submission: uploads.Submission{
+		c := uploads.ClaimedSubmission{ID: r.ID, Digests: r.Digests, Tries: int(r.Tries), Age: r.Age, Submission: uploads.Submission{
 			Tenant: r.Tenant, Account: r.Account, IdempotencyKey: value(r.IdempotencyKey),
 			Source: uploads.Object{Bucket: r.SourceBucket, Key: r.SourceKey, Version: r.SourceVersion, ETag: r.SourceEtag},
 			Name:   r.Name, ContentType: r.ContentType, Priority: int(r.Priority), NotBefore: value(r.NotBefore).UTC(),

@@ -125,8 +125,8 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.q.Uploads(ctx, s.pool, db.UploadsParams{
-		Tenant: f.Tenant, Account: optional(f.Account), BatchID: optional(f.Batch), States: states, Causes: causes, Labels: labels,
+	rows, err := s.listed(ctx, f.Batch, db.UploadsParams{
+		Tenant: f.Tenant, Account: optional(f.Account), States: states, Causes: causes, Labels: labels,
 		Paused: f.Paused, Search: optional(f.Search), After: optional(f.After), Page: int32(page),
 	})
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 	}
 	out := make([]uploads.Upload, 0, len(rows))
 	for _, r := range rows {
-		u, err := toUpload(db.UploadRow(r))
+		u, err := toUpload(r)
 		if err != nil {
 			return nil, err
 		}
@@ -142,6 +142,26 @@ func (s *Store) Uploads(ctx context.Context, f uploads.Filter) ([]uploads.Upload
 		out = append(out, u)
 	}
 	return out, nil
+}
+
+// listed reads a page, of a batch if it is not zero.
+func (s *Store) listed(ctx context.Context, batch uploads.ID, p db.UploadsParams) ([]db.UploadRow, error) {
+	var out []db.UploadRow
+	if batch != (uploads.ID{}) {
+		rows, err := s.q.UploadsOfBatch(ctx, s.pool, db.UploadsOfBatchParams{
+			BatchID: batch, Tenant: p.Tenant, Account: p.Account, States: p.States, Causes: p.Causes, Labels: p.Labels,
+			Paused: p.Paused, Search: p.Search, After: p.After, Page: p.Page,
+		})
+		for _, r := range rows {
+			out = append(out, db.UploadRow(r))
+		}
+		return out, err
+	}
+	rows, err := s.q.Uploads(ctx, s.pool, p)
+	for _, r := range rows {
+		out = append(out, db.UploadRow(r))
+	}
+	return out, err
 }
 
 // AccountLoads returns what each account has in hand; accounts with nothing

@@ -148,8 +148,8 @@ func (d *dispatcher) consume(ctx context.Context, g *errgroup.Group) {
 		})
 	})
 	g.Go(func() error {
-		return d.conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, payload []byte) ([]byte, error) {
-			reply, err := api.SubmitMessage(ctx, d.dispatch, tenant, id, payload)
+		return d.conn.ConsumeSubmissions(ctx, func(ctx context.Context, tenant, id string, at time.Time, payload []byte) ([]byte, error) {
+			reply, err := api.SubmitMessage(ctx, d.dispatch, tenant, id, at, payload)
 			if reply != nil {
 				d.log.Info("submission by NATS", zap.String("tenant", tenant), zap.ByteString("reply", reply))
 			}

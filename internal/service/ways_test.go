@@ -218,6 +218,11 @@ func TestSubmissionsBySQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := b.query(t)
+	eventually(t, "all but the one of nobody are taken up", func() bool { return left("SELECT count(*)::text FROM submissions") == "1" })
+	// That one is left to others for a while.
+	if _, err := conn.Exec(t.Context(), "UPDATE submissions SET submitted_at = submitted_at - $1::interval, due_at = now()", uploads.SettingsSpread); err != nil {
+		t.Fatal(err)
+	}
 	takenUp := func() {
 		t.Helper()
 		eventually(t, "all are taken up", func() bool { return left("SELECT count(*)::text FROM submissions") == "0" })
@@ -279,5 +284,55 @@ func TestSubmissionsBySQL(t *testing.T) {
 	eventually(t, "it is taken up", func() bool { return left("SELECT count(*)::text FROM submissions") == "0" })
 	if u := b.mustComplete(t, id, contents[1]); u.Source.Size != int64(len(contents[1])) || bytes.Equal(contents[0], contents[1]) {
 		t.Errorf("%+v", u.Source)
+	}
+}
+
+// While an account is added, dispatchers run with the settings of before and those
+// of after. What comes by NATS or SQL for the account is left to who has it.
+func TestSubmissionsToAnAccountThatIsBeingAdded(t *testing.T) {
+	t.Parallel()
+	b := setup(t, limits())
+	data := b.put(t, "film.mp4", mib)
+	stop := b.dispatcher(t)
+	b.worker(t, "w1")
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	var id string
+	if err := conn.QueryRow(t.Context(), "SELECT mediaferry.submit('two', 'staging', 'film.mp4')").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(b.nats.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "mf.submit.default", []byte(`{"account":"two","source":{"bucket":"staging","key":"film.mp4"},"idempotency_key":"by-nats"}`)); err != nil {
+		t.Fatal(err)
+	}
+	left := b.query(t)
+	eventually(t, "the submission by SQL was looked at", func() bool {
+		return left("SELECT count(*)::text FROM submissions WHERE due_at > submitted_at + '1s'") == "1"
+	})
+	eventually(t, "that by NATS was too", func() bool {
+		intake, err := js.Consumer(t.Context(), "SUBMIT", "intake")
+		return err == nil && intake.CachedInfo().Delivered.Stream == 1
+	})
+	stop()
+	b.secondAccount()
+	b.dispatcher(t)
+	eventually(t, "that by SQL is taken", func() bool { return left("SELECT count(*)::text FROM submissions") == "0" })
+	b.mustComplete(t, id, data)
+	eventually(t, "that by NATS is taken", func() bool {
+		return left("SELECT count(*)::text FROM uploads WHERE idempotency_key = 'by-nats'") == "1"
+	})
+	if n := left("SELECT count(*)::text FROM set_aside"); n != "0" {
+		t.Errorf("%s messages are set aside", n)
 	}
 }

@@ -20,8 +20,9 @@ const (
 // Put stores exactly size bytes of r under the key and returns the object. More
 // than 16 MiB goes in parts of that size, four at a time, each through a buffer;
 // above 156 GiB the parts grow with the size and go two at a time. The server
-// checks each part by a CRC-64/NVME. A reader that ends early is an error, and
-// nothing is stored; nothing is read beyond size bytes. To see progress, wrap r.
+// checks each part by a CRC-64/NVME. A reader that fails or ends early is an error
+// with a *SourceError inside, and nothing is stored; nothing is read beyond size
+// bytes. To see progress, wrap r.
 func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.Reader, size int64) (uploads.Object, error) {
 	partSize, threads := int64(putPartSize), uint(putThreads)
 	if size > putPartSize*maxParts {
@@ -46,6 +47,16 @@ func (s *Store) Put(ctx context.Context, bucket, key, contentType string, r io.R
 	}
 	return uploads.Object{Bucket: bucket, Key: key, Version: version(info.VersionID), ETag: info.ETag, Size: size}, nil
 }
+
+// SourceError says that what Put was given to read failed or ended early: nothing
+// is wrong with the store.
+type SourceError struct{ Err error }
+
+// Error says what is wrong with it.
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SourceError) Unwrap() error { return e.Err }
 
 // exactReader ends after left bytes and fails if r ends earlier: minio-go would
 // take that for the end of the object.
@@ -74,6 +85,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	default:
 		err = fmt.Errorf("read the source: %w", err)
 	}
+	err = &SourceError{err}
 	e.failure.Store(&err)
 	return n, err
 }

@@ -1,5 +1,7 @@
 package uploads
 
+import "time"
+
 // ClaimedSubmission is one that came by SQL and that a dispatcher is to take up.
 type ClaimedSubmission struct {
 	ID         ID // of its upload too
@@ -7,6 +9,7 @@ type ClaimedSubmission struct {
 	// Digests are those of the submission as they came, "kind:hex".
 	Digests []string
 	Tries   int // to take it up, before this one
+	Age     time.Duration
 }
 
 // TakenSubmission is one of which intake has found all that it needs.

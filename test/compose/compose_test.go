@@ -28,7 +28,7 @@ import (
 	"mediaferry/internal/uploads"
 )
 
-// composeEnv is the environment variable with the command of Docker Compose.
+// composeEnv is the environment variable with the program that is Docker Compose.
 const composeEnv = "MEDIAFERRY_TEST_COMPOSE"
 
 const (
@@ -49,13 +49,15 @@ type stack struct {
 // up starts the stack, and takes it down when the test ends.
 func up(t *testing.T, env []string, options ...string) *stack {
 	t.Helper()
-	command := strings.Fields(os.Getenv(composeEnv))
-	if len(command) == 0 {
+	program := os.Getenv(composeEnv)
+	if program == "" {
 		t.Skip(composeEnv + " is not set; make test-compose sets it")
 	}
 	s := &stack{env: env}
-	s.command = append(command, "--project-name", "mf-test-"+strings.ToLower(rand.Text()[:8]), "--env-file", "../../deploy/local.env",
-		"--file", "../../deploy/compose.yaml", "--file", "testdata/one-slot.yaml")
+	s.command = []string{
+		program, "--project-name", "mf-test-" + strings.ToLower(rand.Text()[:8]), "--env-file", "../../deploy/local.env",
+		"--file", "../../deploy/compose.yaml", "--file", "testdata/one-slot.yaml",
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()

@@ -98,7 +98,8 @@ WITH due AS (
 UPDATE submissions t SET lease_token = $1, lease_until = now() + $2::interval
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.tenant, t.account, t.idempotency_key, t.source_bucket, t.source_key, t.source_version, t.source_etag,
-    t.name, t.content_type, t.options, t.labels, t.digests, t.priority, t.not_before, t.tries
+    t.name, t.content_type, t.options, t.labels, t.digests, t.priority, t.not_before, t.tries,
+    (clock_timestamp() - t.submitted_at)::interval AS age
 `
 
 type ClaimSubmissionsRow struct {
@@ -118,6 +119,7 @@ type ClaimSubmissionsRow struct {
 	Priority       int16
 	NotBefore      *time.Time
 	Tries          int32
+	Age            time.Duration
 }
 
 // Takes submissions by SQL that are due, oldest first.
@@ -147,6 +149,7 @@ func (q *Queries) ClaimSubmissions(ctx context.Context, db DBTX, leaseToken *uui
 			&i.Priority,
 			&i.NotBefore,
 			&i.Tries,
+			&i.Age,
 		); err != nil {
 			return nil, err
 		}

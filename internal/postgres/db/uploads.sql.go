@@ -1256,21 +1256,19 @@ SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, 
 FROM uploads
 WHERE tenant = $1
   AND ($2::text IS NULL OR account = $2)
-  AND ($3::uuid IS NULL OR batch_id = $3)
-  AND (cardinality($4::text[]) = 0 OR state::text = ANY($4::text[]))
-  AND (cardinality($5::text[]) = 0 OR failure ->> 'cause' = ANY($5::text[]))
-  AND labels @> $6::jsonb
-  AND ($7::bool IS NULL OR paused = $7)
-  AND ($8::text IS NULL OR position(lower($8) IN lower(name)) > 0
-      OR position(lower($8) IN lower(source_key)) > 0)
-  AND ($9::uuid IS NULL OR id < $9)
-ORDER BY id DESC LIMIT $10
+  AND (cardinality($3::text[]) = 0 OR state::text = ANY($3::text[]))
+  AND (cardinality($4::text[]) = 0 OR failure ->> 'cause' = ANY($4::text[]))
+  AND labels @> $5::jsonb
+  AND ($6::bool IS NULL OR paused = $6)
+  AND ($7::text IS NULL OR position(lower($7) IN lower(name)) > 0
+      OR position(lower($7) IN lower(source_key)) > 0)
+  AND id < coalesce($8::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+ORDER BY id DESC LIMIT $9
 `
 
 type UploadsParams struct {
 	Tenant  string
 	Account *string
-	BatchID *uuid.UUID
 	States  []string
 	Causes  []string
 	Labels  json.RawMessage
@@ -1321,12 +1319,12 @@ type UploadsRow struct {
 	WaitsFor       uuid.UUID
 }
 
-// Newest first; after is the last id of the page before.
+// Newest first; after is the last id of the page before. Plans are made once for all
+// values: what is to be looked up in an index must not be beside an OR.
 func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]UploadsRow, error) {
 	rows, err := db.Query(ctx, uploads,
 		arg.Tenant,
 		arg.Account,
-		arg.BatchID,
 		arg.States,
 		arg.Causes,
 		arg.Labels,
@@ -1342,6 +1340,151 @@ func (q *Queries) Uploads(ctx context.Context, db DBTX, arg UploadsParams) ([]Up
 	var items []UploadsRow
 	for rows.Next() {
 		var i UploadsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Tenant,
+			&i.Account,
+			&i.Provider,
+			&i.BatchID,
+			&i.IdempotencyKey,
+			&i.SourceBucket,
+			&i.SourceKey,
+			&i.SourceVersion,
+			&i.SourceEtag,
+			&i.Size,
+			&i.Name,
+			&i.ContentType,
+			&i.Options,
+			&i.Labels,
+			&i.Priority,
+			&i.NotBefore,
+			&i.State,
+			&i.Epoch,
+			&i.PartSize,
+			&i.PartCount,
+			&i.AckedParts,
+			&i.AckedBytes,
+			&i.FoundBytes,
+			&i.Asset,
+			&i.Failure,
+			&i.SubmittedAt,
+			&i.BegunAt,
+			&i.FirstAckAt,
+			&i.LastAckAt,
+			&i.FinishedAt,
+			&i.StepAt,
+			&i.Paused,
+			&i.PauseReason,
+			&i.PausedBy,
+			&i.PausedAt,
+			&i.CancelDue,
+			&i.WaitsFor,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const uploadsOfBatch = `-- name: UploadsOfBatch :many
+SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
+    source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
+    part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
+FROM uploads
+WHERE batch_id = $1::uuid AND tenant = $2
+  AND ($3::text IS NULL OR account = $3)
+  AND (cardinality($4::text[]) = 0 OR state::text = ANY($4::text[]))
+  AND (cardinality($5::text[]) = 0 OR failure ->> 'cause' = ANY($5::text[]))
+  AND labels @> $6::jsonb
+  AND ($7::bool IS NULL OR paused = $7)
+  AND ($8::text IS NULL OR position(lower($8) IN lower(name)) > 0
+      OR position(lower($8) IN lower(source_key)) > 0)
+  AND id < coalesce($9::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+ORDER BY id DESC LIMIT $10
+`
+
+type UploadsOfBatchParams struct {
+	BatchID uuid.UUID
+	Tenant  string
+	Account *string
+	States  []string
+	Causes  []string
+	Labels  json.RawMessage
+	Paused  *bool
+	Search  *string
+	After   *uuid.UUID
+	Page    int32
+}
+
+type UploadsOfBatchRow struct {
+	ID             uuid.UUID
+	Tenant         string
+	Account        string
+	Provider       string
+	BatchID        *uuid.UUID
+	IdempotencyKey *string
+	SourceBucket   string
+	SourceKey      string
+	SourceVersion  string
+	SourceEtag     string
+	Size           int64
+	Name           string
+	ContentType    string
+	Options        json.RawMessage
+	Labels         json.RawMessage
+	Priority       int16
+	NotBefore      *time.Time
+	State          UploadState
+	Epoch          int32
+	PartSize       *int64
+	PartCount      *int32
+	AckedParts     int32
+	AckedBytes     int64
+	FoundBytes     int64
+	Asset          json.RawMessage
+	Failure        json.RawMessage
+	SubmittedAt    time.Time
+	BegunAt        *time.Time
+	FirstAckAt     *time.Time
+	LastAckAt      *time.Time
+	FinishedAt     *time.Time
+	StepAt         time.Time
+	Paused         bool
+	PauseReason    string
+	PausedBy       string
+	PausedAt       *time.Time
+	CancelDue      bool
+	WaitsFor       uuid.UUID
+}
+
+// Uploads, of one batch.
+func (q *Queries) UploadsOfBatch(ctx context.Context, db DBTX, arg UploadsOfBatchParams) ([]UploadsOfBatchRow, error) {
+	rows, err := db.Query(ctx, uploadsOfBatch,
+		arg.BatchID,
+		arg.Tenant,
+		arg.Account,
+		arg.States,
+		arg.Causes,
+		arg.Labels,
+		arg.Paused,
+		arg.Search,
+		arg.After,
+		arg.Page,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []UploadsOfBatchRow
+	for rows.Next() {
+		var i UploadsOfBatchRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.Tenant,

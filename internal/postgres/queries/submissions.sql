@@ -9,7 +9,8 @@ WITH due AS (
 UPDATE submissions t SET lease_token = @lease_token, lease_until = now() + @lease::interval
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.tenant, t.account, t.idempotency_key, t.source_bucket, t.source_key, t.source_version, t.source_etag,
-    t.name, t.content_type, t.options, t.labels, t.digests, t.priority, t.not_before, t.tries;
+    t.name, t.content_type, t.options, t.labels, t.digests, t.priority, t.not_before, t.tries,
+    (clock_timestamp() - t.submitted_at)::interval AS age;
 
 -- name: AcceptSubmissions :many
 -- Submissions become uploads and are gone; those whose idempotency key is taken

@@ -29,7 +29,8 @@ SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, 
 FROM uploads WHERE id = @id AND tenant = @tenant;
 
 -- name: Uploads :many
--- Newest first; after is the last id of the page before.
+-- Newest first; after is the last id of the page before. Plans are made once for all
+-- values: what is to be looked up in an index must not be beside an OR.
 SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
     source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
     part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
@@ -39,14 +40,33 @@ SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, 
 FROM uploads
 WHERE tenant = @tenant
   AND (sqlc.narg(account)::text IS NULL OR account = sqlc.narg(account))
-  AND (sqlc.narg(batch_id)::uuid IS NULL OR batch_id = sqlc.narg(batch_id))
   AND (cardinality(@states::text[]) = 0 OR state::text = ANY(@states::text[]))
   AND (cardinality(@causes::text[]) = 0 OR failure ->> 'cause' = ANY(@causes::text[]))
   AND labels @> @labels::jsonb
   AND (sqlc.narg(paused)::bool IS NULL OR paused = sqlc.narg(paused))
   AND (sqlc.narg(search)::text IS NULL OR position(lower(sqlc.narg(search)) IN lower(name)) > 0
       OR position(lower(sqlc.narg(search)) IN lower(source_key)) > 0)
-  AND (sqlc.narg(after)::uuid IS NULL OR id < sqlc.narg(after))
+  AND id < coalesce(sqlc.narg(after)::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+ORDER BY id DESC LIMIT @page;
+
+-- name: UploadsOfBatch :many
+-- Uploads, of one batch.
+SELECT id, tenant, account, provider, batch_id, idempotency_key, source_bucket, source_key, source_version,
+    source_etag, size, name, content_type, options, labels, priority, not_before, state, epoch, part_size,
+    part_count, acked_parts, acked_bytes, found_bytes, asset, failure, submitted_at, begun_at, first_ack_at,
+    last_ack_at, finished_at, step_at, paused, pause_reason, paused_by, paused_at, cancel_due,
+    coalesce((SELECT f.upload_id FROM flights f WHERE waits AND f.account = uploads.account AND f.flight = uploads.flight),
+        '00000000-0000-0000-0000-000000000000')::uuid AS waits_for
+FROM uploads
+WHERE batch_id = @batch_id::uuid AND tenant = @tenant
+  AND (sqlc.narg(account)::text IS NULL OR account = sqlc.narg(account))
+  AND (cardinality(@states::text[]) = 0 OR state::text = ANY(@states::text[]))
+  AND (cardinality(@causes::text[]) = 0 OR failure ->> 'cause' = ANY(@causes::text[]))
+  AND labels @> @labels::jsonb
+  AND (sqlc.narg(paused)::bool IS NULL OR paused = sqlc.narg(paused))
+  AND (sqlc.narg(search)::text IS NULL OR position(lower(sqlc.narg(search)) IN lower(name)) > 0
+      OR position(lower(sqlc.narg(search)) IN lower(source_key)) > 0)
+  AND id < coalesce(sqlc.narg(after)::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ORDER BY id DESC LIMIT @page;
 
 -- name: AccountLoads :many
