@@ -31,6 +31,7 @@ import (
 	"mediaferry/internal/parts"
 	"mediaferry/internal/providers"
 	"mediaferry/internal/providers/all"
+	"mediaferry/internal/providers/lent"
 	"mediaferry/internal/reach"
 	"mediaferry/internal/staging"
 )
@@ -80,7 +81,7 @@ func guardedTransport() *reach.Guard {
 	transport.WriteBufferSize = 64 << 10
 	transport.MaxResponseHeaderBytes = 256 << 10 // each slot of a worker may meet one
 	transport.ForceAttemptHTTP2 = false
-	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	transport.DialContext = lent.Dial((&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext)
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	return reach.NewGuard(transport)
 }

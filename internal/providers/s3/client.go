@@ -158,7 +158,11 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 	var loan lent.Loan
 	defer loan.Return()
 	ctx, told := note(ctx)
-	got, err := put(ctx, core, s, part, body, &loan)
+	held := body.Bytes()
+	if held != nil {
+		told.whole, told.length = func() io.ReadCloser { return loan.Reader(bytes.NewReader(held)) }, part.Length
+	}
+	got, err := put(ctx, core, s, part, body, held, &loan)
 	if err != nil && call == callPart && unanswered(err) && ctx.Err() == nil {
 		// A server may refuse a part and close the connection before it has read the
 		// body. Its answer is then lost, but a call without a body gets the same one.
@@ -189,8 +193,8 @@ func (c *Client) PutPart(ctx context.Context, ps providers.Session, part parts.P
 }
 
 // put sends the part, or the whole object where it is one part.
-func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body providers.Body, loan *lent.Loan) (tag, error) {
-	if held := body.Bytes(); held != nil {
+func put(ctx context.Context, core *minio.Core, s session, part parts.Part, body providers.Body, held []byte, loan *lent.Loan) (tag, error) {
+	if held != nil {
 		return putHeld(ctx, core, s, part, loan.Reader(bytes.NewReader(held)), body.Digest())
 	}
 	if s.UploadID == "" {
@@ -515,6 +519,10 @@ func readTag(r parts.Receipt) tag {
 type exchange struct {
 	retryAfter    time.Duration // 0 if the bucket did not say
 	authorization string        // which no error may show
+	// whole makes the body of a request anew, where that is a part in memory. What
+	// minio-go wraps around it hides that from the connection.
+	whole  func() io.ReadCloser
+	length int64 // of it
 }
 
 // noting is a transport that notes the exchange for a caller that asked for it.
@@ -547,13 +555,19 @@ func note(ctx context.Context) (context.Context, *exchange) {
 }
 
 func (t noting) RoundTrip(req *http.Request) (*http.Response, error) {
+	told, ok := req.Context().Value(exchangeKey{}).(*exchange)
+	if ok && told.whole != nil && req.Method == http.MethodPut && req.ContentLength == told.length {
+		req = req.WithContext(req.Context()) // a copy
+		_ = req.Body.Close()
+		req.Body = told.whole()
+	}
 	resp, err := t.RoundTripper.RoundTrip(req)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a transport's error passes as it is
 	}
 	// minio-go reads an answer to its end, wherever that is.
 	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
-	if told, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
+	if ok {
 		told.retryAfter, told.authorization = webapi.RetryAfter(resp.Header), req.Header.Get("Authorization")
 	}
 	return resp, nil
