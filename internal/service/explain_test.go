@@ -200,9 +200,10 @@ func TestExplain(t *testing.T) {
 			t.Helper()
 			b.dispatcher(t)
 			js := b.jetstream(t)
-			if _, err := js.PauseConsumer(t.Context(), "JOBS", "default", time.Now().Add(time.Hour)); err != nil {
-				t.Fatal(err)
-			}
+			eventually(t, "the pool's consumer is made, and paused", func() bool {
+				_, err := js.PauseConsumer(t.Context(), "JOBS", "default", time.Now().Add(time.Hour))
+				return err == nil
+			})
 			b.worker(t, "w1")
 			return b.submit(t, "film.mp4").ID
 		}, "queue_paused", "nats consumer resume JOBS default", true},
