@@ -19,7 +19,6 @@ type chainStore interface {
 	RecordLinks(ctx context.Context, id uploads.ID, epoch int, links []uploads.DigestLink) error
 	MismatchesAt(ctx context.Context, id uploads.ID, epoch int, stage uploads.DigestStage) (int, error)
 	DropCheckpoint(ctx context.Context, id uploads.ID) error
-	ForgetPass(ctx context.Context, id uploads.ID) error
 	DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error)
 }
 
@@ -110,9 +109,9 @@ func (d *Dispatcher) checkSource(
 	// submitter's right.
 	settled := slices.ContainsFunc(links, func(l uploads.DigestLink) bool { return l.Matched })
 	if settled || n+1 >= maxSourceTries {
-		return nil, false, errors.Join(d.store.ForgetPass(ctx, step.ID), d.fail(ctx, step, uploads.Failure{
+		return nil, false, d.fail(ctx, step, uploads.Failure{
 			Cause: sourceCause(wrong.ExpectedFrom), Message: f.Message, Stage: uploads.StageStaging,
-		}))
+		})
 	}
 	return nil, false, d.sendAgain(ctx, step, p, session, "the bytes read are not the object's")
 }

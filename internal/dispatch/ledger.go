@@ -84,11 +84,6 @@ func (d *Dispatcher) judge(ctx context.Context, r parts.Report) error {
 		zap.String("account", r.Account), zap.String("worker", r.Worker), zap.Int("delivery", r.Delivery),
 		zap.String("kind", f.Kind), zap.String("stage", string(f.Stage)), zap.String("code", f.Code), zap.String("message", f.Message))
 	failed := func(cause uploads.Cause) error {
-		if f.Stage == uploads.StageStaging {
-			if err := d.store.ForgetPass(ctx, r.Upload); err != nil {
-				return err
-			}
-		}
 		return d.failUpload(ctx, r.Upload, r.Account, r.Epoch, uploads.Lease{},
 			uploads.Failure{Cause: cause, Code: f.Code, Message: f.Message, Part: f.Part, Stage: f.Stage})
 	}

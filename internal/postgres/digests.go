@@ -94,15 +94,6 @@ func (s *Store) DropCheckpoint(ctx context.Context, id uploads.ID) error {
 	return nil
 }
 
-// ForgetPass forgets what digest passes found of an upload's object: a retry
-// makes a pass of its own.
-func (s *Store) ForgetPass(ctx context.Context, id uploads.ID) error {
-	if err := s.q.ForgetPass(ctx, s.pool, id); err != nil {
-		return unavailable("forget digests", err)
-	}
-	return nil
-}
-
 // DigestChain returns the comparisons of a tenant's upload, those of the whole
 // object before those of its parts. It fails with uploads.ErrNotFound.
 func (s *Store) DigestChain(ctx context.Context, tenant string, id uploads.ID) ([]uploads.DigestLink, error) {

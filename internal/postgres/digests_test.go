@@ -115,8 +115,9 @@ func TestLinksGoWithTheLease(t *testing.T) {
 	}
 }
 
-// A digest is the submitter's, the bucket's or that of a pass, and stays so. A
-// pass that is doubted is forgotten, and the others are not.
+// A digest is the submitter's, the bucket's or that of a pass, and stays so. When
+// an upload fails since its bytes were read wrong, the pass is forgotten, and the
+// others are not. A failure that comes too late to be one forgets nothing.
 func TestWhoKnowsADigest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -150,10 +151,28 @@ func TestWhoKnowsADigest(t *testing.T) {
 	if diff := cmp.Diff(want, known()); diff != "" {
 		t.Errorf("known (-want +got):\n%s", diff)
 	}
-	if err := b.ForgetPass(t.Context(), it.ID); err != nil {
-		t.Fatal(err)
+	wrong := uploads.Failure{Cause: uploads.CauseMismatch, Stage: uploads.StageStaging}
+	if took, err := b.Fail(t.Context(), it.ID, 7, uploads.Lease{}, wrong); err != nil || took {
+		t.Fatalf("a failure of another epoch: %v, %v, want it not taken", took, err)
 	}
-	if diff := cmp.Diff([]uploads.KnownDigest{bucket, submitter}, known()); diff != "" {
+	if diff := cmp.Diff(want, known()); diff != "" {
+		t.Errorf("known after a failure of another epoch (-want +got):\n%s", diff)
+	}
+	if kept, err := b.KnownDigests(t.Context(), it.Source); err != nil || len(kept) == 0 {
+		t.Errorf("a second upload knows %v, %v after a failure of another epoch, want what the pass found", kept, err)
+	}
+	b.query(t, `UPDATE uploads SET lease_token = NULL, lease_until = NULL`)
+	if took, err := b.Fail(t.Context(), it.ID, 0, uploads.Lease{}, wrong); err != nil || !took {
+		t.Fatalf("Fail = %v, %v", took, err)
+	}
+	if changed, err := b.Apply(t.Context(), uploads.ActionRetry, "default", []uploads.ID{it.ID}, uploads.Note{}); err != nil || len(changed) != 1 {
+		t.Fatalf("retry: %v, %v", changed, err)
+	}
+	steps, err = b.ClaimQueued(t.Context(), []string{"acc"}, []string{"fake"}, 10, time.Minute)
+	if err != nil || len(steps) != 1 {
+		t.Fatalf("claim: %+v, %v", steps, err)
+	}
+	if diff := cmp.Diff([]uploads.KnownDigest{bucket, submitter}, steps[0].Known()); diff != "" {
 		t.Errorf("known without the pass (-want +got):\n%s", diff)
 	}
 	if again, err := b.KnownDigests(t.Context(), it.Source); err != nil || len(again) > 0 {

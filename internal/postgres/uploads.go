@@ -351,20 +351,23 @@ func (s *Store) BeginAgain(ctx context.Context, id uploads.ID, epoch int, lease 
 
 // Fail moves an upload to failed. lease is zero where it is workers that tell
 // why. With uploads.CauseNeedsHuman the upstream session is kept, and a retry
-// probes before anything else. It reports whether it took.
+// probes before anything else. Where the bytes read from staging were wrong, what
+// digest passes found of the object goes with it: a retry makes a pass of its own.
+// It reports whether it took; where it did not, nothing is changed.
 func (s *Store) Fail(ctx context.Context, id uploads.ID, epoch int, lease uploads.Lease, f uploads.Failure) (bool, error) {
 	f.Code, f.Message, f.Evidence = clean(f.Code), clean(f.Message), cleanNotes(f.Evidence)
 	failure, err := json.Marshal(f)
 	if err != nil {
 		return false, fmt.Errorf("encode failure of %s: %w", id, err)
 	}
-	n, err := s.q.Fail(ctx, s.pool, db.FailParams{
-		Reason: string(f.Cause), Failure: failure, OutcomeUnknown: f.Cause == uploads.CauseNeedsHuman, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
+	failed, err := s.q.Fail(ctx, s.pool, db.FailParams{
+		Reason: string(f.Cause), Failure: failure, OutcomeUnknown: f.Cause == uploads.CauseNeedsHuman,
+		ForgetPass: f.Stage == uploads.StageStaging, ID: id, Epoch: int32(epoch), LeaseToken: optional(lease), //nolint:gosec // counts sessions
 	})
 	if err != nil {
 		return false, unavailable("fail upload", err)
 	}
-	return n == 1, nil
+	return len(failed) == 1, nil
 }
 
 // ClaimRenewals claims up to most uploads in state uploading whose upstream

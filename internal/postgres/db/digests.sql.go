@@ -36,22 +36,6 @@ func (q *Queries) DropCheckpoint(ctx context.Context, db DBTX, id uuid.UUID) err
 	return err
 }
 
-const forgetPass = `-- name: ForgetPass :exec
-WITH doubted AS (
-    UPDATE uploads u SET pass_digests = '{}', digests = ARRAY(SELECT d FROM unnest(u.digests) AS d WHERE d <> ALL(u.pass_digests))
-    WHERE u.id = $1
-    RETURNING u.source_bucket, u.source_key, u.source_version, u.source_etag
-)
-DELETE FROM object_digests o USING doubted d
-WHERE o.bucket = d.source_bucket AND o.key = d.source_key AND o.version = d.source_version AND o.etag = d.source_etag
-`
-
-// What a digest pass found is doubted: nothing is compared with it again.
-func (q *Queries) ForgetPass(ctx context.Context, db DBTX, id uuid.UUID) error {
-	_, err := db.Exec(ctx, forgetPass, id)
-	return err
-}
-
 const insertLinks = `-- name: InsertLinks :exec
 INSERT INTO digest_links (upload_id, epoch, stage, kind, expected, expected_from, got, got_from, matched, note)
 SELECT $1::uuid, $2::int, l.stage, l.kind, l.expected, l.expected_from, l.got, l.got_from,

@@ -538,21 +538,31 @@ func (q *Queries) Digesting(ctx context.Context, db DBTX, most int32) ([]Digesti
 	return items, nil
 }
 
-const fail = `-- name: Fail :execrows
+const fail = `-- name: Fail :many
+WITH failed AS (
 UPDATE uploads SET state = 'failed', reason = $1, failure = $2, finished_at = now(), probe_since = NULL,
     abort_due = session IS NOT NULL AND NOT $3::bool,
     finish_intent_at = CASE WHEN $3::bool THEN finish_intent_at END, cancel_due = false,
     withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
+    digests = CASE WHEN $4::bool THEN ARRAY(SELECT d FROM unnest(digests) AS d WHERE d <> ALL(pass_digests)) ELSE digests END,
+    pass_digests = CASE WHEN $4::bool THEN '{}' ELSE pass_digests END,
     step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
-WHERE id = $4 AND epoch = $5 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
-  AND ($6::uuid IS NULL AND probe_since IS NULL AND state <> 'finishing'
-      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $6::uuid)
+WHERE id = $5 AND epoch = $6 AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
+  AND ($7::uuid IS NULL AND probe_since IS NULL AND state <> 'finishing'
+      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = $7::uuid)
+RETURNING id, source_bucket, source_key, source_version, source_etag
+), forgotten AS (
+    DELETE FROM object_digests o USING failed f
+    WHERE $4::bool AND o.bucket = f.source_bucket AND o.key = f.source_key AND o.version = f.source_version AND o.etag = f.source_etag
+)
+SELECT id FROM failed
 `
 
 type FailParams struct {
 	Reason         string
 	Failure        json.RawMessage
 	OutcomeUnknown bool
+	ForgetPass     bool
 	ID             uuid.UUID
 	Epoch          int32
 	LeaseToken     *uuid.UUID
@@ -561,20 +571,34 @@ type FailParams struct {
 // Fails an upload that is active and, where a lease is named, still held under
 // it. Without one it is workers that tell why, and what they say late of a part
 // is nothing to an upload that finishes. Where the outcome of finish is unknown, session and
-// intent stay for the probe of a retry.
-func (q *Queries) Fail(ctx context.Context, db DBTX, arg FailParams) (int64, error) {
-	result, err := db.Exec(ctx, fail,
+// intent stay for the probe of a retry. What digest passes found of the object
+// is forgotten with the failure or not at all: a probe may need it.
+func (q *Queries) Fail(ctx context.Context, db DBTX, arg FailParams) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, fail,
 		arg.Reason,
 		arg.Failure,
 		arg.OutcomeUnknown,
+		arg.ForgetPass,
 		arg.ID,
 		arg.Epoch,
 		arg.LeaseToken,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const insertDigests = `-- name: InsertDigests :exec

@@ -20,13 +20,3 @@ WHERE upload_id = @upload_id AND stage = @stage AND (@epoch::int = 0 OR epoch = 
 -- A pass whose sums are wrong is not taken up from where it stood, and another
 -- one need not wait for it.
 UPDATE uploads SET digest_checkpoint = NULL, feed_after = now() WHERE id = @id AND state = 'digesting';
-
--- name: ForgetPass :exec
--- What a digest pass found is doubted: nothing is compared with it again.
-WITH doubted AS (
-    UPDATE uploads u SET pass_digests = '{}', digests = ARRAY(SELECT d FROM unnest(u.digests) AS d WHERE d <> ALL(u.pass_digests))
-    WHERE u.id = @id
-    RETURNING u.source_bucket, u.source_key, u.source_version, u.source_etag
-)
-DELETE FROM object_digests o USING doubted d
-WHERE o.bucket = d.source_bucket AND o.key = d.source_key AND o.version = d.source_version AND o.etag = d.source_etag;

@@ -204,19 +204,29 @@ UPDATE uploads SET state = 'beginning', reason = @reason, step_tries = 0,
 WHERE id = @id AND epoch = @epoch AND ((state = 'uploading' AND probe_since IS NULL)
     OR (state IN ('uploading', 'finishing') AND lease_token = sqlc.narg(lease_token)::uuid));
 
--- name: Fail :execrows
+-- name: Fail :many
 -- Fails an upload that is active and, where a lease is named, still held under
 -- it. Without one it is workers that tell why, and what they say late of a part
 -- is nothing to an upload that finishes. Where the outcome of finish is unknown, session and
--- intent stay for the probe of a retry.
+-- intent stay for the probe of a retry. What digest passes found of the object
+-- is forgotten with the failure or not at all: a probe may need it.
+WITH failed AS (
 UPDATE uploads SET state = 'failed', reason = @reason, failure = @failure, finished_at = now(), probe_since = NULL,
     abort_due = session IS NOT NULL AND NOT @outcome_unknown::bool,
     finish_intent_at = CASE WHEN @outcome_unknown::bool THEN finish_intent_at END, cancel_due = false,
     withdraw_due = withdraw_due OR state::text IN ('digesting', 'uploading'),
+    digests = CASE WHEN @forget_pass::bool THEN ARRAY(SELECT d FROM unnest(digests) AS d WHERE d <> ALL(pass_digests)) ELSE digests END,
+    pass_digests = CASE WHEN @forget_pass::bool THEN '{}' ELSE pass_digests END,
     step_at = now(), step_tries = 0, lease_token = NULL, lease_until = NULL
 WHERE id = @id AND epoch = @epoch AND state IN ('queued', 'digesting', 'beginning', 'uploading', 'finishing')
   AND (sqlc.narg(lease_token)::uuid IS NULL AND probe_since IS NULL AND state <> 'finishing'
-      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid);
+      AND (lease_until IS NULL OR state = 'uploading') OR lease_token = sqlc.narg(lease_token)::uuid)
+RETURNING id, source_bucket, source_key, source_version, source_etag
+), forgotten AS (
+    DELETE FROM object_digests o USING failed f
+    WHERE @forget_pass::bool AND o.bucket = f.source_bucket AND o.key = f.source_key AND o.version = f.source_version AND o.etag = f.source_etag
+)
+SELECT id FROM failed;
 
 -- name: RecordAborted :execrows
 UPDATE uploads SET abort_due = false, session = NULL, session_expires = NULL, lease_token = NULL, lease_until = NULL
