@@ -322,3 +322,55 @@ func TestALateFailureOfAPartDoesNotFailAFinish(t *testing.T) {
 	w.mustBe(t, id, uploads.Finishing)
 	w.mustSettle(t, p, id)
 }
+
+// The object is read wrong for the third time, and the dispatcher dies as it is
+// about to fail the upload. What a digest pass found is still there, since a probe
+// may need it, or it is gone with the failure, and a retry makes a pass of its own.
+func TestDeathWhileWrongBytesFailAnUpload(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after=%t", after), func(t *testing.T) {
+			t.Parallel()
+			w, p, id := finishing(t, dispatch.Config{})
+			other, err := hashing.Sum(hashing.CRC64NVME, []byte("other bytes"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.db.Exec(t.Context(), `UPDATE uploads SET bucket_digest = $1, digests = ARRAY[$2], pass_digests = ARRAY[$2]`,
+				other.String(), sha1Of("a-20").String()); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				wrong := parts.Report{Upload: id, Account: accountName, Epoch: 1, Failure: &parts.Failure{
+					Kind: string(providers.Mismatch), Stage: uploads.StageStaging, Started: time.Now(), Failed: time.Now(),
+				}}
+				if _, err := w.store.RecordReports(t.Context(), []parts.Report{wrong}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.store.die("Fail", after)
+			if err := p.StepsPass(t.Context()); err != nil && !errors.Is(err, errDead) {
+				t.Fatal(err)
+			}
+			var made int
+			if err := w.db.QueryRow(t.Context(), `SELECT cardinality(pass_digests) FROM uploads`).Scan(&made); err != nil {
+				t.Fatal(err)
+			}
+			state, left := uploads.Finishing, 1
+			if after {
+				state, left = uploads.Failed, 0
+			}
+			w.mustBe(t, id, state)
+			if made != left {
+				t.Errorf("an upload that is %s has %d digests of the pass, want %d", state, made, left)
+			}
+			if err := w.settleAll(t.Context(), w.start(t, dispatch.Config{}), 30); err != nil {
+				t.Fatal(err)
+			}
+			u := w.mustBe(t, id, uploads.Failed)
+			if u.Failure.Cause != uploads.CauseMismatch || len(w.platform.Seen(id).Assets) != 0 {
+				t.Errorf("failure %+v, assets %+v; want a mismatch, and no asset", u.Failure, w.platform.Seen(id).Assets)
+			}
+		})
+	}
+}
